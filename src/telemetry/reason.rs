@@ -1,0 +1,81 @@
+//! Why a frame was not forwarded: one closed enum, and one name for each, the same in code, metrics, alerts,
+//! `explain`, `replay` and the docs.
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $name:literal,)+) => {
+        /// The reason of a drop or a reject.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u8)]
+        pub enum Reason { $($(#[doc = $doc])+ $variant,)+ }
+
+        impl Reason {
+            /// Every reason, in the order of its index.
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)+];
+            /// How many reasons there are: the length of every per-reason counter array.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The name that metrics, alerts and reports use: lower case, words joined by `-`.
+            pub const fn name(self) -> &'static str {
+                match self { $(Reason::$variant => $name,)+ }
+            }
+
+            /// One sentence for a person.
+            pub const fn describe(self) -> &'static str {
+                match self { $(Reason::$variant => concat!($($doc),+),)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A rule of the policy says so.
+    Rule = "rule",
+    /// No rule matched, and the policy's default is to drop.
+    Default = "default",
+    /// A length, version or header that contradicts itself or the frame.
+    Malformed = "malformed",
+    /// An ethertype, or an 802.3/LLC protocol, that is not in the table of those that pass.
+    Ethertype = "ethertype",
+    /// Three or more VLAN tags.
+    VlanDepth = "vlan-depth",
+    /// An IPv6 extension-header chain that is too long, unknown, out of order, or leaves the first fragment.
+    ExtHeader = "ext-header",
+    /// An IPv4 loose or strict source route, or an IPv6 routing header of type 0.
+    SourceRoute = "source-route",
+    /// A first fragment too short for the transport header, or a TCP fragment at offset 1.
+    FragmentTiny = "fragment-tiny",
+    /// A later fragment whose first fragment was not seen.
+    FragmentOrphan = "fragment-orphan",
+    /// Longer than a UMEM chunk, or a GSO/GRO super-frame.
+    Oversize = "oversize",
+}
+
+impl Reason {
+    /// The index into a per-reason counter array, below [`Reason::COUNT`].
+    pub const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+impl std::fmt::Display for Reason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own_and_sits_at_its_index() {
+        let mut names = HashSet::new();
+        for (i, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(reason.index(), i);
+            assert!(names.insert(reason.name()), "{reason} twice");
+            assert!(reason.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            assert!(!reason.describe().trim().is_empty());
+        }
+    }
+}
