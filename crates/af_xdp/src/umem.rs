@@ -329,3 +329,176 @@ fn map(bytes: usize, huge_pages: bool) -> Result<(Mapping, Pages), UmemError> {
     }
     Ok((mapping, Pages::Small))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(frames: u32, chunk: u32) -> UmemConfig {
+        UmemConfig {
+            frames,
+            chunk,
+            headroom: 0,
+            huge_pages: false,
+        }
+    }
+
+    #[test]
+    fn a_frame_is_sixteen_bytes() {
+        assert_eq!(size_of::<Frame>(), 16);
+    }
+
+    #[test]
+    fn all_frames_are_handed_out_once_and_keep_their_own_bytes() {
+        let (umem, mut frames) = Umem::new(&config(64, 2048)).unwrap();
+        assert_eq!(
+            (frames.len(), umem.frames(), umem.chunk(), umem.capacity()),
+            (64, 64, 2048, 2048)
+        );
+        for (n, frame) in frames.iter_mut().enumerate() {
+            assert!(frame.is_empty());
+            umem.write(frame, &[n as u8; 2048]).unwrap();
+        }
+        for (n, frame) in frames.iter_mut().enumerate() {
+            assert_eq!(umem.bytes(frame), [n as u8; 2048]);
+            umem.prefetch(frame);
+            umem.bytes_mut(frame)[0] = 0xff;
+            assert_eq!(umem.bytes(frame)[..2], [0xff, n as u8]);
+        }
+    }
+
+    #[test]
+    fn bytes_that_do_not_fit_are_refused_and_the_frame_stays_as_it_was() {
+        let (umem, mut frames) = Umem::new(&config(1, 2048)).unwrap();
+        umem.write(&mut frames[0], b"before").unwrap();
+        assert_eq!(
+            umem.write(&mut frames[0], &[0; 2049]),
+            Err(TooLong {
+                len: 2049,
+                capacity: 2048
+            })
+        );
+        assert_eq!(umem.bytes(&frames[0]), b"before");
+        umem.write(&mut frames[0], b"").unwrap();
+        assert!(frames[0].is_empty());
+    }
+
+    #[test]
+    fn a_frame_of_another_umem_is_harmless() {
+        let (one, mut frames) = Umem::new(&config(8, 4096)).unwrap();
+        let (other, _) = Umem::new(&config(1, 2048)).unwrap();
+        for frame in &mut frames {
+            one.write(frame, b"mine").unwrap();
+            assert_eq!(other.bytes(frame), b"");
+            assert_eq!(other.bytes_mut(frame), b"");
+            assert_eq!(
+                other.write(frame, b"yours"),
+                Err(TooLong {
+                    len: 5,
+                    capacity: 0
+                })
+            );
+            assert_eq!(
+                other.write(frame, b""),
+                Err(TooLong {
+                    len: 0,
+                    capacity: 0
+                })
+            );
+            other.prefetch(frame);
+            assert_eq!(one.bytes(frame), b"mine");
+        }
+        let back = other.lend(frames.remove(0)).unwrap_err();
+        assert_eq!(one.bytes(&back), b"mine");
+    }
+
+    #[test]
+    fn a_chunk_is_a_power_of_two_from_2048_to_the_page_size() {
+        for chunk in [0, 1, 1024, 2047, 2049, 3072, 8192, 65_536, u32::MAX] {
+            assert!(
+                matches!(Umem::new(&config(1, chunk)), Err(UmemError::Chunk { .. })),
+                "{chunk}"
+            );
+        }
+        for chunk in [2048, 4096] {
+            assert!(Umem::new(&config(3, chunk)).is_ok(), "{chunk}");
+        }
+    }
+
+    #[test]
+    fn shapes_without_room_for_a_frame_are_refused() {
+        assert!(matches!(
+            Umem::new(&config(0, 2048)),
+            Err(UmemError::Frames { .. })
+        ));
+        let wide = UmemConfig {
+            headroom: 2048 - 256,
+            ..config(1, 2048)
+        };
+        assert!(matches!(Umem::new(&wide), Err(UmemError::Headroom { .. })));
+        assert!(
+            Umem::new(&UmemConfig {
+                headroom: 2048 - 257,
+                ..config(1, 2048)
+            })
+            .is_ok()
+        );
+    }
+
+    #[test]
+    fn more_memory_than_there_is_address_space_is_an_error() {
+        // 2^32 chunks of 4 KiB are 16 TiB: mappable in 47 bits without MAP_POPULATE, so go through the mapping itself.
+        assert!(Mapping::anonymous(1 << 62, 0).is_err());
+    }
+
+    #[test]
+    fn huge_pages_or_small_ones_the_memory_is_the_same() {
+        let asked = UmemConfig {
+            huge_pages: true,
+            ..config(100, 2048)
+        };
+        let (umem, mut frames) = Umem::new(&asked).unwrap();
+        let reserved = std::fs::read_to_string("/proc/sys/vm/nr_hugepages").unwrap_or_default();
+        if reserved.trim() == "0" {
+            assert_eq!(umem.pages(), Pages::Small);
+        }
+        for frame in &mut frames {
+            umem.write(frame, &[7; 2048]).unwrap();
+        }
+        assert_eq!(Umem::new(&config(1, 2048)).unwrap().0.pages(), Pages::Small);
+    }
+
+    #[test]
+    fn only_what_the_kernel_was_lent_becomes_a_frame_again() {
+        let (umem, mut frames) = Umem::new(&config(4, 2048)).unwrap();
+        let (addr, _) = umem.lend(frames.pop().unwrap()).unwrap();
+        assert_eq!(addr, 0);
+        for (addr, len) in [
+            (8192, 0),
+            (u64::MAX, 0),
+            (u64::MAX, u32::MAX),
+            (0, 2049),
+            (0, u32::MAX),
+            (2000, 49),
+            (2048, 10),
+            (1 << 63, 1),
+        ] {
+            assert!(umem.take(addr, len).is_none(), "{addr:#x}+{len}");
+        }
+        let frame = umem.take(256, 1792).unwrap();
+        assert_eq!(umem.bytes(&frame).len(), 1792);
+        assert!(
+            umem.take(256, 1792).is_none(),
+            "a chunk that is handed back twice has one owner"
+        );
+    }
+
+    #[test]
+    fn the_memory_outlives_the_handle_that_made_it() {
+        let (umem, mut frames) = Umem::new(&config(2, 4096)).unwrap();
+        let kept = umem.clone();
+        drop(umem);
+        kept.write(&mut frames[1], b"still here").unwrap();
+        assert_eq!(kept.bytes(&frames[1]), b"still here");
+    }
+}

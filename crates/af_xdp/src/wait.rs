@@ -61,3 +61,29 @@ fn poll(fds: &mut [libc::pollfd], timeout: Duration) -> io::Result<bool> {
         Err(error)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io::Write,
+        os::{fd::AsFd, unix::net::UnixStream},
+        time::Instant,
+    };
+
+    use super::*;
+
+    #[test]
+    fn waiting_ends_with_something_to_read_or_with_the_time() {
+        let (mut a, b) = UnixStream::pair().unwrap();
+        for count in [0, 1, 16, 17, 40] {
+            let fds = vec![b.as_fd(); count];
+            let start = Instant::now();
+            assert!(!wait(&fds, Duration::from_millis(20)).unwrap());
+            assert!(start.elapsed() >= Duration::from_millis(19));
+        }
+        a.write_all(b"x").unwrap();
+        for count in [1, 16, 17, 40] {
+            assert!(wait(&vec![b.as_fd(); count], Duration::MAX).unwrap());
+        }
+    }
+}
