@@ -1,6 +1,6 @@
 //! PPPoE session frames (RFC 2516 section 6) and the PPP protocols in them (RFC 1661 section 2).
 
-use super::{Meta, Net, chunk, ethernet};
+use super::{Meta, Net, ethernet};
 use crate::telemetry::Reason;
 
 /// Ethertype of the session stage.

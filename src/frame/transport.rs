@@ -49,6 +49,10 @@ const KNOWN: [bool; 256] = known(&[
     143, // Ethernet (RFC 8986)
 ]);
 
+#[expect(
+    clippy::indexing_slicing,
+    reason = "evaluated while compiling, where a panic is an error"
+)]
 const fn known(numbers: &[u8]) -> [bool; 256] {
     let mut table = [false; 256];
     let mut rest = numbers;
