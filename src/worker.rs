@@ -70,6 +70,11 @@ impl<P: Port> Worker<P> {
         &mut self.ports[side as usize]
     }
 
+    /// The ports of one side, to look at.
+    pub fn ports_ref(&self, side: Side) -> &[P] {
+        &self.ports[side as usize]
+    }
+
     /// Frames that no port holds: with those in rings and in flight, all that the worker was given.
     pub fn pool(&mut self) -> &mut Vec<Frame> {
         &mut self.pool

@@ -94,20 +94,17 @@ pub async fn inspect(name: &str) -> Result<Nic, NicError> {
     Ok(nic)
 }
 
-/// Sets promiscuous mode, and brings the interface up if `up`.
+/// Sets promiscuous mode.
 ///
 /// # Errors
 /// What netlink answered.
-pub async fn set_flags(nic: &Nic, promisc: bool, up: bool) -> Result<(), NicError> {
+pub async fn set_flags(nic: &Nic, promisc: bool) -> Result<(), NicError> {
     let fail = |e: rtnetlink::Error| NicError::Netlink { nic: nic.name.clone(), what: "set its flags", source: os_error(e) };
     let (connection, handle, _) = rtnetlink::new_connection()
         .map_err(|source| NicError::Netlink { nic: nic.name.clone(), what: "open rtnetlink", source })?;
     let task = tokio::spawn(connection);
-    let mut message = LinkUnspec::new_with_index(nic.index).promiscuous(promisc);
-    if up {
-        message = message.up();
-    }
-    let done = handle.link().set(message.build()).execute().await.map_err(fail);
+    let message = LinkUnspec::new_with_index(nic.index).promiscuous(promisc).build();
+    let done = handle.link().set(message).execute().await.map_err(fail);
     task.abort();
     done
 }

@@ -8,7 +8,7 @@ use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 
 /// `gate.bpf.c`, compiled; see `src/bpf/build.sh`.
@@ -99,12 +99,12 @@ impl Gate {
     ///
     /// # Errors
     /// [`GateError::Other`], if the map refuses.
-    pub fn set_socket(&mut self, queue: u32, fd: &impl AsRawFd) -> Result<(), GateError> {
+    pub fn set_socket(&mut self, queue: u32, fd: &impl AsFd) -> Result<(), GateError> {
         let nic = self.nic.clone();
         let fail = move |why: String| GateError::Other { nic: nic.clone(), what: "cannot enter the socket in the gate's map", why };
         let map = self.ebpf.map_mut("xsks").ok_or_else(|| fail("no such map".into()))?;
         let mut map: XskMap<&mut MapData> = XskMap::try_from(map).map_err(|e| fail(chain(&e)))?;
-        map.set(queue, fd.as_raw_fd(), 0).map_err(|e| fail(chain(&e)))
+        map.set(queue, fd.as_fd().as_raw_fd(), 0).map_err(|e| fail(chain(&e)))
     }
 
     /// A reader of the counters that can go to another thread.

@@ -6,10 +6,9 @@ use crate::frame;
 use crate::policy::Side;
 use af_xdp::{Frame, Umem};
 use ipnet::IpNet;
-use std::cell::RefCell;
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Tells which side a captured frame came from.
 #[derive(Clone, Debug, Default)]
@@ -93,14 +92,19 @@ impl Stage {
     ///
     /// # Errors
     /// [`CaptureError`], if even that cannot be read.
-    pub fn open(reader: CaptureReader, sides: Sides, writer: Option<CaptureWriter>) -> Result<Rc<RefCell<Stage>>, CaptureError> {
+    pub fn open(reader: CaptureReader, sides: Sides, writer: Option<CaptureWriter>) -> Result<Arc<Mutex<Stage>>, CaptureError> {
         let mut stage =
             Stage { reader, sides, writer, next: Captured::default(), pending: None, now: 0, cut: 0, oversize: [0; 2], error: None };
         stage.advance();
         match stage.error.take() {
             Some(e) => Err(e),
-            None => Ok(Rc::new(RefCell::new(stage))),
+            None => Ok(Arc::new(Mutex::new(stage))),
         }
+    }
+
+    /// The stage, for one call.
+    pub fn lock(stage: &Mutex<Stage>) -> MutexGuard<'_, Stage> {
+        stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The time of the next frame, from which on it can be received; `None` at the end. Time never goes back.
@@ -145,7 +149,7 @@ impl Stage {
 /// One side of a capture.
 pub struct PcapPort {
     side: Side,
-    stage: Rc<RefCell<Stage>>,
+    stage: Arc<Mutex<Stage>>,
     umem: Umem,
     free: Vec<Frame>,
     done: Vec<Frame>,
@@ -153,14 +157,14 @@ pub struct PcapPort {
 
 impl PcapPort {
     /// The port of `side` over `stage`, with frames of `umem`.
-    pub fn new(side: Side, stage: Rc<RefCell<Stage>>, umem: Umem) -> PcapPort {
+    pub fn new(side: Side, stage: Arc<Mutex<Stage>>, umem: Umem) -> PcapPort {
         PcapPort { side, stage, umem, free: Vec::with_capacity(BURST), done: Vec::with_capacity(BURST) }
     }
 }
 
 impl Port for PcapPort {
     fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
-        let mut stage = self.stage.borrow_mut();
+        let mut stage = Stage::lock(&self.stage);
         let mut received = 0;
         while received < max && stage.pending == Some(self.side) && stage.next.time <= stage.now {
             let Some(mut frame) = self.free.pop() else { break };
@@ -180,7 +184,7 @@ impl Port for PcapPort {
     }
 
     fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
-        let mut stage = self.stage.borrow_mut();
+        let mut stage = Stage::lock(&self.stage);
         let n = frames.len();
         for frame in frames.drain(..) {
             stage.write(self.umem.bytes(&frame));
@@ -203,7 +207,7 @@ impl Port for PcapPort {
     }
 
     fn take_oversize(&mut self) -> u64 {
-        std::mem::take(&mut self.stage.borrow_mut().oversize[self.side as usize])
+        std::mem::take(&mut Stage::lock(&self.stage).oversize[self.side as usize])
     }
 
     fn in_flight(&self) -> u32 {

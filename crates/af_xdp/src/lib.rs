@@ -47,7 +47,7 @@ mod wait;
 pub use {
     bind::{BusyPoll, Mode, RingSizes, SocketConfig},
     error::{BindError, TooLong, UmemError, WakeError},
-    socket::{Socket, Statistics},
+    socket::{Socket, Statistics, StatisticsReader},
     umem::{Frame, Pages, Umem, UmemConfig},
     wait::wait,
 };

@@ -191,15 +191,20 @@ impl Socket {
     pub fn statistics(&self) -> io::Result<Statistics> {
         // Looked at first: a void skipped meanwhile is then in the kernel's count and not yet in ours, never the reverse.
         let skipped = self.queues.voided - u64::from(self.queues.tx.voids());
-        let (s, _) = sys::get_option::<libc::xdp_statistics>(self.as_fd())?;
+        let all = read_statistics(self.as_fd())?;
         Ok(Statistics {
-            rx_dropped: s.rx_dropped,
-            rx_invalid_descs: s.rx_invalid_descs,
-            tx_invalid_descs: s.tx_invalid_descs.saturating_sub(skipped),
-            rx_ring_full: s.rx_ring_full,
-            rx_fill_ring_empty_descs: s.rx_fill_ring_empty_descs,
-            tx_ring_empty_descs: s.tx_ring_empty_descs,
+            tx_invalid_descs: all.tx_invalid_descs.saturating_sub(skipped),
+            ..all
         })
+    }
+
+    /// A reader of the kernel's counters for another thread. It keeps the socket, and so the queue, from being let go
+    /// until it is dropped too.
+    ///
+    /// # Errors
+    /// That the descriptor cannot be duplicated.
+    pub fn statistics_reader(&self) -> io::Result<StatisticsReader> {
+        Ok(StatisticsReader(self.fd.try_clone()?))
     }
 
     /// Whether the device itself reads and writes the packet memory, as the kernel says (`XDP_OPTIONS`).
@@ -216,6 +221,32 @@ impl Socket {
     pub fn queue(&self) -> u32 {
         self.queue
     }
+}
+
+/// Reads the counters of a [`Socket`] that another thread works on.
+#[derive(Debug)]
+pub struct StatisticsReader(OwnedFd);
+
+impl StatisticsReader {
+    /// The kernel's counters (`XDP_STATISTICS`); `tx_invalid_descs` includes descriptors that [`Socket::retract`] left.
+    ///
+    /// # Errors
+    /// Those of `getsockopt(2)`.
+    pub fn read(&self) -> io::Result<Statistics> {
+        read_statistics(self.0.as_fd())
+    }
+}
+
+fn read_statistics(fd: BorrowedFd<'_>) -> io::Result<Statistics> {
+    let (s, _) = sys::get_option::<libc::xdp_statistics>(fd)?;
+    Ok(Statistics {
+        rx_dropped: s.rx_dropped,
+        rx_invalid_descs: s.rx_invalid_descs,
+        tx_invalid_descs: s.tx_invalid_descs,
+        rx_ring_full: s.rx_ring_full,
+        rx_fill_ring_empty_descs: s.rx_fill_ring_empty_descs,
+        tx_ring_empty_descs: s.tx_ring_empty_descs,
+    })
 }
 
 impl AsFd for Socket {
