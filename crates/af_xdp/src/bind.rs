@@ -296,7 +296,7 @@ fn bind_queue(
         Some(libc::ENODEV | libc::ENXIO) => BindError::NoDevice { ifindex },
         Some(libc::ENETDOWN) => BindError::Down { ifindex },
         Some(libc::EOPNOTSUPP) => BindError::NotSupported { ifindex, mode },
-        Some(libc::EINVAL) => match sys::queues(fd, ifindex) {
+        Some(libc::EINVAL) => match sys::queues(ifindex) {
             Some(queues) if queue >= queues => BindError::Queue {
                 ifindex,
                 queue,

@@ -144,7 +144,7 @@ impl Socket {
     /// # Errors
     /// [`WakeError`]. `Down` comes also with an empty ring, so that a link can be probed without a frame.
     pub fn wake_tx(&mut self) -> Result<(), WakeError> {
-        // Since Linux 6.6 each call skips one void descriptor only, and shows that it did when it has skipped all.
+        // On newer kernels (6.18 for one) a call skips a single void descriptor, and the shared cursor may show it later.
         let mut voids = self.queues.tx.voids();
         loop {
             sys::kick_tx(self.fd.as_fd()).map_err(WakeError::from_errno)?;

@@ -183,10 +183,12 @@ unsafe impl<T: Entry> Memory for RingMemory<T> {
 
 /// `socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0)`.
 pub(crate) fn xdp_socket() -> io::Result<OwnedFd> {
+    socket(libc::AF_XDP, libc::SOCK_RAW)
+}
+
+fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
     // SAFETY: takes and returns numbers.
-    let fd = check(
-        unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) } as isize,
-    )?;
+    let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) } as isize)?;
     // SAFETY: just made, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
@@ -308,7 +310,9 @@ const SIOCETHTOOL: libc::c_ulong = 0x8946;
 
 /// How many queues an interface has that `AF_XDP` can bind (the larger of receive and transmit), where its driver
 /// tells. The interface is looked for in the network namespace of the calling thread.
-pub(crate) fn queues(fd: BorrowedFd<'_>, ifindex: u32) -> Option<u32> {
+pub(crate) fn queues(ifindex: u32) -> Option<u32> {
+    // AF_XDP sockets pass no device requests on; those of any ordinary family do.
+    let any = socket(libc::AF_UNIX, libc::SOCK_DGRAM).ok()?;
     let mut channels = Channels {
         cmd: ETHTOOL_GCHANNELS,
         ..Channels::default()
@@ -323,7 +327,7 @@ pub(crate) fn queues(fd: BorrowedFd<'_>, ifindex: u32) -> Option<u32> {
     // SAFETY: SIOCETHTOOL with this command reads the name and fills the structure that `ifru_data` points to.
     check(unsafe {
         libc::ioctl(
-            fd.as_raw_fd(),
+            any.as_raw_fd(),
             SIOCETHTOOL as _,
             ptr::from_mut(&mut request),
         )
