@@ -71,7 +71,7 @@ impl Ip4 {
 
     /// `offset` in bytes.
     pub(super) fn fragment(mut self, offset: u16, more: bool) -> Self {
-        self.fragment = offset / 8 | u16::from(more) << 13;
+        self.fragment = (offset / 8) | (u16::from(more) << 13);
         self
     }
 

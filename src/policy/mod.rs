@@ -1,6 +1,7 @@
 //! What is decided, and by which rule: the vocabulary shared by config, table, oracle and worker.
 
 pub mod addr;
+pub mod admit;
 pub mod explain;
 pub mod oracle;
 pub mod rule;
