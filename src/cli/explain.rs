@@ -2,7 +2,8 @@
 
 use super::{ConfigFile, cannot, print_json};
 use crate::policy::table::Table;
-use crate::policy::{Key, Side, explain};
+use crate::policy::explain::{self, Explanation};
+use crate::policy::{Key, Side};
 use clap::ValueEnum;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -56,7 +57,7 @@ impl Explain {
         match explained {
             Ok(explanation) if self.json => print_json(&explanation),
             Ok(explanation) => {
-                print!("{}", explanation.human());
+                print!("{}", human(&explanation));
                 ExitCode::SUCCESS
             }
             Err(e) => cannot(e),
@@ -80,6 +81,22 @@ impl Explain {
         };
         Ok(Key { src: number(self.src.0), dst: number(self.dst.0), sport, dport, proto: self.proto, side, v6: self.src.0.is_ipv6() })
     }
+}
+
+fn human(explanation: &Explanation) -> String {
+    let mut text = format!("{}", explanation.verdict);
+    if let Some(reason) = explanation.reason {
+        text += &format!(" ({reason})");
+    }
+    text += &format!(" by rule {}", explanation.rule);
+    if let Some(level) = explanation.alert {
+        text += &format!(", alert {level}");
+    }
+    text += &format!("\n  why: {}\n", explanation.why);
+    if !explanation.also.is_empty() {
+        text += &format!("  would have matched after it: {}\n", explanation.also.join(", "));
+    }
+    text
 }
 
 fn endpoint(text: &str) -> Result<(IpAddr, u16), String> {

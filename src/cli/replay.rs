@@ -97,7 +97,7 @@ impl Replay {
         let writer = self.write_forwarded.as_deref().map(CaptureWriter::create).transpose()?;
         let stage = Stage::open(reader, Sides::new(prefixes, macs), writer)?;
         let chunk = config.bridge.as_ref().map_or(CHUNK, |bridge| bridge.chunk);
-        let (umem, frames) = Umem::new(UmemConfig { frames: FRAMES, chunk, headroom: 0, huge_pages: false })?;
+        let (umem, frames) = Umem::new(&UmemConfig { frames: FRAMES, chunk, headroom: 0, huge_pages: false })?;
         let ports = Side::BOTH.map(|side| vec![PcapPort::new(side, Arc::clone(&stage), umem.clone())]);
         let ring = event::ring(FRAMES as usize);
         let rejector = Rejector::new(config.policy.lan_prefixes.clone());

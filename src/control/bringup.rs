@@ -106,9 +106,9 @@ fn look(name: &str, bridge: &Bridge, notes: &mut Vec<String>) -> Result<Nic, Bri
         return Err(BringupError::Mtu { nic: nic.name, mtu: nic.mtu, chunk: bridge.chunk, room, hint });
     }
     if let Queues::Count(wanted) = bridge.queues
-        && wanted != nic.rx_queues
+        && u32::from(wanted) != nic.rx_queues
     {
-        return Err(BringupError::Queues { nic: nic.name, queues: nic.rx_queues, wanted });
+        return Err(BringupError::Queues { nic: nic.name, queues: nic.rx_queues, wanted: wanted.into() });
     }
     let harmful = offload::harmful(&nic);
     if bridge.offloads == Offloads::Check && !harmful.is_empty() {
@@ -135,7 +135,7 @@ fn cores(bridge: &Bridge, most: usize) -> Result<Vec<usize>, BringupError> {
 
 fn memory(bridge: &Bridge, pairs: u32, notes: &mut Vec<String>) -> Result<(Umem, Vec<Frame>), BringupError> {
     let frames = bridge.frames.saturating_mul(pairs);
-    let made = Umem::new(UmemConfig { frames, chunk: bridge.chunk, headroom: 0, huge_pages: bridge.huge_pages })?;
+    let made = Umem::new(&UmemConfig { frames, chunk: bridge.chunk, headroom: 0, huge_pages: bridge.huge_pages })?;
     if bridge.huge_pages && made.0.pages() == Pages::Small {
         let pages = (u64::from(frames) * u64::from(bridge.chunk)).div_ceil(2 << 20);
         notes.push(format!("no huge pages are free, so packet memory is in small ones; to change that: sysctl vm.nr_hugepages={pages}"));
@@ -151,7 +151,7 @@ fn copy_or_not(bridge: &Bridge, nic: &Nic) -> Result<Mode, BringupError> {
         WantedMode::Auto if bridge.chunk < 4096 => return Ok(Mode::Copy),
         WantedMode::ZeroCopy | WantedMode::Auto => {}
     }
-    let (umem, _) = Umem::new(UmemConfig { frames: 64, chunk: bridge.chunk, headroom: 0, huge_pages: false })?;
+    let (umem, _) = Umem::new(&UmemConfig { frames: 64, chunk: bridge.chunk, headroom: 0, huge_pages: false })?;
     let mut config = socket_config(bridge, nic, 0, Mode::ZeroCopy);
     config.rings = RingSizes { fill: 64, completion: 64, rx: 64, tx: 64 };
     match (Socket::bind(&umem, &config, None), bridge.mode) {
