@@ -8,8 +8,9 @@ use std::{
 use crate::{
     bind::{self, Bound, Mode, Sharing, SocketConfig},
     error::{BindError, WakeError},
+    mapping::RingMemory,
     queues::Queues,
-    sys::{self, RingMemory},
+    sys,
     umem::{Frame, Umem},
 };
 
