@@ -52,7 +52,12 @@ enum Command {
 #[derive(Args)]
 struct ConfigFile {
     /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/portcullis/portcullis.toml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/portcullis/portcullis.toml"
+    )]
     config: PathBuf,
 }
 
@@ -60,7 +65,10 @@ impl ConfigFile {
     /// Loads it, or says on standard error what is wrong with it.
     fn load(&self) -> Result<Config, ExitCode> {
         config::load(&self.config).map_err(|e| {
-            cannot(format!("{e}\n  `portcullis check -c {}` shows every problem in its place", self.config.display()))
+            cannot(format!(
+                "{e}\n  `portcullis check -c {}` shows every problem in its place",
+                self.config.display()
+            ))
         })
     }
 }
