@@ -15,7 +15,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
     ("⟦polcy = {}\n", "unknown key `polcy` in the top level", "did you mean `policy`?"),
     ("[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦dprot = 23\n", "unknown key `dprot` in [[rule]]", "did you mean `dport`?"),
     ("[metrics]\n⟦listem = \"off\"\n", "unknown key `listem`", "did you mean `listen`?"),
-    ("[[test]]\npacket = { ⟦sorc = 1, proto = \"gre\", src = \"1.1.1.1\", dst = \"1.1.1.2\" }\nexpect = { verdict = \"drop\" }\n", "unknown key `sorc`", "the keys of packet are"),
+    ("[[test]]\npacket = { ⟦sorc = 1, proto = \"gre\", src = \"1.1.1.1\", dst = \"1.1.1.2\" }\nexpect = { verdict = \"drop\" }\n", "unknown key `sorc`", "did you mean `src`?"),
     // Types and words.
     ("policy = ⟦3\n", "`[policy]` must be a table", "write a table"),
     ("⟦[rule]\nname = \"a\"\n", "`rule` must be a list of tables", "write `[[rule]]` with two brackets"),

@@ -210,7 +210,8 @@ fn an_explanation_names_the_clause_and_what_would_have_matched_after_it() {
     assert_eq!((said.verdict, said.reason, said.rule.as_str(), said.alert), ("reject", Some("rule"), "mine", Some("low")));
     assert_eq!(said.why, "the first rule that matches is `mine` (line 2 of the config): direction out, proto udp, dst !@resolvers");
     assert_eq!(said.also, ["tftp"]);
-    let other = portcullis::config::parse("policy.default = \"drop\"", "q.toml", std::path::Path::new("")).unwrap().policy;
+    let shifted = text.replacen("[[rule]]", "[[rule]]\nname = \"nobody\"\nsrc = \"@resolvers\"\naction = \"drop\"\n[[rule]]", 1);
+    let other = portcullis::config::parse(&shifted, "q.toml", std::path::Path::new("")).unwrap().policy;
     let wrong = explain(&other, &table, &key).unwrap_err();
-    assert!(wrong.to_string().contains("the compiled table says rule"), "{wrong}");
+    assert!(wrong.to_string().starts_with("the compiled table says rule `nobody` and the rules read one by one say `mine`"), "{wrong}");
 }

@@ -1,6 +1,7 @@
 //! What is decided, and by which rule: the vocabulary shared by config, table, oracle and worker.
 
 pub mod addr;
+mod compile;
 pub mod explain;
 pub mod oracle;
 pub mod rule;
