@@ -54,7 +54,8 @@ listen = "127.0.0.1:9155"
 file = "/var/log/portcullis/alerts.jsonl"
 "#;
 
-const PARTNERS: &str = "# who may still be reached by telnet\n198.51.100.0/24\n2001:db8:5::/48 # the other office\n\n";
+const PARTNERS: &str =
+    "# who may still be reached by telnet\n198.51.100.0/24\n2001:db8:5::/48 # the other office\n\n";
 
 fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
     let dir = tempfile::tempdir().unwrap();
@@ -69,19 +70,43 @@ fn the_example_of_the_specification_loads_with_every_value_in_its_place() {
     let dir = directory(&[("portcullis.toml", EXAMPLE), ("partners.txt", PARTNERS)]);
     let config = config::load(&dir.path().join("portcullis.toml")).unwrap();
     let bridge = config.bridge.unwrap();
-    assert_eq!((bridge.lan.as_str(), bridge.uplink.as_str()), ("enp1s0", "enp2s0"));
-    assert_eq!((bridge.mode, bridge.queues, bridge.idle), (Mode::Auto, Queues::Auto, Idle::Spin));
-    assert_eq!((bridge.on_failure, bridge.watchdog), (OnFailure::Closed, Duration::from_millis(200)));
-    assert_eq!((bridge.chunk, bridge.frames, bridge.ring), (4096, 16_384, 2048));
+    assert_eq!(
+        (bridge.lan.as_str(), bridge.uplink.as_str()),
+        ("enp1s0", "enp2s0")
+    );
+    assert_eq!(
+        (bridge.mode, bridge.queues, bridge.idle),
+        (Mode::Auto, Queues::Auto, Idle::Spin)
+    );
+    assert_eq!(
+        (bridge.on_failure, bridge.watchdog),
+        (OnFailure::Closed, Duration::from_millis(200))
+    );
+    assert_eq!(
+        (bridge.chunk, bridge.frames, bridge.ring),
+        (4096, 16_384, 2048)
+    );
     assert_eq!(config.policy.set("partners").unwrap().ranges.len(), 2);
     assert_eq!(config.policy.disabled, ["netbios"]);
     let first = &config.policy.rules[0];
-    assert_eq!((first.name.as_str(), first.action, first.alert), ("no-telnet", Action::Reject, Some(Severity::Low)));
+    assert_eq!(
+        (first.name.as_str(), first.action, first.alert),
+        ("no-telnet", Action::Reject, Some(Severity::Low))
+    );
     assert_eq!(config.policy.rules.last().unwrap().name, "default");
-    assert_eq!(config.metrics.listen, Some("127.0.0.1:9155".parse().unwrap()));
-    assert_eq!(config.alerts.file.unwrap(), Path::new("/var/log/portcullis/alerts.jsonl"));
+    assert_eq!(
+        config.metrics.listen,
+        Some("127.0.0.1:9155".parse().unwrap())
+    );
+    assert_eq!(
+        config.alerts.file.unwrap(),
+        Path::new("/var/log/portcullis/alerts.jsonl")
+    );
     assert_eq!(config.alerts.window, Duration::from_secs(60));
-    assert_eq!(config.control.socket, Path::new("/run/portcullis/control.sock"));
+    assert_eq!(
+        config.control.socket,
+        Path::new("/run/portcullis/control.sock")
+    );
     assert_eq!(config.warnings.len(), 0, "{:?}", config.warnings);
 }
 
@@ -91,7 +116,13 @@ fn the_example_passes_its_check_and_its_own_test() {
     let report = check::report(&dir.path().join("portcullis.toml"));
     assert!(report.is_ok(), "{}", report.human(false));
     assert_eq!((report.tests, report.failed), (1, 0));
-    assert!(report.human(false).ends_with("ok, 9 rules, 1 test passed, 0 warnings\n"), "{}", report.human(false));
+    assert!(
+        report
+            .human(false)
+            .ends_with("ok, 9 rules, 1 test passed, 0 warnings\n"),
+        "{}",
+        report.human(false)
+    );
     assert_eq!(report.json()["ok"], true);
 }
 
@@ -105,7 +136,10 @@ fn a_failing_test_of_the_config_is_an_error_with_its_place_and_what_happens_inst
     assert_eq!((error.line, error.column), (40, 10));
     assert_eq!(error.message, "a test fails: expected drop by rule `tfpt`");
     assert_eq!(error.label, "the policy says drop by rule `tftp`");
-    assert_eq!(error.help.as_deref(), Some("there is no rule `tfpt`: did you mean `tftp`?"));
+    assert_eq!(
+        error.help.as_deref(),
+        Some("there is no rule `tfpt`: did you mean `tftp`?")
+    );
     let drawn = report.human(false);
     assert!(drawn.contains("portcullis.toml:40:10"), "{drawn}");
     assert_eq!(report.json()["errors"][0]["line"], 40);
@@ -115,11 +149,40 @@ fn a_failing_test_of_the_config_is_an_error_with_its_place_and_what_happens_inst
 fn an_empty_config_is_the_baseline_without_a_bridge_and_says_what_is_missing() {
     let config = config::parse("", "empty.toml", Path::new(".")).unwrap();
     assert!(config.bridge.is_none());
-    let names: Vec<_> = config.policy.rules.iter().map(|rule| rule.name.as_str()).collect();
-    assert_eq!(names, ["tftp", "smtp", "irc", "snmp", "msrpc", "smb", "netbios", "bogon-destination", "default"]);
-    let warnings: Vec<_> = config.warnings.iter().map(|warning| warning.message.as_str()).collect();
-    assert!(warnings[0].contains("spoofed-source is off; bogon-destination drops every private destination"), "{warnings:?}");
-    assert!(warnings[1].contains("no inside host may send mail"), "{warnings:?}");
+    let names: Vec<_> = config
+        .policy
+        .rules
+        .iter()
+        .map(|rule| rule.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "tftp",
+            "smtp",
+            "irc",
+            "snmp",
+            "msrpc",
+            "smb",
+            "netbios",
+            "bogon-destination",
+            "default"
+        ]
+    );
+    let warnings: Vec<_> = config
+        .warnings
+        .iter()
+        .map(|warning| warning.message.as_str())
+        .collect();
+    assert!(
+        warnings[0]
+            .contains("spoofed-source is off; bogon-destination drops every private destination"),
+        "{warnings:?}"
+    );
+    assert!(
+        warnings[1].contains("no inside host may send mail"),
+        "{warnings:?}"
+    );
 }
 
 #[test]
@@ -136,12 +199,22 @@ fn rules_that_can_never_match_are_warned_about() {
         ]
     "#;
     let config = config::parse(rules, "p.toml", Path::new(".")).unwrap();
-    let found: Vec<_> = config.warnings.iter().map(|warning| (warning.line, warning.message.as_str())).collect();
+    let found: Vec<_> = config
+        .warnings
+        .iter()
+        .map(|warning| (warning.line, warning.message.as_str()))
+        .collect();
     let expected = [
         (5, "the rule `families` can never match"),
         (6, "the rule `nobody` can never match"),
-        (8, "the rule `late` can never match: `all` before it matches everything"),
-        (7, "no built-in rule can ever match: `all` matches everything that goes out"),
+        (
+            8,
+            "the rule `late` can never match: `all` before it matches everything",
+        ),
+        (
+            7,
+            "no built-in rule can ever match: `all` matches everything that goes out",
+        ),
     ];
     assert_eq!(found, expected);
 }
@@ -150,7 +223,10 @@ fn rules_that_can_never_match_are_warned_about() {
 fn a_set_of_100_000_prefixes_loads_and_compiles_and_is_exact() {
     let mut text = String::from("# a long list\n");
     for i in 0..100_000u32 {
-        text.push_str(&format!("{}/28\n", std::net::Ipv4Addr::from(0x1400_0000 + i * 32)));
+        text.push_str(&format!(
+            "{}/28\n",
+            std::net::Ipv4Addr::from(0x1400_0000 + i * 32)
+        ));
     }
     let policy = "[sets]\nmany = { file = \"many.txt\" }\n[[rule]]\nname = \"many\"\ndst = \"@many\"\naction = \"drop\"\n";
     let dir = directory(&[("many.txt", &text), ("p.toml", policy)]);
@@ -158,10 +234,25 @@ fn a_set_of_100_000_prefixes_loads_and_compiles_and_is_exact() {
     let config = config::load(&dir.path().join("p.toml")).unwrap();
     let loaded = start.elapsed();
     let table = Table::compile(&config.policy).unwrap();
-    println!("100,000 prefixes: load {loaded:?}, compile {:?}, table {} bytes", start.elapsed() - loaded, table.memory());
+    println!(
+        "100,000 prefixes: load {loaded:?}, compile {:?}, table {} bytes",
+        start.elapsed() - loaded,
+        table.memory()
+    );
     assert!(loaded < Duration::from_secs(1), "{loaded:?}");
-    for (dst, rule) in [("20.0.0.15", "many"), ("20.0.0.16", "default"), ("20.48.211.239", "many"), ("20.48.212.0", "default")] {
-        let packet = Packet { direction: "out", proto: "gre", src: "10.0.0.9", dst, ..Packet::default() };
+    for (dst, rule) in [
+        ("20.0.0.15", "many"),
+        ("20.0.0.16", "default"),
+        ("20.48.211.239", "many"),
+        ("20.48.212.0", "default"),
+    ] {
+        let packet = Packet {
+            direction: "out",
+            proto: "gre",
+            src: "10.0.0.9",
+            dst,
+            ..Packet::default()
+        };
         let id = table.lookup(&packet.key().unwrap());
         assert_eq!(table.rules()[usize::from(id.0)].name, rule, "{dst}");
     }
@@ -169,7 +260,9 @@ fn a_set_of_100_000_prefixes_loads_and_compiles_and_is_exact() {
 
 #[test]
 fn every_example_of_the_policy_page_loads() {
-    let page = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md")).unwrap();
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/policy.md"))
+            .unwrap();
     let dir = directory(&[("partners.txt", PARTNERS)]);
     let mut blocks = 0;
     for block in page.split("```toml\n").skip(1) {
@@ -180,7 +273,8 @@ fn every_example_of_the_policy_page_loads() {
         });
         let table = Table::compile(&config.policy).unwrap();
         for test in &config.tests {
-            policy::test::run(&config.policy, &table, test).unwrap_or_else(|failure| panic!("{failure:?}\n{text}"));
+            policy::test::run(&config.policy, &table, test)
+                .unwrap_or_else(|failure| panic!("{failure:?}\n{text}"));
         }
     }
     assert!(blocks > 10, "{blocks} blocks");

@@ -26,7 +26,14 @@ pub struct CheckReport {
 /// Loads, compiles and tests the config at `path`.
 pub fn report(path: &Path) -> CheckReport {
     let file = path.display().to_string();
-    let mut report = CheckReport { file, errors: Vec::new(), warnings: Vec::new(), rules: 0, tests: 0, failed: 0 };
+    let mut report = CheckReport {
+        file,
+        errors: Vec::new(),
+        warnings: Vec::new(),
+        rules: 0,
+        tests: 0,
+        failed: 0,
+    };
     match load(path) {
         Ok(config) => report.judge(config),
         Err(error) => report.errors = error.problems,
@@ -40,7 +47,11 @@ impl CheckReport {
         self.tests = config.tests.len();
         match Table::compile(&config.policy) {
             Ok(table) => {
-                self.errors = config.tests.iter().filter_map(|entry| failure(&config, &table, entry)).collect();
+                self.errors = config
+                    .tests
+                    .iter()
+                    .filter_map(|entry| failure(&config, &table, entry))
+                    .collect();
                 self.failed = self.errors.len();
             }
             Err(error) => {
@@ -66,9 +77,17 @@ impl CheckReport {
         let warnings = count(self.warnings.len(), "warning");
         let summary = if self.is_ok() {
             let tests = format!("{} passed", count(self.tests, "test"));
-            format!("{}: ok, {}, {tests}, {warnings}", self.file, count(self.rules, "rule"))
+            format!(
+                "{}: ok, {}, {tests}, {warnings}",
+                self.file,
+                count(self.rules, "rule")
+            )
         } else {
-            format!("{}: {}, {warnings}", self.file, count(self.errors.len(), "error"))
+            format!(
+                "{}: {}, {warnings}",
+                self.file,
+                count(self.errors.len(), "error")
+            )
         };
         format!("{problems}{summary}\n")
     }
@@ -117,9 +136,15 @@ fn failure(config: &Config, table: &Table, entry: &PolicyTest) -> Option<Problem
     let failure = test::run(&config.policy, table, entry).err()?;
     let span = entry.span.0..entry.span.0 + entry.span.1;
     let message = format!("a test fails: expected {}", failure.expected);
-    let label = format!("the policy says {} by rule `{}`", failure.verdict, failure.rule);
+    let label = format!(
+        "the policy says {} by rule `{}`",
+        failure.verdict, failure.rule
+    );
     let help = unknown_rule(config, entry.rule.as_deref()).unwrap_or_else(|| {
-        format!("`portcullis explain` says why `{}` decides: change the rule or the test", failure.rule)
+        format!(
+            "`portcullis explain` says why `{}` decides: change the rule or the test",
+            failure.rule
+        )
     });
     Some(Problem::at(&config.source, span, message, label).help(help))
 }
@@ -133,6 +158,12 @@ fn unknown_rule(config: &Config, rule: Option<&str>) -> Option<String> {
     if config.policy.disabled.iter().any(|off| off == name) {
         return Some(format!("the rule `{name}` is switched off"));
     }
-    let near = nearest(name, config.policy.rules.iter().map(|rule| rule.name.as_str()));
-    Some(near.map_or_else(|| format!("there is no rule `{name}`"), |near| format!("there is no rule `{name}`: did you mean `{near}`?")))
+    let near = nearest(
+        name,
+        config.policy.rules.iter().map(|rule| rule.name.as_str()),
+    );
+    Some(near.map_or_else(
+        || format!("there is no rule `{name}`"),
+        |near| format!("there is no rule `{name}`: did you mean `{near}`?"),
+    ))
 }

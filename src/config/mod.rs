@@ -166,7 +166,11 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let name = path.display().to_string();
     let text = std::fs::read_to_string(path).map_err(|error| {
         let problem = Problem::of_file(&name, format!("cannot read the config: {error}"));
-        ConfigError { problems: vec![problem.help("name an existing file that this user may read with `-c FILE`")] }
+        ConfigError {
+            problems: vec![
+                problem.help("name an existing file that this user may read with `-c FILE`"),
+            ],
+        }
     })?;
     parse(&text, &name, path.parent().unwrap_or(Path::new("")))
 }

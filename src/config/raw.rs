@@ -25,7 +25,12 @@ pub(super) struct Reader {
 impl Reader {
     pub fn new(text: &str, name: &str, dir: &Path) -> Reader {
         let source = Source::new(name, Arc::from(text)).with_language("toml");
-        Reader { source, dir: dir.to_owned(), problems: Vec::new(), warnings: Vec::new() }
+        Reader {
+            source,
+            dir: dir.to_owned(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        }
     }
 
     /// The whole text as a section. Syntax errors become problems, all of them.
@@ -33,26 +38,50 @@ impl Reader {
         let (table, errors) = DeTable::parse_recoverable(text);
         for error in errors {
             let span = error.span().unwrap_or(0..0);
-            let problem = Problem::at(&self.source, span, format!("not valid TOML: {}", error.message()), "here");
+            let problem = Problem::at(
+                &self.source,
+                span,
+                format!("not valid TOML: {}", error.message()),
+                "here",
+            );
             self.problems.push(problem.help(SYNTAX_HELP));
         }
         Section::new("the top level", table.into_inner(), 0..0)
     }
 
     /// Reports an error.
-    pub fn error(&mut self, span: Range<usize>, message: impl Into<String>, label: &str, help: impl Into<String>) {
-        self.problems.push(Problem::at(&self.source, span, message, label).help(help));
+    pub fn error(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        label: &str,
+        help: impl Into<String>,
+    ) {
+        self.problems
+            .push(Problem::at(&self.source, span, message, label).help(help));
     }
 
     /// Reports a warning.
-    pub fn warn(&mut self, span: Range<usize>, message: impl Into<String>, label: &str, help: impl Into<String>) {
-        self.warnings.push(Problem::at(&self.source, span, message, label).help(help).warn());
+    pub fn warn(
+        &mut self,
+        span: Range<usize>,
+        message: impl Into<String>,
+        label: &str,
+        help: impl Into<String>,
+    ) {
+        self.warnings.push(
+            Problem::at(&self.source, span, message, label)
+                .help(help)
+                .warn(),
+        );
     }
 
     /// Every problem found, in the order of the text.
     pub fn into_error(mut self) -> ConfigError {
         self.problems.sort_by_key(Problem::offset);
-        ConfigError { problems: self.problems }
+        ConfigError {
+            problems: self.problems,
+        }
     }
 
     /// 1-based line of a byte offset.
@@ -63,7 +92,12 @@ impl Reader {
     fn wrong_type(&mut self, value: &Value<'_>, key: &str, wanted: &str) {
         let found = value.get_ref().type_str();
         let label = format!("this is {}", with_article(found));
-        self.error(value.span(), format!("`{key}` must be {wanted}"), &label, format!("write {wanted}"));
+        self.error(
+            value.span(),
+            format!("`{key}` must be {wanted}"),
+            &label,
+            format!("write {wanted}"),
+        );
     }
 
     /// A string.
@@ -89,23 +123,44 @@ impl Reader {
     }
 
     /// An integer within `range`.
-    pub fn integer(&mut self, value: &Value<'_>, key: &str, range: std::ops::RangeInclusive<u32>) -> Option<u32> {
+    pub fn integer(
+        &mut self,
+        value: &Value<'_>,
+        key: &str,
+        range: std::ops::RangeInclusive<u32>,
+    ) -> Option<u32> {
         let wanted = format!("a number from {} to {}", range.start(), range.end());
         let Some(number) = as_integer(value.get_ref()) else {
             self.wrong_type(value, key, &wanted);
             return None;
         };
-        let fits = u32::try_from(number).ok().filter(|number| range.contains(number));
+        let fits = u32::try_from(number)
+            .ok()
+            .filter(|number| range.contains(number));
         if fits.is_none() {
             let help = format!("write {wanted}");
-            self.error(value.span(), format!("`{key}` must be {wanted}"), "out of range", help);
+            self.error(
+                value.span(),
+                format!("`{key}` must be {wanted}"),
+                "out of range",
+                help,
+            );
         }
         fits
     }
 
     /// One of a few words.
-    pub fn word<T: Copy>(&mut self, value: &Value<'_>, key: &str, words: &[(&str, T)]) -> Option<T> {
-        let list = words.iter().map(|(word, _)| format!("\"{word}\"")).collect::<Vec<_>>().join(", ");
+    pub fn word<T: Copy>(
+        &mut self,
+        value: &Value<'_>,
+        key: &str,
+        words: &[(&str, T)],
+    ) -> Option<T> {
+        let list = words
+            .iter()
+            .map(|(word, _)| format!("\"{word}\""))
+            .collect::<Vec<_>>()
+            .join(", ");
         let DeValue::String(text) = value.get_ref() else {
             self.wrong_type(value, key, &format!("one of {list}"));
             return None;
@@ -116,7 +171,12 @@ impl Reader {
                 Some(near) => format!("did you mean \"{near}\"? It may be {list}"),
                 None => format!("it may be {list}"),
             };
-            self.error(value.span(), format!("`{key}` cannot be \"{text}\""), "not one of its values", help);
+            self.error(
+                value.span(),
+                format!("`{key}` cannot be \"{text}\""),
+                "not one of its values",
+                help,
+            );
         }
         found.map(|(_, meaning)| *meaning)
     }
@@ -124,10 +184,17 @@ impl Reader {
     /// A duration such as `200ms`, `60s`, `5m`; not zero.
     pub fn duration(&mut self, value: &Value<'_>, key: &str) -> Option<Duration> {
         let text = self.string(value, key)?;
-        let parsed = humantime::parse_duration(&text).ok().filter(|duration| !duration.is_zero());
+        let parsed = humantime::parse_duration(&text)
+            .ok()
+            .filter(|duration| !duration.is_zero());
         if parsed.is_none() {
             let help = "write a number and a unit, such as \"200ms\", \"60s\" or \"5m\"";
-            self.error(value.span(), format!("`{key}` cannot be \"{text}\""), "not a duration above zero", help);
+            self.error(
+                value.span(),
+                format!("`{key}` cannot be \"{text}\""),
+                "not a duration above zero",
+                help,
+            );
         }
         parsed
     }
@@ -136,7 +203,12 @@ impl Reader {
     pub fn path(&mut self, value: &Value<'_>, key: &str) -> Option<PathBuf> {
         let text = self.string(value, key)?;
         if text.is_empty() {
-            self.error(value.span(), format!("`{key}` is empty"), "no path", "name a file, or leave the key out");
+            self.error(
+                value.span(),
+                format!("`{key}` is empty"),
+                "no path",
+                "name a file, or leave the key out",
+            );
             return None;
         }
         Some(self.dir.join(text))
@@ -147,7 +219,12 @@ impl Reader {
         match value.get_ref() {
             DeValue::Array(array) if array.is_empty() => {
                 let help = format!("leave `{key}` out to match any");
-                self.error(value.span(), format!("`{key}` is an empty list"), "matches nothing", help);
+                self.error(
+                    value.span(),
+                    format!("`{key}` is an empty list"),
+                    "matches nothing",
+                    help,
+                );
                 None
             }
             DeValue::Array(array) => Some(array.iter().cloned().collect()),
@@ -171,9 +248,10 @@ impl Reader {
     pub fn sections<'t>(&mut self, value: Value<'t>, name: &str) -> Vec<Section<'t>> {
         let span = value.span();
         match value.into_inner() {
-            DeValue::Array(array) => {
-                array.into_iter().filter_map(|entry| self.section(entry, &format!("[[{name}]]"))).collect()
-            }
+            DeValue::Array(array) => array
+                .into_iter()
+                .filter_map(|entry| self.section(entry, &format!("[[{name}]]")))
+                .collect(),
             other => {
                 let help = format!("write `[[{name}]]` with two brackets: each one adds an entry");
                 let found = with_article(other.type_str());
@@ -185,17 +263,24 @@ impl Reader {
     }
 }
 
-const SYNTAX_HELP: &str = "strings stand in quotes, lists in [ ], and each `key = value` on a line of its own";
+const SYNTAX_HELP: &str =
+    "strings stand in quotes, lists in [ ], and each `key = value` on a line of its own";
 
 fn with_article(kind: &str) -> String {
-    let article = if kind.starts_with(['a', 'i']) { "an" } else { "a" };
+    let article = if kind.starts_with(['a', 'i']) {
+        "an"
+    } else {
+        "a"
+    };
     format!("{article} {kind}")
 }
 
 /// The value of an integer; `None` for another type. Out of `i64` is out of every range, so it becomes `i64::MAX`.
 pub(super) fn as_integer(value: &DeValue<'_>) -> Option<i64> {
     match value {
-        DeValue::Integer(number) => Some(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX)),
+        DeValue::Integer(number) => {
+            Some(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX))
+        }
         _ => None,
     }
 }
@@ -217,7 +302,12 @@ impl<'t> Section<'t> {
         });
         let mut entries: Vec<_> = entries.collect();
         entries.sort_by_key(|(key, _)| key.span().start);
-        Section { name: name.to_owned(), span, entries, asked: Vec::new() }
+        Section {
+            name: name.to_owned(),
+            span,
+            entries,
+            asked: Vec::new(),
+        }
     }
 
     /// Takes the value of a key.
@@ -228,7 +318,10 @@ impl<'t> Section<'t> {
     /// Takes a key and its value.
     pub fn take_entry(&mut self, key: &'static str) -> Option<(Spanned<String>, Value<'t>)> {
         self.asked.push(key);
-        let at = self.entries.iter().position(|(found, _)| found.get_ref() == key)?;
+        let at = self
+            .entries
+            .iter()
+            .position(|(found, _)| found.get_ref() == key)?;
         Some(self.entries.remove(at))
     }
 
@@ -249,7 +342,9 @@ impl<'t> Section<'t> {
             if let Some((found, _)) = self.take_entry(key) {
                 self.asked.pop();
                 let message = format!("this version does not have `{key}` ({what})");
-                let help = format!("take `{key}` out: it would have no effect, and a rule without it says something else");
+                let help = format!(
+                    "take `{key}` out: it would have no effect, and a rule without it says something else"
+                );
                 reader.error(found.span(), message, "not in this version", help);
             }
         }

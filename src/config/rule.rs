@@ -35,11 +35,14 @@ const LATER: &[(&str, &str)] = &[
     ("fragment", "matching on fragments"),
 ];
 
-pub(super) const NAME_HELP: &str = "use 1 to 63 letters, digits, `-`, `_` and `.`, beginning with a letter or digit";
+pub(super) const NAME_HELP: &str =
+    "use 1 to 63 letters, digits, `-`, `_` and `.`, beginning with a letter or digit";
 
 /// Names are labels of metrics and stand in alerts.
 pub(super) fn is_name(name: &str) -> bool {
-    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
+    let letters = name
+        .bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b));
     letters && name.len() <= 63 && name.starts_with(|c: char| c.is_ascii_alphanumeric())
 }
 
@@ -48,10 +51,20 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
     let header = section.span.clone();
     let name = section.take("name");
     // A fault is reported where it stands; the stand-in keeps a second report, that there is no action, away.
-    let action = section.take("action").map(|value| action(reader, &value).unwrap_or(Action::Drop));
-    let alert = section.take("alert").and_then(|value| alert(reader, &value));
-    let enabled = section.take("enabled").and_then(|value| reader.boolean(&value, "enabled"));
-    shadow(reader, section.take("shadow"), "take `shadow` out, or set it to false");
+    let action = section
+        .take("action")
+        .map(|value| action(reader, &value).unwrap_or(Action::Drop));
+    let alert = section
+        .take("alert")
+        .and_then(|value| alert(reader, &value));
+    let enabled = section
+        .take("enabled")
+        .and_then(|value| reader.boolean(&value, "enabled"));
+    shadow(
+        reader,
+        section.take("shadow"),
+        "take `shadow` out, or set it to false",
+    );
     let clause = clause(reader, &mut section, sets);
     section.refuse_later(LATER, reader);
     section.finish(reader);
@@ -67,18 +80,32 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
         } else {
             NAME_HELP
         };
-        reader.error(value.span(), format!("\"{name}\" is not a name for a rule"), "here", help);
+        reader.error(
+            value.span(),
+            format!("\"{name}\" is not a name for a rule"),
+            "here",
+            help,
+        );
         return None;
     }
     let line = reader.line(header.start);
-    Some(Stated { name, span: value.span(), line, action, alert, enabled, clause })
+    Some(Stated {
+        name,
+        span: value.span(),
+        line,
+        action,
+        alert,
+        enabled,
+        clause,
+    })
 }
 
 /// `shadow = true` is not in this version.
 pub(super) fn shadow(reader: &mut Reader, value: Option<Value<'_>>, help: &str) {
     let Some(value) = value else { return };
     if reader.boolean(&value, "shadow") == Some(true) {
-        let message = "this version does not have `shadow = true` (rules that are judged and not enforced)";
+        let message =
+            "this version does not have `shadow = true` (rules that are judged and not enforced)";
         reader.error(value.span(), message, "not in this version", help);
     }
 }
@@ -86,10 +113,23 @@ pub(super) fn shadow(reader: &mut Reader, value: Option<Value<'_>>, help: &str) 
 fn action(reader: &mut Reader, value: &Value<'_>) -> Option<Action> {
     if value.get_ref().as_str() == Some("decoy") {
         let message = "this version does not have the action \"decoy\" (answering in the destination's place)";
-        reader.error(value.span(), message, "not in this version", "use \"drop\" or \"reject\"");
+        reader.error(
+            value.span(),
+            message,
+            "not in this version",
+            "use \"drop\" or \"reject\"",
+        );
         return None;
     }
-    reader.word(value, "action", &[("allow", Action::Allow), ("drop", Action::Drop), ("reject", Action::Reject)])
+    reader.word(
+        value,
+        "action",
+        &[
+            ("allow", Action::Allow),
+            ("drop", Action::Drop),
+            ("reject", Action::Reject),
+        ],
+    )
 }
 
 fn alert(reader: &mut Reader, value: &Value<'_>) -> Option<Option<Severity>> {
@@ -97,12 +137,21 @@ fn alert(reader: &mut Reader, value: &Value<'_>) -> Option<Option<Severity>> {
         DeValue::Boolean(false) => Some(None),
         DeValue::Boolean(true) => {
             let help = "write \"low\", \"medium\" or \"high\"; false or \"none\" is no alert";
-            reader.error(value.span(), "`alert = true` does not say how loud", "no severity", help);
+            reader.error(
+                value.span(),
+                "`alert = true` does not say how loud",
+                "no severity",
+                help,
+            );
             None
         }
         _ => {
-            let severities =
-                [("low", Some(Severity::Low)), ("medium", Some(Severity::Medium)), ("high", Some(Severity::High)), ("none", None)];
+            let severities = [
+                ("low", Some(Severity::Low)),
+                ("medium", Some(Severity::Medium)),
+                ("high", Some(Severity::High)),
+                ("none", None),
+            ];
             reader.word(value, "alert", &severities)
         }
     }
@@ -110,9 +159,29 @@ fn alert(reader: &mut Reader, value: &Value<'_>) -> Option<Option<Severity>> {
 
 /// The match keys; `None` where there is none of them. A key with a fault counts as stated.
 fn clause(reader: &mut Reader, section: &mut Section<'_>, sets: &[Set]) -> Option<Clause> {
-    let keys = ["direction", "proto", "src", "dst", "sport", "dport", "icmp_type", "icmp_code"];
-    let [direction, proto, src, dst, sport, dport, icmp_type, icmp_code] = keys.map(|key| section.take(key));
-    let all = [&direction, &proto, &src, &dst, &sport, &dport, &icmp_type, &icmp_code];
+    let keys = [
+        "direction",
+        "proto",
+        "src",
+        "dst",
+        "sport",
+        "dport",
+        "icmp_type",
+        "icmp_code",
+    ];
+    let [
+        direction,
+        proto,
+        src,
+        dst,
+        sport,
+        dport,
+        icmp_type,
+        icmp_code,
+    ] = keys.map(|key| section.take(key));
+    let all = [
+        &direction, &proto, &src, &dst, &sport, &dport, &icmp_type, &icmp_code,
+    ];
     if all.iter().all(|value| value.is_none()) {
         return None;
     }
@@ -120,7 +189,9 @@ fn clause(reader: &mut Reader, section: &mut Section<'_>, sets: &[Set]) -> Optio
     if let Some(read) = direction.and_then(|value| self::direction(reader, &value)) {
         clause.direction = read;
     }
-    let stated = proto.as_ref().map(|value| protos(reader, value).unwrap_or(ProtoSet::ALL));
+    let stated = proto
+        .as_ref()
+        .map(|value| protos(reader, value).unwrap_or(ProtoSet::ALL));
     if let Some(read) = src.and_then(|value| address::expression(reader, &value, "src", sets)) {
         clause.src = read;
     }
@@ -131,21 +202,42 @@ fn clause(reader: &mut Reader, section: &mut Section<'_>, sets: &[Set]) -> Optio
     if sport.is_some() || dport.is_some() {
         clause.protos = stated.unwrap_or(ProtoSet::of(&[6, 17]));
     }
-    for (key, value, set) in [("sport", &sport, &mut clause.sport), ("dport", &dport, &mut clause.dport)] {
+    for (key, value, set) in [
+        ("sport", &sport, &mut clause.sport),
+        ("dport", &dport, &mut clause.dport),
+    ] {
         let Some(value) = value else { continue };
-        if stated.is_some_and(|protos| protos != ProtoSet::ALL && !protos.within(ProtoSet::WITH_PORTS)) {
-            let help = "use `proto = \"tcp\"`, \"udp\", or both; without `proto`, a port means both";
-            reader.error(value.span(), format!("`{key}` with a protocol that has no ports"), "no such field", help);
+        if stated
+            .is_some_and(|protos| protos != ProtoSet::ALL && !protos.within(ProtoSet::WITH_PORTS))
+        {
+            let help =
+                "use `proto = \"tcp\"`, \"udp\", or both; without `proto`, a port means both";
+            reader.error(
+                value.span(),
+                format!("`{key}` with a protocol that has no ports"),
+                "no such field",
+                help,
+            );
         }
         if let Some(read) = numbers(reader, value, key, u16::MAX) {
             *set = read;
         }
     }
-    for (key, value, set) in [("icmp_type", &icmp_type, &mut clause.sport), ("icmp_code", &icmp_code, &mut clause.dport)] {
+    for (key, value, set) in [
+        ("icmp_type", &icmp_type, &mut clause.sport),
+        ("icmp_code", &icmp_code, &mut clause.dport),
+    ] {
         let Some(value) = value else { continue };
-        if !stated.is_some_and(|protos| protos == ProtoSet::ALL || protos.is_icmp() && protos.iter().count() == 1) {
+        if !stated.is_some_and(|protos| {
+            protos == ProtoSet::ALL || protos.is_icmp() && protos.iter().count() == 1
+        }) {
             let help = "add `proto = \"icmp\"` or `proto = \"icmpv6\"`: the numbers mean other things in each";
-            reader.error(value.span(), format!("`{key}` needs one ICMP protocol"), "of which protocol?", help);
+            reader.error(
+                value.span(),
+                format!("`{key}` needs one ICMP protocol"),
+                "of which protocol?",
+                help,
+            );
         }
         if let Some(read) = numbers(reader, value, key, u8::MAX.into()) {
             *set = read;
@@ -156,7 +248,11 @@ fn clause(reader: &mut Reader, section: &mut Section<'_>, sets: &[Set]) -> Optio
 
 /// `out`, `in` or `both`.
 pub(super) fn direction(reader: &mut Reader, value: &Value<'_>) -> Option<Direction> {
-    let words = [("out", Direction::Out), ("in", Direction::In), ("both", Direction::Both)];
+    let words = [
+        ("out", Direction::Out),
+        ("in", Direction::In),
+        ("both", Direction::Both),
+    ];
     reader.word(value, "direction", &words)
 }
 
@@ -174,23 +270,36 @@ fn protos(reader: &mut Reader, value: &Value<'_>) -> Option<ProtoSet> {
 /// A protocol by name or number.
 pub(super) fn proto(reader: &mut Reader, value: &Value<'_>) -> Option<u8> {
     if as_integer(value.get_ref()).is_some() {
-        return reader.integer(value, "proto", 0..=255).map(|number| number as u8);
+        return reader
+            .integer(value, "proto", 0..=255)
+            .map(|number| number as u8);
     }
     let name = reader.string(value, "proto")?;
     let found = number_of(&name);
     if found.is_none() {
         let help = match nearest(&name, PROTOCOLS.iter().map(|(name, _)| *name)) {
-            Some(near) => format!("did you mean \"{near}\"? A protocol is a name or a number from 0 to 255"),
-            None => "write a name such as \"tcp\", \"udp\" or \"icmp\", or a number from 0 to 255".to_owned(),
+            Some(near) => {
+                format!("did you mean \"{near}\"? A protocol is a name or a number from 0 to 255")
+            }
+            None => "write a name such as \"tcp\", \"udp\" or \"icmp\", or a number from 0 to 255"
+                .to_owned(),
         };
-        reader.error(value.span(), format!("there is no protocol \"{name}\""), "here", help);
+        reader.error(
+            value.span(),
+            format!("there is no protocol \"{name}\""),
+            "here",
+            help,
+        );
     }
     found
 }
 
 /// The number of a protocol's name.
 pub(super) fn number_of(name: &str) -> Option<u8> {
-    PROTOCOLS.iter().find(|(known, _)| *known == name).map(|(_, number)| *number)
+    PROTOCOLS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, number)| *number)
 }
 
 /// Numbers and ranges: `23`, `"23"`, `"2323-2330"`, or a list of these; none above `max`.
@@ -200,7 +309,9 @@ fn numbers(reader: &mut Reader, value: &Value<'_>, key: &str, max: u16) -> Optio
         match number_range(item.get_ref(), max) {
             Some(range) => ranges.push(range),
             None => {
-                let help = format!("write a number from 0 to {max}, a range \"a-b\" in quotes, or a list of these");
+                let help = format!(
+                    "write a number from 0 to {max}, a range \"a-b\" in quotes, or a list of these"
+                );
                 let message = format!("`{key}` has something that is neither a number nor a range");
                 reader.error(item.span(), message, "here", help);
                 whole = false;

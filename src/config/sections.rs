@@ -2,7 +2,8 @@
 
 use super::raw::{Reader, Section, Value};
 use super::{
-    Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues, packet, policy,
+    Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
+    packet, policy,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,7 +15,9 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     if !reader.problems.is_empty() {
         return None;
     }
-    let bridge = root.section("bridge", reader).map(|section| bridge(reader, section));
+    let bridge = root
+        .section("bridge", reader)
+        .map(|section| bridge(reader, section));
     let policy = policy::policy(reader, &mut root);
     let section = root.section("metrics", reader);
     let metrics = metrics(reader, section);
@@ -35,7 +38,16 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         None => None,
     };
     let (warnings, source) = (std::mem::take(&mut reader.warnings), reader.source.clone());
-    Some(Config { bridge, policy, metrics, alerts, control, tests, warnings, source })
+    Some(Config {
+        bridge,
+        policy,
+        metrics,
+        alerts,
+        control,
+        tests,
+        warnings,
+        source,
+    })
 }
 
 fn bridge(reader: &mut Reader, mut section: Section<'_>) -> Option<Bridge> {
@@ -48,14 +60,30 @@ fn bridge(reader: &mut Reader, mut section: Section<'_>) -> Option<Bridge> {
         && lan == uplink
     {
         let help = "name two interfaces: the gate stands between them";
-        reader.error(value.span(), format!("`lan` and `uplink` are both \"{lan}\""), "the same interface", help);
+        reader.error(
+            value.span(),
+            format!("`lan` and `uplink` are both \"{lan}\""),
+            "the same interface",
+            help,
+        );
     }
-    let modes = [("auto", Mode::Auto), ("zero-copy", Mode::ZeroCopy), ("copy", Mode::Copy), ("generic", Mode::Generic)];
+    let modes = [
+        ("auto", Mode::Auto),
+        ("zero-copy", Mode::ZeroCopy),
+        ("copy", Mode::Copy),
+        ("generic", Mode::Generic),
+    ];
     let mode = get("mode").map(|value| reader.word(&value, "mode", &modes));
     let queues = get("queues").map(|value| queues(reader, &value));
     let on_failure = get("on_failure").map(|value| on_failure(reader, &value));
     let watchdog = get("watchdog").map(|value| reader.duration(&value, "watchdog"));
-    let idle = get("idle").map(|value| reader.word(&value, "idle", &[("spin", Idle::Spin), ("adaptive", Idle::Adaptive)]));
+    let idle = get("idle").map(|value| {
+        reader.word(
+            &value,
+            "idle",
+            &[("spin", Idle::Spin), ("adaptive", Idle::Adaptive)],
+        )
+    });
     let cores = get("cores").map(|value| cores(reader, &value));
     let chunk = get("chunk").map(|value| chunk(reader, &value));
     let frames = get("frames").map(|value| reader.integer(&value, "frames", 64..=1 << 22));
@@ -99,14 +127,25 @@ fn interface(
 ) -> Option<String> {
     let Some(value) = value else {
         let help = format!("add `{key} = \"enp1s0\"`; `ip link` lists the interfaces");
-        reader.error(header.clone(), format!("[bridge] has no `{key}`"), "this section", help);
+        reader.error(
+            header.clone(),
+            format!("[bridge] has no `{key}`"),
+            "this section",
+            help,
+        );
         return None;
     };
     let name = reader.string(value, key)?;
     let letters = !name.contains(['/', ':']) && !name.contains(char::is_whitespace);
     if name.is_empty() || name.len() > 15 || name == "." || name == ".." || !letters {
-        let help = "write a name of 1 to 15 bytes as `ip link` shows it, without `/`, `:` and spaces";
-        reader.error(value.span(), format!("\"{name}\" is not a name for an interface"), "here", help);
+        let help =
+            "write a name of 1 to 15 bytes as `ip link` shows it, without `/`, `:` and spaces";
+        reader.error(
+            value.span(),
+            format!("\"{name}\" is not a name for an interface"),
+            "here",
+            help,
+        );
         return None;
     }
     Some(name)
@@ -117,16 +156,28 @@ fn queues(reader: &mut Reader, value: &Value<'_>) -> Option<Queues> {
         return Some(Queues::Auto);
     }
     if value.get_ref().is_str() {
-        reader.error(value.span(), "`queues` must be \"auto\" or a number", "here", "write \"auto\" or a number from 1 to 1024");
+        reader.error(
+            value.span(),
+            "`queues` must be \"auto\" or a number",
+            "here",
+            "write \"auto\" or a number from 1 to 1024",
+        );
         return None;
     }
-    reader.integer(value, "queues", 1..=1024).map(|count| Queues::Count(count as u16))
+    reader
+        .integer(value, "queues", 1..=1024)
+        .map(|count| Queues::Count(count as u16))
 }
 
 fn on_failure(reader: &mut Reader, value: &Value<'_>) -> Option<OnFailure> {
     if value.get_ref().as_str() == Some("open") {
         let message = "this version does not have `on_failure = \"open\"` (bridging unfiltered when the process is dead)";
-        reader.error(value.span(), message, "not in this version", "use \"closed\": nothing passes while nothing filters");
+        reader.error(
+            value.span(),
+            message,
+            "not in this version",
+            "use \"closed\": nothing passes while nothing filters",
+        );
         return None;
     }
     reader.word(value, "on_failure", &[("closed", OnFailure::Closed)])
@@ -134,11 +185,23 @@ fn on_failure(reader: &mut Reader, value: &Value<'_>) -> Option<OnFailure> {
 
 fn cores(reader: &mut Reader, value: &Value<'_>) -> Option<Vec<usize>> {
     if !value.get_ref().is_array() {
-        reader.error(value.span(), "`cores` must be a list of CPU numbers", "here", "write `cores = [0, 1]`");
+        reader.error(
+            value.span(),
+            "`cores` must be a list of CPU numbers",
+            "here",
+            "write `cores = [0, 1]`",
+        );
         return None;
     }
     let items = reader.list(value, "cores")?;
-    items.iter().map(|item| reader.integer(item, "cores", 0..=4095).map(|core| core as usize)).collect()
+    items
+        .iter()
+        .map(|item| {
+            reader
+                .integer(item, "cores", 0..=4095)
+                .map(|core| core as usize)
+        })
+        .collect()
 }
 
 fn chunk(reader: &mut Reader, value: &Value<'_>) -> Option<u32> {
@@ -154,7 +217,11 @@ fn chunk(reader: &mut Reader, value: &Value<'_>) -> Option<u32> {
 fn ring(reader: &mut Reader, value: &Value<'_>) -> Option<u32> {
     let ring = reader.integer(value, "ring", 64..=1 << 16)?;
     if !ring.is_power_of_two() {
-        let help = format!("write {} or {}", ring.next_power_of_two() / 2, ring.next_power_of_two());
+        let help = format!(
+            "write {} or {}",
+            ring.next_power_of_two() / 2,
+            ring.next_power_of_two()
+        );
         reader.error(value.span(), "`ring` must be a power of two", "here", help);
         return None;
     }
@@ -163,22 +230,40 @@ fn ring(reader: &mut Reader, value: &Value<'_>) -> Option<u32> {
 
 fn busy_poll(reader: &mut Reader, value: Value<'_>) -> Option<BusyPoll> {
     let mut section = reader.section(value, "busy_poll")?;
-    let usecs = section.take("usecs").map(|value| reader.integer(&value, "usecs", 1..=10_000));
-    let budget = section.take("budget").map(|value| reader.integer(&value, "budget", 1..=1024));
+    let usecs = section
+        .take("usecs")
+        .map(|value| reader.integer(&value, "usecs", 1..=10_000));
+    let budget = section
+        .take("budget")
+        .map(|value| reader.integer(&value, "budget", 1..=1024));
     section.finish(reader);
-    Some(BusyPoll { usecs: or(usecs, 20)?, budget: or(budget, 64)? })
+    Some(BusyPoll {
+        usecs: or(usecs, 20)?,
+        budget: or(budget, 64)?,
+    })
 }
 
 fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
-    let mut metrics = Metrics { listen: Some(([127, 0, 0, 1], 9155).into()) };
-    let Some(mut section) = section else { return metrics };
+    let mut metrics = Metrics {
+        listen: Some(([127, 0, 0, 1], 9155).into()),
+    };
+    let Some(mut section) = section else {
+        return metrics;
+    };
     if let Some(value) = section.take("listen") {
         match value.get_ref() {
             DeValue::String(text) if text == "off" => metrics.listen = None,
-            DeValue::String(text) if text.parse::<std::net::SocketAddr>().is_ok() => metrics.listen = text.parse().ok(),
+            DeValue::String(text) if text.parse::<std::net::SocketAddr>().is_ok() => {
+                metrics.listen = text.parse().ok()
+            }
             _ => {
                 let help = "write an address and a port, such as \"127.0.0.1:9155\" or \"[::1]:9155\", or \"off\"";
-                reader.error(value.span(), "`listen` is not an address and a port", "here", help);
+                reader.error(
+                    value.span(),
+                    "`listen` is not an address and a port",
+                    "here",
+                    help,
+                );
             }
         }
     }
@@ -187,10 +272,19 @@ fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
 }
 
 fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
-    let mut alerts = Alerts { file: None, window: Duration::from_secs(60) };
-    let Some(mut section) = section else { return alerts };
-    alerts.file = section.take("file").and_then(|value| reader.path(&value, "file"));
-    let window = section.take("window").and_then(|value| reader.duration(&value, "window"));
+    let mut alerts = Alerts {
+        file: None,
+        window: Duration::from_secs(60),
+    };
+    let Some(mut section) = section else {
+        return alerts;
+    };
+    alerts.file = section
+        .take("file")
+        .and_then(|value| reader.path(&value, "file"));
+    let window = section
+        .take("window")
+        .and_then(|value| reader.duration(&value, "window"));
     alerts.window = window.unwrap_or(alerts.window);
     section.finish(reader);
     alerts
@@ -198,8 +292,16 @@ fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
 
 fn control(reader: &mut Reader, section: Option<Section<'_>>) -> Control {
     let default = Path::new("/run/portcullis/control.sock");
-    let Some(mut section) = section else { return Control { socket: default.to_owned() } };
-    let socket = section.take("socket").and_then(|value| reader.path(&value, "socket"));
+    let Some(mut section) = section else {
+        return Control {
+            socket: default.to_owned(),
+        };
+    };
+    let socket = section
+        .take("socket")
+        .and_then(|value| reader.path(&value, "socket"));
     section.finish(reader);
-    Control { socket: socket.unwrap_or_else(|| default.to_owned()) }
+    Control {
+        socket: socket.unwrap_or_else(|| default.to_owned()),
+    }
 }

@@ -1,9 +1,9 @@
 //! Clauses to the fields of a [`Table`](super::Table): which values of a field no row tells apart, and which rows each
 //! such class satisfies.
 
+use super::Side;
 use super::addr::{Family, Set, merge};
 use super::rule::{Clause, Direction, PortSet, ProtoSet};
-use super::Side;
 use super::table::{AddrIndex, CompileError, Field, MAX_BYTES};
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -24,12 +24,30 @@ type Intervals = Vec<(u128, u128)>;
 /// Compiles each field of the rows.
 pub(super) fn fields(rows: &[&Clause], sets: &[Set]) -> Result<Fields, CompileError> {
     let words = rows.len().div_ceil(64);
-    let mut budget = Budget { words, left: MAX_BYTES };
+    let mut budget = Budget {
+        words,
+        left: MAX_BYTES,
+    };
     let budget = &mut budget;
     Ok(Fields {
-        head: direct(rows.iter().map(|row| (row.direction, row.protos)), 2 * 256, budget, head_intervals)?,
-        sport: direct(rows.iter().map(|row| &row.sport), 1 << 16, budget, |ports| port_intervals(ports))?,
-        dport: direct(rows.iter().map(|row| &row.dport), 1 << 16, budget, |ports| port_intervals(ports))?,
+        head: direct(
+            rows.iter().map(|row| (row.direction, row.protos)),
+            2 * 256,
+            budget,
+            head_intervals,
+        )?,
+        sport: direct(
+            rows.iter().map(|row| &row.sport),
+            1 << 16,
+            budget,
+            |ports| port_intervals(ports),
+        )?,
+        dport: direct(
+            rows.iter().map(|row| &row.dport),
+            1 << 16,
+            budget,
+            |ports| port_intervals(ports),
+        )?,
         src: address(rows.iter().map(|row| &row.src), sets, budget)?,
         dst: address(rows.iter().map(|row| &row.dst), sets, budget)?,
         words,
@@ -39,13 +57,21 @@ pub(super) fn fields(rows: &[&Clause], sets: &[Set]) -> Result<Fields, CompileEr
 /// The values `side * 256 + proto`.
 fn head_intervals(&(direction, protos): &(Direction, ProtoSet)) -> Intervals {
     let sides = Side::BOTH.into_iter().filter(|side| direction.holds(*side));
-    let values = sides.flat_map(|side| protos.iter().map(move |proto| side as u128 * 256 + u128::from(proto)));
+    let values = sides.flat_map(|side| {
+        protos
+            .iter()
+            .map(move |proto| side as u128 * 256 + u128::from(proto))
+    });
     merge(values.map(|value| (value, value)).collect())
 }
 
 fn port_intervals(ports: &PortSet) -> Intervals {
     let ranges = ports.0.iter().filter(|(first, last)| first <= last);
-    merge(ranges.map(|&(first, last)| (first.into(), last.into())).collect())
+    merge(
+        ranges
+            .map(|&(first, last)| (first.into(), last.into()))
+            .collect(),
+    )
 }
 
 /// What compiling may still take, and how long a bitset is.
@@ -69,7 +95,8 @@ struct Matches<T> {
 
 impl<T: Clone + Eq + Hash> Matches<T> {
     fn collect(per_row: impl Iterator<Item = T>) -> Matches<T> {
-        let (mut seen, mut distinct, mut rows) = (HashMap::new(), Vec::new(), Vec::<Vec<u32>>::new());
+        let (mut seen, mut distinct, mut rows) =
+            (HashMap::new(), Vec::new(), Vec::<Vec<u32>>::new());
         for (row, wanted) in per_row.enumerate() {
             let at = *seen.entry(wanted).or_insert_with_key(|wanted: &T| {
                 distinct.push(wanted.clone());
@@ -91,7 +118,12 @@ struct Classes {
 
 impl Classes {
     /// The class of the values for which exactly the matches `held` (a bitset) hold.
-    fn of<T>(&mut self, held: &[u64], matches: &Matches<T>, budget: &mut Budget) -> Result<u32, CompileError> {
+    fn of<T>(
+        &mut self,
+        held: &[u64],
+        matches: &Matches<T>,
+        budget: &mut Budget,
+    ) -> Result<u32, CompileError> {
         if let Some(class) = self.number.get(held) {
             return Ok(*class);
         }
@@ -135,7 +167,9 @@ impl Classes {
             class.push(self.of(&held, matches, budget)?);
         }
         for flips in flips.chunk_by(|a, b| a.0 == b.0) {
-            flips.iter().for_each(|(_, at)| held[at / 64] ^= 1 << (at % 64));
+            flips
+                .iter()
+                .for_each(|(_, at)| held[at / 64] ^= 1 << (at % 64));
             starts.push(flips[0].0);
             class.push(self.of(&held, matches, budget)?);
         }
@@ -155,11 +189,18 @@ fn direct<T: Clone + Eq + Hash>(
     let mut classes = Classes::default();
     let (starts, class) = classes.sweep(&matches, values as u128 - 1, budget, intervals)?;
     let mut index = Vec::with_capacity(values);
-    let ends = starts.iter().skip(1).map(|start| *start as usize).chain([values]);
+    let ends = starts
+        .iter()
+        .skip(1)
+        .map(|start| *start as usize)
+        .chain([values]);
     for (class, end) in class.into_iter().zip(ends) {
         index.resize(end, class);
     }
-    Ok(Field { index, bits: classes.bits })
+    Ok(Field {
+        index,
+        bits: classes.bits,
+    })
 }
 
 /// An address field: each family has intervals of its own, and both share the classes.
@@ -171,10 +212,20 @@ fn address<'a>(
     let matches = Matches::collect(per_row);
     let mut classes = Classes::default();
     let mut sweep = |family: Family| {
-        classes.sweep(&matches, family.max(), budget, |wanted| wanted.intervals(sets, family))
+        classes.sweep(&matches, family.max(), budget, |wanted| {
+            wanted.intervals(sets, family)
+        })
     };
     let (v4_starts, v4_class) = sweep(Family::V4)?;
     let (v6_starts, v6_class) = sweep(Family::V6)?;
     let v4_starts = v4_starts.into_iter().map(|start| start as u32).collect();
-    Ok(Field { index: AddrIndex { v4_starts, v4_class, v6_starts, v6_class }, bits: classes.bits })
+    Ok(Field {
+        index: AddrIndex {
+            v4_starts,
+            v4_class,
+            v6_starts,
+            v6_class,
+        },
+        bits: classes.bits,
+    })
 }

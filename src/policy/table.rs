@@ -145,7 +145,14 @@ impl Table {
             })
             .collect();
         let clauses: Vec<_> = rows.iter().map(|(_, clause)| *clause).collect();
-        let compile::Fields { head, src, dst, sport, dport, words } = compile::fields(&clauses, &policy.sets)?;
+        let compile::Fields {
+            head,
+            src,
+            dst,
+            sport,
+            dport,
+            words,
+        } = compile::fields(&clauses, &policy.sets)?;
         let last = policy.rules.len() - 1;
         let verdict = |(id, action)| match action {
             Action::Allow => Verdict::Forward,
