@@ -509,6 +509,8 @@ fn a_missing_config_is_a_one_line_error() {
 }
 
 proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
     /// Whatever the text, there is an answer and no panic.
     #[test]
     fn no_text_makes_the_reader_panic(start in 0usize..2000, len in 0usize..40, noise in "\\PC{0,12}") {

@@ -130,9 +130,13 @@ impl Classes {
         budget.take(budget.words * 8 + size_of_val(held))?;
         let start = self.bits.len();
         self.bits.resize(start + budget.words, 0);
-        for at in (0..matches.rows.len()).filter(|at| held[at / 64] >> (at % 64) & 1 == 1) {
-            for &row in &matches.rows[at] {
-                self.bits[start + row as usize / 64] |= 1 << (row % 64);
+        for (word, &bits) in held.iter().enumerate() {
+            let mut bits = bits;
+            while bits != 0 {
+                for &row in &matches.rows[word * 64 + bits.trailing_zeros() as usize] {
+                    self.bits[start + row as usize / 64] |= 1 << (row % 64);
+                }
+                bits &= bits - 1;
             }
         }
         let class = self.number.len() as u32;
