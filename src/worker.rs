@@ -432,6 +432,20 @@ mod tests {
     }
 
     #[test]
+    fn a_forwarded_frame_is_sent_from_the_very_chunk_that_it_was_received_in() {
+        let mut bench = Bench::new(16);
+        bench.arrive(Side::Lan, &tcp(443));
+        let umem = bench.worker.umem().clone();
+        let place = |frame: &Frame| umem.bytes(frame).as_ptr();
+        let received = place(&bench.worker.ports(Side::Lan)[0].arriving[0]);
+        bench.worker.turn(1);
+        assert_eq!(
+            place(&bench.worker.ports(Side::Uplink)[0].sent[0]),
+            received
+        );
+    }
+
+    #[test]
     fn a_forbidden_frame_stops_at_the_gate_and_alerts_with_its_mac() {
         let mut bench = Bench::new(16);
         bench.arrive(Side::Lan, &udp(69));

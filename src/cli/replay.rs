@@ -118,7 +118,7 @@ impl Replay {
         let ports =
             Side::BOTH.map(|side| vec![PcapPort::new(side, Arc::clone(&stage), umem.clone())]);
         let ring = event::ring(FRAMES as usize);
-        let rejector = Rejector::new(config.policy.lan_prefixes.clone());
+        let rejector = Rejector::silent();
         let mut worker = Worker::new(
             umem,
             frames,

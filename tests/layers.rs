@@ -1,0 +1,131 @@
+//! Which module may use which: the data plane never depends on the control plane.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// A module, and the modules of this crate that it may name in `use crate::…`. What is not listed is not allowed.
+const ALLOWED: &[(&str, &[&str])] = &[
+    // Reasons stand at the bottom; an event record carries a frame's Meta and its verdict.
+    ("telemetry", &["telemetry", "frame", "policy"]),
+    ("frame", &["frame", "telemetry"]),
+    ("policy", &["policy", "frame", "telemetry"]),
+    ("action", &["action", "frame", "policy"]),
+    // A port moves frames and judges none; only the capture port asks the parser which side a frame is from.
+    ("port", &["port"]),
+    ("port/pcap.rs", &["port", "frame", "policy"]),
+    (
+        "worker.rs",
+        &["worker", "action", "frame", "policy", "port", "telemetry"],
+    ),
+    ("config", &["config", "policy"]),
+    ("os", &["os"]),
+    (
+        "control",
+        &[
+            "control",
+            "action",
+            "config",
+            "frame",
+            "os",
+            "policy",
+            "port",
+            "telemetry",
+            "worker",
+        ],
+    ),
+    (
+        "cli",
+        &[
+            "cli",
+            "action",
+            "config",
+            "control",
+            "os",
+            "policy",
+            "port",
+            "telemetry",
+            "worker",
+        ],
+    ),
+];
+
+/// Of `telemetry`, the reasons alone are below `frame`.
+const BOTTOM: &str = "telemetry/reason.rs";
+
+fn files(dir: &Path, into: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, into);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// The modules that the code of a file (its tests left out) names behind `crate::`.
+fn used(text: &str) -> BTreeSet<String> {
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or("");
+    let lines = code
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let mut found = BTreeSet::new();
+    for line in lines {
+        for part in line.split("crate::").skip(1) {
+            let name: String = part
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            found.insert(name);
+        }
+    }
+    found
+}
+
+#[test]
+fn each_module_uses_only_the_layers_below_it() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    files(&src, &mut all);
+    let mut seen = 0;
+    for path in all {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let used = used(&text);
+        if name == BOTTOM {
+            assert!(used.is_empty(), "{name} uses {used:?}");
+        }
+        let rule = ALLOWED
+            .iter()
+            .filter(|(module, _)| name == *module || name.starts_with(&format!("{module}/")))
+            .max_by_key(|(module, _)| module.len());
+        let Some((_, allowed)) = rule else {
+            assert!(
+                matches!(name, "lib.rs" | "main.rs"),
+                "{name} has no place in the layers"
+            );
+            continue;
+        };
+        seen += 1;
+        for module in used {
+            assert!(
+                allowed.contains(&module.as_str()),
+                "{name} uses crate::{module}"
+            );
+        }
+    }
+    assert!(seen > 30, "only {seen} files were looked at");
+}
+
+#[test]
+fn unsafe_code_is_in_the_af_xdp_crate_alone() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut all = Vec::new();
+    files(&src, &mut all);
+    for path in all {
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(!text.contains("allow(unsafe_code)"), "{}", path.display());
+    }
+    let lib = std::fs::read_to_string(src.join("lib.rs")).unwrap();
+    assert!(lib.contains("#![deny(unsafe_code)]"));
+}
