@@ -204,7 +204,8 @@ impl<P: Port> Worker<P> {
                     hits.packets.add(1);
                     hits.bytes.add(len);
                 }
-                cause = self.table.rules()[index].alert.map(|_| Cause::Rule(rule));
+                let info = self.table.rules().get(index);
+                cause = info.and_then(|info| info.alert).map(|_| Cause::Rule(rule));
             }
             match verdict {
                 Verdict::Forward => {

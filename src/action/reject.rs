@@ -292,3 +292,250 @@ fn v4(meta: &Meta) -> (Ipv4Address, Ipv4Address) {
 fn v6(meta: &Meta) -> (Ipv6Address, Ipv6Address) {
     (Ipv6Address::from(meta.src), Ipv6Address::from(meta.dst))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame;
+    use af_xdp::UmemConfig;
+    use etherparse::{
+        NetHeaders, PacketBuilder, PacketBuilderStep, PacketHeaders, TransportHeader,
+    };
+
+    const HOST: [u8; 6] = [2, 0, 0, 0, 0, 9];
+    const ROUTER: [u8; 6] = [2, 0, 0, 0, 0, 1];
+    const SRC4: [u8; 4] = [10, 77, 0, 9];
+    const DST4: [u8; 4] = [93, 184, 216, 34];
+    const SRC6: [u8; 16] = [0xfd, 0x77, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9];
+    const DST6: [u8; 16] = [0x26, 6, 0x28, 0, 2, 0x20, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x34];
+
+    fn link() -> PacketBuilderStep<etherparse::Ethernet2Header> {
+        PacketBuilder::ethernet2(HOST, ROUTER)
+    }
+
+    fn tcp4() -> etherparse::PacketBuilderStep<etherparse::TcpHeader> {
+        link().ipv4(SRC4, DST4, 64).tcp(40_000, 6667, 1000, 512)
+    }
+
+    fn write<T>(
+        step: PacketBuilderStep<T>,
+        finish: impl Fn(PacketBuilderStep<T>, &mut Vec<u8>),
+    ) -> Vec<u8> {
+        let mut frame = Vec::new();
+        finish(step, &mut frame);
+        frame
+    }
+
+    fn answer_by(rejector: &mut Rejector, frame: &[u8], side: Side, now: u64) -> Option<Vec<u8>> {
+        let config = UmemConfig {
+            frames: 64,
+            chunk: 2048,
+            headroom: 0,
+            huge_pages: false,
+        };
+        let (umem, mut frames) = Umem::new(&config).unwrap();
+        let mut token = frames.pop().unwrap();
+        umem.write(&mut token, frame).unwrap();
+        let meta = frame::parse(frame).unwrap();
+        match rejector.answer(&umem, token, &meta, side, now) {
+            Ok(reply) => Some(umem.bytes(&reply).to_vec()),
+            Err(same) => {
+                assert_eq!(umem.bytes(&same), frame, "a refused frame is unchanged");
+                None
+            }
+        }
+    }
+
+    fn answer(frame: &[u8]) -> Option<Vec<u8>> {
+        answer_by(&mut Rejector::new(vec![]), frame, Side::Lan, 0)
+    }
+
+    /// What the host takes the answer for: link, ends and transport, with every checksum looked at.
+    fn read(reply: &[u8]) -> (Vec<u8>, Vec<u8>, TransportHeader) {
+        assert!(reply.len() >= SHORTEST);
+        let headers = PacketHeaders::from_ethernet_slice(reply).unwrap();
+        let ethernet = headers.link.unwrap().ethernet2().unwrap();
+        assert_eq!((ethernet.source, ethernet.destination), (ROUTER, HOST));
+        let transport = headers.transport.unwrap();
+        let payload = headers.payload.slice();
+        match headers.net.unwrap() {
+            NetHeaders::Ipv4(ip, _) => {
+                assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+                let sum = match &transport {
+                    TransportHeader::Tcp(tcp) => {
+                        (tcp.checksum, tcp.calc_checksum_ipv4(&ip, payload).unwrap())
+                    }
+                    TransportHeader::Icmpv4(icmp) => {
+                        (icmp.checksum, icmp.icmp_type.calc_checksum(payload))
+                    }
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(sum.0, sum.1);
+                (ip.source.to_vec(), ip.destination.to_vec(), transport)
+            }
+            NetHeaders::Ipv6(ip, _) => {
+                let sum = match &transport {
+                    TransportHeader::Tcp(tcp) => {
+                        (tcp.checksum, tcp.calc_checksum_ipv6(&ip, payload).unwrap())
+                    }
+                    TransportHeader::Icmpv6(icmp) => (
+                        icmp.checksum,
+                        icmp.icmp_type
+                            .calc_checksum(ip.source, ip.destination, payload)
+                            .unwrap(),
+                    ),
+                    other => panic!("{other:?}"),
+                };
+                assert_eq!(sum.0, sum.1);
+                (ip.source.to_vec(), ip.destination.to_vec(), transport)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_syn_is_answered_with_a_reset_that_acknowledges_it_in_both_families() {
+        let v4 = write(tcp4().syn(), |step, frame| step.write(frame, &[]).unwrap());
+        let v6 = write(
+            link()
+                .ipv6(SRC6, DST6, 64)
+                .tcp(40_000, 6667, 1000, 512)
+                .syn(),
+            |step, frame| step.write(frame, &[]).unwrap(),
+        );
+        for (frame, src, dst) in [
+            (v4, SRC4.to_vec(), DST4.to_vec()),
+            (v6, SRC6.to_vec(), DST6.to_vec()),
+        ] {
+            let (from, to, transport) = read(&answer(&frame).unwrap());
+            assert_eq!((from, to), (dst, src));
+            let tcp = transport.tcp().unwrap();
+            assert!(tcp.rst && tcp.ack && !tcp.syn);
+            assert_eq!((tcp.source_port, tcp.destination_port), (6667, 40_000));
+            assert_eq!((tcp.sequence_number, tcp.acknowledgment_number), (0, 1001));
+        }
+    }
+
+    #[test]
+    fn a_segment_with_an_acknowledgment_is_reset_at_that_number() {
+        let frame = write(tcp4().ack(777), |step, frame| {
+            step.write(frame, b"data").unwrap()
+        });
+        let tcp = read(&answer(&frame).unwrap()).2.tcp().unwrap();
+        assert!(tcp.rst && !tcp.ack);
+        assert_eq!(tcp.sequence_number, 777);
+    }
+
+    #[test]
+    fn udp_is_answered_with_administratively_prohibited_and_a_quote_of_it() {
+        let v4 = write(
+            link().ipv4(SRC4, DST4, 64).udp(40_000, 161),
+            |step, frame| step.write(frame, &[7; 300]).unwrap(),
+        );
+        let v6 = write(
+            link().ipv6(SRC6, DST6, 64).udp(40_000, 161),
+            |step, frame| step.write(frame, &[7; 300]).unwrap(),
+        );
+        let reply = answer(&v4).unwrap();
+        let icmp = read(&reply).2.icmpv4().unwrap();
+        assert_eq!(&icmp.to_bytes()[..2], &[3, 13], "RFC 1812 section 5.2.7.1");
+        // Ethernet, IPv4, ICMP, then the quoted IPv4 header and the first bytes of the datagram.
+        assert_eq!(reply[14 + 20 + 8 + 12..][..8], [SRC4, DST4].concat());
+        assert_eq!(reply[14 + 20 + 8 + 20..][..8], v4[34..42]);
+        let reply = answer(&v6).unwrap();
+        let icmp = read(&reply).2.icmpv6().unwrap();
+        assert_eq!(&icmp.to_bytes()[..2], &[1, 1], "RFC 4443 section 3.1");
+        assert_eq!(reply[14 + 40 + 8 + 40..][..8], v6[54..62]);
+    }
+
+    #[test]
+    fn vlan_and_pppoe_tags_stay_on_the_answer() {
+        let plain = write(tcp4().syn(), |step, frame| step.write(frame, &[]).unwrap());
+        let tagged = [
+            &plain[..12],
+            &[0x88, 0xa8, 0, 5, 0x81, 0, 0x20, 7],
+            &plain[12..],
+        ]
+        .concat();
+        let reply = answer(&tagged).unwrap();
+        assert_eq!(reply[12..22], tagged[12..22]);
+        assert!(frame::parse(&reply).unwrap().tcp_flags & 4 != 0);
+        let ip_len = (plain.len() - 14 + 2) as u16;
+        let session = [
+            &plain[..12],
+            &[0x88, 0x64, 0x11, 0, 0, 9],
+            &ip_len.to_be_bytes(),
+            &[0, 0x21],
+            &plain[14..],
+        ]
+        .concat();
+        let reply = answer(&session).unwrap();
+        let meta = frame::parse(&reply).expect("a PPPoE length that fits");
+        assert_eq!(
+            (meta.dst, meta.dst_mac),
+            (u32::from_be_bytes(SRC4).into(), HOST)
+        );
+        assert_eq!(reply[14..18], session[14..18], "the session id stays");
+    }
+
+    #[test]
+    fn nobody_is_answered_who_must_not_be() {
+        let syn = write(tcp4().syn(), |step, frame| step.write(frame, &[]).unwrap());
+        let reset = write(tcp4().rst(), |step, frame| step.write(frame, &[]).unwrap());
+        let error = write(
+            link().ipv4(SRC4, DST4, 64).icmpv4_raw(3, 1, [0; 4]),
+            |step, frame| step.write(frame, &[0; 28]).unwrap(),
+        );
+        let error6 = write(
+            link().ipv6(SRC6, DST6, 64).icmpv6_raw(2, 0, [0; 4]),
+            |step, frame| step.write(frame, &[0; 48]).unwrap(),
+        );
+        let multicast = write(
+            link().ipv4(SRC4, [224, 0, 0, 251], 64).udp(1, 5353),
+            |step, frame| step.write(frame, &[]).unwrap(),
+        );
+        let broadcast = write(
+            PacketBuilder::ethernet2(HOST, [255; 6])
+                .ipv4(SRC4, [255; 4], 64)
+                .udp(1, 69),
+            |step, frame| {
+                step.write(frame, &[]).unwrap();
+            },
+        );
+        let nobody = write(link().ipv4([0; 4], DST4, 64).udp(1, 69), |step, frame| {
+            step.write(frame, &[]).unwrap()
+        });
+        for frame in [reset, error, error6, multicast, broadcast, nobody] {
+            assert_eq!(answer(&frame), None, "{frame:02x?}");
+        }
+        assert_eq!(
+            answer_by(&mut Rejector::new(vec![]), &syn, Side::Uplink, 0),
+            None,
+            "never towards the uplink"
+        );
+        let mut elsewhere = Rejector::new(vec!["192.0.2.0/24".parse().unwrap()]);
+        assert_eq!(
+            answer_by(&mut elsewhere, &syn, Side::Lan, 0),
+            None,
+            "not a source of ours"
+        );
+        assert_eq!(
+            answer_by(&mut Rejector::silent(), &syn, Side::Lan, u64::MAX),
+            None
+        );
+    }
+
+    #[test]
+    fn answers_are_limited_in_rate_and_come_back_with_time() {
+        let syn = write(tcp4().syn(), |step, frame| step.write(frame, &[]).unwrap());
+        let mut rejector = Rejector::new(vec![]);
+        let mut many = |now| {
+            (0..500)
+                .filter(|_| answer_by(&mut rejector, &syn, Side::Lan, now).is_some())
+                .count() as u64
+        };
+        assert_eq!(many(1_000_000_000), BUCKET);
+        assert_eq!(many(1_000_000_000), 0);
+        assert_eq!(many(1_100_000_000), RATE / 10);
+    }
+}
