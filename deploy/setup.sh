@@ -18,7 +18,7 @@ demo=(iproute2 ethtool
 # The whole-box tests compare with a Linux bridge, with and without nftables.
 test=(nftables)
 # CI builds the XDP gate again and compares it with the committed object.
-ci=(clang llvm libbpf-dev linux-libc-dev)
+ci=(clang libbpf-dev linux-libc-dev)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::process::{must, tail};
-use crate::{Daemon, Error, Result, Rig, Status, poll_until, run, spawn};
+use crate::process::{must, must_regardless, run_regardless, tail};
+use crate::{Daemon, Error, Result, Rig, Status, poll_until, spawn};
 
 /// How long a gate may take until it forwards: as a restart may meet EBUSY for some tens of milliseconds.
 const READY: Duration = Duration::from_secs(10);
@@ -204,9 +204,9 @@ impl<'rig> Gate<'rig> {
         match &mut self.running {
             Running::Bridge { filtered } => {
                 if std::mem::take(filtered) {
-                    must(self.rig.gate.command("nft").args(["flush", "ruleset"]), "")?;
+                    must_regardless(self.rig.gate.command("nft").args(["flush", "ruleset"]))?;
                 }
-                self.rig.gate.ip("link del br0\n")
+                must_regardless(self.rig.gate.command("ip").args(["link", "del", "br0"])).map(drop)
             }
             Running::Portcullis {
                 daemon,
@@ -219,7 +219,7 @@ impl<'rig> Gate<'rig> {
                 let limit = Duration::from_secs(5);
                 let clean = daemon.stop(limit);
                 let mut command = self.rig.gate.command(&*bin);
-                let detached = run(command.arg("detach").arg("-c").arg(config), "", limit)?;
+                let detached = run_regardless(command.arg("detach").arg("-c").arg(config), limit)?;
                 if !clean? {
                     return Err(Error::Timeout {
                         what: "the gate to end by SIGTERM".into(),
@@ -246,16 +246,18 @@ impl Drop for Gate<'_> {
 }
 
 fn bridge(rig: &Rig, nftables: Option<&str>) -> Result<Running> {
-    if let Some(rules) = nftables {
-        must(rig.gate.command("nft").args(["-f", "-"]), rules)?;
-    }
     rig.gate.ip(
         "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
 link set gl0 master br0
 link set gu0 master br0
-link set br0 up
 ",
     )?;
+    // Between the making of the bridge and its first frame: hooks of the bridge family that were set before the
+    // first bridge of the namespace see nothing (Linux 6.18).
+    if let Some(rules) = nftables {
+        must(rig.gate.command("nft").args(["-f", "-"]), rules)?;
+    }
+    rig.gate.ip("link set br0 up\n")?;
     Ok(Running::Bridge {
         filtered: nftables.is_some(),
     })

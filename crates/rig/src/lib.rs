@@ -39,4 +39,4 @@ pub use process::{
 };
 pub use server::{Server, Servers, Transport};
 pub use status::{Alert, PortCounters, RuleCounters, Status, read_alerts};
-pub use topology::{Layout, Rig, addr};
+pub use topology::{Layout, Rig, addr, root_or_say};

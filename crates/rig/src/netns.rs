@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::Result;
-use crate::process::must;
+use crate::process::{must, must_regardless};
 
 /// Where iproute2 keeps the names of namespaces (ip-netns(8)).
 const NAMES: &str = "/run/netns";
@@ -21,10 +21,11 @@ pub struct Namespace {
 impl Namespace {
     /// Makes the namespace `name`, with `lo` up and duplicate address detection off.
     pub fn create(name: &str) -> Result<Namespace> {
-        must(Command::new("ip").args(["netns", "add", name]), "")?;
+        // The value comes first: an addition that is interrupted half way is taken back.
         let namespace = Namespace {
             name: name.to_owned(),
         };
+        must(Command::new("ip").args(["netns", "add", name]), "")?;
         namespace.ip("link set lo up\n")?;
         namespace.set("ipv6/conf/all/accept_dad", "0")?;
         namespace.set("ipv6/conf/default/accept_dad", "0")?;
@@ -84,7 +85,7 @@ impl Namespace {
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        let _ = must(Command::new("ip").args(["netns", "del", &self.name]), "");
+        let _ = must_regardless(Command::new("ip").args(["netns", "del", &self.name]));
     }
 }
 

@@ -99,12 +99,29 @@ pub fn run(command: &mut Command, input: &str, limit: Duration) -> Result<Output
     run_until(command, input, limit, || false)
 }
 
+/// As [`run`], and not ended by a signal that the rig caught: for taking things down, which is what a signal asks for.
+pub(crate) fn run_regardless(command: &mut Command, limit: Duration) -> Result<Output> {
+    run_while(command, "", limit, || Ok(true))
+}
+
 /// As [`run`], and ends the program as soon as `enough` says that it has done what it was started for.
 pub(crate) fn run_until(
     command: &mut Command,
     input: &str,
     limit: Duration,
     mut enough: impl FnMut() -> bool,
+) -> Result<Output> {
+    run_while(command, input, limit, || {
+        check_interrupt().map(|()| !enough())
+    })
+}
+
+/// Runs `command` until it ends, `limit` passes, or `go_on` says no or fails.
+fn run_while(
+    command: &mut Command,
+    input: &str,
+    limit: Duration,
+    mut go_on: impl FnMut() -> Result<bool>,
 ) -> Result<Output> {
     // Files, not pipes: a grandchild that keeps a pipe open cannot hold up the reader, nor a full pipe the program.
     let file = || tempfile::tempfile().map_err(Error::io("making a temporary file"));
@@ -129,8 +146,7 @@ pub(crate) fn run_until(
         if let Some(status) = group.try_wait()? {
             break status;
         }
-        check_interrupt()?;
-        if enough() {
+        if !go_on()? {
             break group.end()?;
         }
         if start.elapsed() >= limit {
@@ -150,14 +166,26 @@ pub(crate) fn run_until(
     })
 }
 
+/// How long a program may take that only sets something up or takes it down.
+const SETUP: Duration = Duration::from_secs(20);
+
 /// Runs a program that has to succeed; gives its stdout.
 pub(crate) fn must(command: &mut Command, input: &str) -> Result<String> {
-    let limit = Duration::from_secs(20);
-    let output = run(command, input, limit)?;
+    let output = run(command, input, SETUP)?;
+    checked(command, output)
+}
+
+/// As [`must`], and not ended by a signal that the rig caught.
+pub(crate) fn must_regardless(command: &mut Command) -> Result<String> {
+    let output = run_regardless(command, SETUP)?;
+    checked(command, output)
+}
+
+fn checked(command: &Command, output: Output) -> Result<String> {
     if output.timed_out {
         return Err(Error::Timeout {
             what: line(command),
-            limit,
+            limit: SETUP,
         });
     }
     if !output.success() {

@@ -166,6 +166,19 @@ route add {spoofed}/32 dev up0
     }
 }
 
+/// True where a rig can be made. Else says on stderr, past the capture of the test harness, that `what` was not run.
+pub fn root_or_say(what: &str) -> bool {
+    use std::io::Write;
+    let root = nix::unistd::geteuid().is_root();
+    if !root {
+        let _ = writeln!(
+            std::io::stderr(),
+            "NOT RUN, needs root: {what} (`make test` asks sudo)"
+        );
+    }
+    root
+}
+
 /// A temporary directory is its owner's alone, and some servers give up root.
 pub(crate) fn open_to_all(dir: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
