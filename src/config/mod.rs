@@ -1,1 +1,210 @@
 //! From a TOML file to a checked policy.
+//!
+//! ```text
+//! text --raw--> keys and values with their places --policy--> Config (checked) --policy::Table--> compiled
+//! ```
+//! Every problem is collected, not the first alone, and says where it stands and what would be right.
+
+pub mod baseline;
+pub mod error;
+
+pub use error::{ConfigError, Problem};
+
+use crate::policy::{Policy, PolicyTest};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A checked config.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[bridge]`; `None` where the file has none: enough to check, explain and replay.
+    pub bridge: Option<Bridge>,
+    /// What is decided.
+    pub policy: Policy,
+    /// `[metrics]`.
+    pub metrics: Metrics,
+    /// `[alerts]`.
+    pub alerts: Alerts,
+    /// `[control]`.
+    pub control: Control,
+    /// The `[[test]]` entries.
+    pub tests: Vec<PolicyTest>,
+    /// What is allowed and yet unlikely to be meant.
+    pub warnings: Vec<Problem>,
+    /// The text and its name, for problems that are found later.
+    pub source: error::Source,
+}
+
+/// `[bridge]`: the two NICs and how frames pass between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Interface towards the inside.
+    pub lan: String,
+    /// Interface towards the outside; not `lan`.
+    pub uplink: String,
+    /// How the sockets are bound.
+    pub mode: Mode,
+    /// How many queue pairs.
+    pub queues: Queues,
+    /// What the in-kernel gate does without a live process.
+    pub on_failure: OnFailure,
+    /// How old the heartbeat may be.
+    pub watchdog: Duration,
+    /// What a worker does when nothing comes.
+    pub idle: Idle,
+    /// The CPUs that workers are pinned to, in order; `None` leaves the choice to the program.
+    pub cores: Option<Vec<usize>>,
+    /// Bytes of a UMEM chunk: 2048 or 4096.
+    pub chunk: u32,
+    /// UMEM frames for each queue pair.
+    pub frames: u32,
+    /// Descriptors of each ring; a power of two.
+    pub ring: u32,
+    /// Whether the UMEM asks for huge pages (and goes without where there are none).
+    pub huge_pages: bool,
+    /// What happens to NIC offloads that would break a bridge.
+    pub offloads: Offloads,
+    /// Where the BPF file system is mounted.
+    pub bpffs: PathBuf,
+    /// Busy polling by the kernel; `None` for none.
+    pub busy_poll: Option<BusyPoll>,
+}
+
+/// How AF_XDP sockets are bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// The best that both NICs have.
+    Auto,
+    /// Driver mode, `XDP_ZEROCOPY`, or refuse to start.
+    ZeroCopy,
+    /// Driver mode, `XDP_COPY`.
+    Copy,
+    /// Generic (skb) mode.
+    Generic,
+}
+
+/// How many queue pairs, and so workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Queues {
+    /// As many as both NICs have.
+    Auto,
+    /// This many, at least 1.
+    Count(u16),
+}
+
+/// What the in-kernel gate does without a live process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Drop.
+    Closed,
+}
+
+/// What a worker does when nothing comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Idle {
+    /// Poll on.
+    Spin,
+    /// Sleep in `poll` after a quiet time.
+    Adaptive,
+}
+
+/// What happens to NIC offloads that would break a bridge (GRO, LRO, TSO, VLAN stripping).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offloads {
+    /// They are switched off at start.
+    Set,
+    /// Start is refused with the command that switches them off.
+    Check,
+}
+
+/// Busy polling by the kernel (`SO_PREFER_BUSY_POLL`, Linux 5.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusyPoll {
+    /// `SO_BUSY_POLL`, microseconds.
+    pub usecs: u32,
+    /// `SO_BUSY_POLL_BUDGET`, packets.
+    pub budget: u32,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// Where the HTTP page listens; `None` for nowhere.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[alerts]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alerts {
+    /// The file that alerts are appended to, one JSON object a line; `None` for no file.
+    pub file: Option<PathBuf>,
+    /// How long repeats of one rule and host are counted and not repeated.
+    pub window: Duration,
+}
+
+/// `[control]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// The Unix socket that `status` and its like talk to.
+    pub socket: PathBuf,
+}
+
+/// Reads and checks a config file. Relative paths in it are relative to its directory.
+///
+/// # Errors
+/// [`ConfigError`] with every problem found; the file itself may be what is missing.
+pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let name = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        let problem = Problem::of_file(&name, format!("cannot read the config: {error}"));
+        ConfigError {
+            problems: vec![
+                problem.help("name an existing file that this user may read with `-c FILE`"),
+            ],
+        }
+    })?;
+    parse(&text, &name, path.parent().unwrap_or(Path::new("")))
+}
+
+/// Checks the text of a config. `name` is what problems call it; relative paths are relative to `dir`.
+///
+/// # Errors
+/// [`ConfigError`] with every problem found, in the order of the text.
+pub fn parse(text: &str, name: &str, dir: &Path) -> Result<Config, ConfigError> {
+    let _ = dir;
+    let set = |name: &str| crate::policy::Set {
+        name: name.to_owned(),
+        ranges: vec![],
+    };
+    let mut rules = baseline::rules();
+    rules.remove(0);
+    rules.push(crate::policy::Rule {
+        name: crate::policy::DEFAULT_RULE.to_owned(),
+        action: crate::policy::Action::Allow,
+        alert: None,
+        clauses: vec![crate::policy::Clause::any(crate::policy::Direction::Both)],
+        origin: crate::policy::Origin::Default,
+    });
+    Ok(Config {
+        bridge: None,
+        policy: Policy {
+            rules,
+            default: crate::policy::Action::Allow,
+            lan_prefixes: vec![],
+            sets: baseline::SETS.map(set).to_vec(),
+            disabled: vec![],
+        },
+        metrics: Metrics { listen: None },
+        alerts: Alerts {
+            file: None,
+            window: Duration::from_secs(60),
+        },
+        control: Control {
+            socket: PathBuf::from("/run/portcullis/control.sock"),
+        },
+        tests: vec![],
+        warnings: vec![],
+        source: error::Source::new(name, text.into()),
+    })
+}

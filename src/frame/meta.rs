@@ -45,7 +45,8 @@ pub struct Meta {
     pub net: Net,
     /// Place in the datagram, see [`Frag`].
     pub frag: Frag,
-    /// The transport protocol (IANA number) after any extension headers; 0 where `net` is not IP.
+    /// The transport protocol (IANA number) after any extension headers; 0 where `net` is not IP. Of a later fragment
+    /// what its IPv4 or fragment header says, which may be an extension header (RFC 8200 section 4.5).
     pub proto: u8,
     /// TCP flags as in byte 13 of the header (RFC 9293 section 3.1); 0 for other protocols.
     pub tcp_flags: u8,
@@ -53,11 +54,12 @@ pub struct Meta {
     pub hop_limit: u8,
     /// How many VLAN tags (0 to 2).
     pub vlan_depth: u8,
-    /// Source port of TCP and UDP; ICMP and ICMPv6 type; else 0.
+    /// Source port of TCP, UDP, UDP-Lite, SCTP and DCCP; ICMP and ICMPv6 type; else 0.
     pub sport: u16,
-    /// Destination port of TCP and UDP; ICMP and ICMPv6 code; else 0.
+    /// Destination port of TCP, UDP, UDP-Lite, SCTP and DCCP; ICMP and ICMPv6 code; else 0.
     pub dport: u16,
-    /// Ethertype inside the VLAN tags, or for [`Net::Llc`] `DSAP << 8 | SSAP`.
+    /// Ethertype inside the VLAN tags, or for [`Net::Llc`] `DSAP << 8 | SSAP`. For IP inside a PPPoE session that of
+    /// IPv4 or IPv6, as if it came without; for the session's control protocols 0x8864.
     pub ethertype: u16,
     /// Tag control fields (priority, DEI, VLAN id), outer tag first; 0 where there is none.
     pub vlan: [u16; 2],
@@ -65,11 +67,12 @@ pub struct Meta {
     pub dst_mac: [u8; 6],
     /// Source MAC address.
     pub src_mac: [u8; 6],
-    /// Where the network header starts: after Ethernet, VLAN tags and PPPoE.
+    /// Where the network header starts: after Ethernet, VLAN tags and, where it carries IP, PPPoE.
     pub l3: u16,
-    /// Where the transport header starts; equal to `end` when there is none.
+    /// Where the transport header starts, or the data of a later fragment; equal to `end` when there is none.
     pub l4: u16,
-    /// Where the transport payload starts; equal to `end` when there is none or it is not known.
+    /// Where the transport payload starts (of ICMP: after 8 bytes); equal to `end` when there is none or it is not
+    /// known.
     pub payload: u16,
     /// The first byte past the datagram: what follows is padding.
     pub end: u16,
@@ -85,6 +88,17 @@ impl Meta {
     pub fn dst_ip(&self) -> Option<std::net::IpAddr> {
         to_ip(self.net, self.dst)
     }
+
+    /// A router or neighbour solicitation or advertisement, or a redirect, that its receiver would heed: ICMPv6 type
+    /// 133 to 137 and code 0, whole, and with a hop limit of 255, so from this link (RFC 4861 sections 6.1, 7.1, 8.1).
+    pub fn is_neighbour_discovery(&self) -> bool {
+        self.net == Net::V6
+            && self.proto == 58
+            && self.frag == Frag::Whole
+            && self.hop_limit == 255
+            && matches!(self.sport, 133..=137)
+            && self.dport == 0
+    }
 }
 
 fn to_ip(net: Net, addr: u128) -> Option<std::net::IpAddr> {
@@ -92,5 +106,58 @@ fn to_ip(net: Net, addr: u128) -> Option<std::net::IpAddr> {
         Net::V4 => Some(std::net::Ipv4Addr::from(addr as u32).into()),
         Net::V6 => Some(std::net::Ipv6Addr::from(addr).into()),
         Net::Other | Net::Llc => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_80_bytes() {
+        assert_eq!(size_of::<Meta>(), 80);
+    }
+
+    #[test]
+    fn neighbour_discovery_is_what_a_receiver_would_heed() {
+        let solicitation = Meta {
+            net: Net::V6,
+            proto: 58,
+            hop_limit: 255,
+            sport: 135,
+            ..Meta::default()
+        };
+        assert!(solicitation.is_neighbour_discovery());
+        for kind in 0..=255 {
+            let meta = Meta {
+                sport: kind,
+                ..solicitation
+            };
+            assert_eq!(meta.is_neighbour_discovery(), (133..=137).contains(&kind));
+        }
+        for other in [
+            Meta {
+                net: Net::V4,
+                ..solicitation
+            },
+            Meta {
+                proto: 1,
+                ..solicitation
+            },
+            Meta {
+                hop_limit: 254,
+                ..solicitation
+            },
+            Meta {
+                dport: 1,
+                ..solicitation
+            },
+            Meta {
+                frag: Frag::First,
+                ..solicitation
+            },
+        ] {
+            assert!(!other.is_neighbour_discovery());
+        }
     }
 }

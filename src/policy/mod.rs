@@ -1,5 +1,20 @@
 //! What is decided, and by which rule: the vocabulary shared by config, table, oracle and worker.
 
+pub mod addr;
+pub mod admit;
+pub mod explain;
+pub mod oracle;
+pub mod rule;
+pub mod table;
+pub mod test;
+
+pub use addr::{AddrMatch, AddrRange, Family, Set, Term};
+pub use explain::{Explanation, explain};
+pub use rule::{
+    Clause, DEFAULT_RULE, Direction, Origin, Policy, PolicyTest, PortSet, ProtoSet, Rule,
+};
+pub use table::{CompileError, RuleInfo, Table};
+
 use crate::frame::{Meta, Net};
 use crate::telemetry::Reason;
 

@@ -1,1 +1,55 @@
-//! x
+//! The kernel-facing layer of Linux `AF_XDP`: packet memory (UMEM), the four rings, the socket and its statistics.
+//! It knows nothing of what is in a frame and loads no XDP program.
+//!
+//! ```text
+//!              Umem: one mapping, cut into chunks; a chunk is owned through its one Frame
+//!
+//!    Vec<Frame> ── fill ──▶ fill ring ──▶ ┌────────┐ ──▶ rx ring ───────── receive ──▶ Vec<Frame>
+//!        ▲                                │ kernel │                                      │
+//!        └─ complete ◀── completion ring ◀└────────┘◀── tx ring ◀───────── send ──────────┘
+//! ```
+//!
+//! A [`Frame`] is a token: it can be neither copied nor made, and every operation that gives a chunk to the kernel
+//! consumes it. So a frame received on one device is sent on another by handing over its descriptor, and two owners
+//! of one chunk are a type error. What the kernel hands back is checked (in range, and really the kernel's to give)
+//! before it becomes a `Frame`; what fails the check is counted by [`Socket::invalid`].
+//!
+//! A dropped `Frame`, and the frames in the rings of a dropped [`Socket`], are lost to their [`Umem`] for its life:
+//! memory stays safe, the chunks are just not used again.
+//!
+//! The numbers, structures and rules are those of `linux/if_xdp.h` and
+//! <https://docs.kernel.org/networking/af_xdp.html>.
+//!
+//! # Tests
+//! `cargo test -p af_xdp` (the tests against real veth pairs need root and say so). The cursors are modelled with
+//! loom by `RUSTFLAGS="--cfg loom" cargo test -p af_xdp --release --lib`.
+
+#![cfg(any(target_os = "linux", target_os = "android"))]
+// Under loom only the ring is built, and nothing uses all of it.
+#![cfg_attr(loom, allow(dead_code))]
+
+mod ring;
+
+#[cfg(not(loom))]
+mod bind;
+#[cfg(not(loom))]
+mod error;
+#[cfg(not(loom))]
+mod queues;
+#[cfg(not(loom))]
+mod socket;
+#[cfg(not(loom))]
+mod sys;
+#[cfg(not(loom))]
+mod umem;
+#[cfg(not(loom))]
+mod wait;
+
+#[cfg(not(loom))]
+pub use {
+    bind::{BusyPoll, Mode, RingSizes, SocketConfig},
+    error::{BindError, TooLong, UmemError, WakeError},
+    socket::{Socket, Statistics, StatisticsReader},
+    umem::{Frame, Pages, Umem, UmemConfig},
+    wait::wait,
+};

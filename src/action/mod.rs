@@ -1,0 +1,3 @@
+//! What the box does beyond forwarding and dropping.
+
+pub mod reject;

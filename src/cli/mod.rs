@@ -1,0 +1,97 @@
+//! The commands, one a file. Exit status: 0 done, 1 the answer is no, 2 it could not be done.
+
+mod check;
+mod detach;
+mod explain;
+mod replay;
+mod run;
+mod status;
+
+use crate::config::{self, Config};
+use clap::{Args, Parser, Subcommand};
+use std::io::IsTerminal;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The exit status of what could not be done: bad input, a missing interface, no privilege.
+const CANNOT: u8 = 2;
+/// The exit status of a question whose answer is no.
+const NO: u8 = 1;
+
+/// An egress firewall for a two-NIC bridge box: what is forbidden does not leave, and the administrator learns which machine it was.
+#[derive(Parser)]
+#[command(version, max_term_width = 100, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "Examples:
+  portcullis check -c portcullis.toml
+  portcullis explain -c portcullis.toml --dir out --proto udp --src 10.77.0.9:40000 --dst 93.184.216.34:69
+  portcullis replay -c portcullis.toml --lan-prefix 10.77.0.0/24 capture.pcapng
+  portcullis run -c portcullis.toml
+  portcullis status";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Filter between the two NICs of the config, until SIGTERM or Ctrl-C
+    Run(run::Run),
+    /// Read a config and say what is wrong with it, and what would be right
+    Check(check::Check),
+    /// Say what the policy does with one packet, by which rule, and why
+    Explain(explain::Explain),
+    /// Run a capture file through the production loop: no root, no NIC, time comes from the capture
+    Replay(replay::Replay),
+    /// Show what a running gate has seen, forwarded and dropped
+    Status(status::Status),
+    /// Take the in-kernel gate off the NICs and put them back as they were
+    Detach(detach::Detach),
+}
+
+/// The config that a command reads.
+#[derive(Args)]
+struct ConfigFile {
+    /// The config file
+    #[arg(short, long, value_name = "FILE", default_value = "/etc/portcullis/portcullis.toml")]
+    config: PathBuf,
+}
+
+impl ConfigFile {
+    /// Loads it, or says on standard error what is wrong with it.
+    fn load(&self) -> Result<Config, ExitCode> {
+        config::load(&self.config).map_err(|e| {
+            eprint!("{}", config::error::render(&e.problems, std::io::stderr().is_terminal()));
+            ExitCode::from(CANNOT)
+        })
+    }
+}
+
+/// Parses the command line and runs the command.
+pub fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(command) => command.run(),
+        Command::Check(command) => command.run(),
+        Command::Explain(command) => command.run(),
+        Command::Replay(command) => command.run(),
+        Command::Status(command) => command.run(),
+        Command::Detach(command) => command.run(),
+    }
+}
+
+/// One line on standard error, and exit status 2.
+fn cannot(error: impl std::fmt::Display) -> ExitCode {
+    eprintln!("portcullis: {error}");
+    ExitCode::from(CANNOT)
+}
+
+/// Prints JSON, or says why not.
+fn print_json(value: &impl serde::Serialize) -> ExitCode {
+    match serde_json::to_string(value) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(e) => cannot(e),
+    }
+}

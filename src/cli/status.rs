@@ -1,0 +1,81 @@
+//! `portcullis status`.
+
+use super::{ConfigFile, cannot, print_json};
+use crate::control::socket::{self, Request};
+use serde_json::Value;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(clap::Args)]
+pub(super) struct Status {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// The control socket of the gate; without it, the one that the config names
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(self) -> ExitCode {
+        let path = match (&self.socket, self.config.config.exists()) {
+            (Some(path), _) => path.clone(),
+            (None, true) => match self.config.load() {
+                Ok(config) => config.control.socket,
+                Err(code) => return code,
+            },
+            (None, false) => PathBuf::from("/run/portcullis/control.sock"),
+        };
+        match socket::ask(&path, &Request::Status) {
+            Ok(status) if self.json => print_json(&status),
+            Ok(status) => {
+                print!("{}", human(&status));
+                ExitCode::SUCCESS
+            }
+            Err(e) => cannot(format!("no gate answers on {}: {e}", path.display())),
+        }
+    }
+}
+
+fn human(status: &Value) -> String {
+    let mut out = format!(
+        "portcullis {}, process {}, up {} s, {}\n\n",
+        text(&status["version"]),
+        status["pid"],
+        status["uptime_s"],
+        if status["healthy"] == true { "healthy" } else { "NOT HEALTHY: a worker does not turn" },
+    );
+    for (name, port) in status["ports"].as_object().into_iter().flatten() {
+        let dropped: Vec<String> =
+            port["dropped"].as_object().into_iter().flatten().map(|(reason, n)| format!("{reason} {n}")).collect();
+        let sum: u64 = port["dropped"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
+        out += &format!(
+            "{name:<7}{} ({}, {} queues)\n       rx {} = forwarded {} + dropped {sum} + rejected {} + to host stack {};  forwarded {} = tx {} + tx failed {}  [{}]\n",
+            text(&port["interface"]),
+            text(&port["mode"]),
+            port["queues"],
+            port["rx"],
+            port["forwarded"],
+            port["rejected"],
+            port["to_host_stack"],
+            port["forwarded"],
+            port["tx"],
+            port["tx_failed"],
+            if port["balanced"] == true { "balanced" } else { "frames on their way" },
+        );
+        if !dropped.is_empty() {
+            out += &format!("       dropped: {}\n", dropped.join(", "));
+        }
+    }
+    out += &format!("\n{:<24}{:>14}{:>18}{:>10}\n", "rule", "packets", "bytes", "alerts");
+    for (name, hits) in status["rules"].as_object().into_iter().flatten() {
+        out += &format!("{name:<24}{:>14}{:>18}{:>10}\n", hits["packets"], hits["bytes"], hits["alerts"]);
+    }
+    out
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or("?")
+}

@@ -1,0 +1,285 @@
+//! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
+
+use crate::frame::Meta;
+use crate::policy::table::Table;
+use crate::policy::{Severity, Side, Verdict};
+use crate::telemetry::{Cause, Event};
+use crate::worker::reason_alert;
+use serde::Serialize;
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+/// Open incidents at most; a flood of forged sources must not cost the box its memory.
+const OPEN_AT_MOST: usize = 65_536;
+
+/// One line of the alert file. Field names are those of Suricata's EVE format where it has one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Line {
+    pub timestamp: String,
+    pub event_type: &'static str,
+    pub direction: &'static str,
+    pub src_ip: Option<String>,
+    pub src_port: Option<u16>,
+    pub dest_ip: Option<String>,
+    pub dest_port: Option<u16>,
+    pub proto: String,
+    pub src_mac: String,
+    pub dest_mac: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub vlan: Vec<u16>,
+    pub alert: Alert,
+}
+
+/// What a line says of the alert itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Alert {
+    /// EVE's word: `blocked` or `allowed`.
+    pub action: &'static str,
+    /// The rule, or the reason of a frame that is suspicious in itself.
+    pub signature: String,
+    /// EVE's number: 1 is high, 3 is low.
+    pub severity: u8,
+    pub level: &'static str,
+    pub verdict: &'static str,
+    /// Frames counted into the incident since its first.
+    pub packets: u64,
+    pub first_seen: String,
+    pub last_seen: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+struct Incident {
+    first: u64,
+    /// The frame that the last line was about.
+    event: Event,
+    last: u64,
+    packets: u64,
+    /// Frames that a line has told of.
+    told: u64,
+    /// When the last line was written.
+    line: u64,
+}
+
+type Key = (Cause, [u8; 6], u128, bool);
+
+/// The open incidents.
+pub struct Incidents {
+    table: Arc<Table>,
+    window: u64,
+    open: HashMap<Key, Incident>,
+    by_rule: Vec<u64>,
+    lines: u64,
+    uncounted: u64,
+}
+
+impl Incidents {
+    /// None open. A repeat within `window` of the last line is counted, not told.
+    pub fn new(table: Arc<Table>, window: Duration) -> Incidents {
+        let by_rule = vec![0; table.rules().len()];
+        Incidents { table, window: window.as_nanos() as u64, open: HashMap::new(), by_rule, lines: 0, uncounted: 0 }
+    }
+
+    /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
+    pub fn take(&mut self, event: &Event) -> Option<Line> {
+        let key = key(event);
+        let full = self.open.len() >= OPEN_AT_MOST;
+        let incident = match self.open.get_mut(&key) {
+            Some(incident) => incident,
+            None if full => {
+                self.uncounted += 1;
+                return None;
+            }
+            None => self.open.entry(key).or_insert(Incident {
+                first: event.time,
+                event: *event,
+                last: event.time,
+                packets: 0,
+                told: 0,
+                line: 0,
+            }),
+        };
+        incident.packets += 1;
+        incident.last = incident.last.max(event.time);
+        incident.event = *event;
+        if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
+            return None;
+        }
+        Some(self.tell(key, event.time))
+    }
+
+    /// Closes the incidents whose window is over at `now`: a last line for those with repeats that no line has told of.
+    pub fn expire(&mut self, now: u64) -> Vec<Line> {
+        let window = self.window;
+        let over: Vec<Key> = self.open.iter().filter(|(_, i)| now.saturating_sub(i.line) >= window).map(|(key, _)| *key).collect();
+        let mut lines = Vec::new();
+        for key in over {
+            if self.open.get(&key).is_some_and(|incident| incident.packets > incident.told) {
+                lines.push(self.tell(key, now));
+            } else {
+                self.open.remove(&key);
+            }
+        }
+        lines
+    }
+
+    /// Every open incident as it stands, in the order of its first frame: for the end of a replay.
+    pub fn summary(&self) -> Vec<Line> {
+        let mut incidents: Vec<_> = self.open.values().collect();
+        incidents.sort_by_key(|incident| (incident.first, incident.event.cause, incident.event.meta.src));
+        incidents.into_iter().map(|incident| line(incident, &self.table)).collect()
+    }
+
+    /// Lines made, by rule.
+    pub fn by_rule(&self) -> &[u64] {
+        &self.by_rule
+    }
+
+    /// Lines made in all.
+    pub fn lines(&self) -> u64 {
+        self.lines
+    }
+
+    /// Events of hosts that found no room among the open incidents.
+    pub fn uncounted(&self) -> u64 {
+        self.uncounted
+    }
+
+    fn tell(&mut self, key: Key, now: u64) -> Line {
+        self.lines += 1;
+        if let Cause::Rule(rule) = key.0
+            && let Some(count) = self.by_rule.get_mut(usize::from(rule.0))
+        {
+            *count += 1;
+        }
+        // The key was looked up by the caller.
+        let incident = self.open.get_mut(&key).expect("an open incident");
+        incident.told = incident.packets;
+        incident.line = now;
+        line(incident, &self.table)
+    }
+}
+
+/// The inside host: the source of what leaves, the destination of what comes in.
+fn key(event: &Event) -> Key {
+    let meta = &event.meta;
+    let v6 = meta.net == crate::frame::Net::V6;
+    match event.side {
+        Side::Lan => (event.cause, meta.src_mac, meta.src, v6),
+        Side::Uplink => (event.cause, meta.dst_mac, meta.dst, v6),
+    }
+}
+
+fn line(incident: &Incident, table: &Table) -> Line {
+    let event = &incident.event;
+    let meta = &event.meta;
+    let (signature, severity) = match event.cause {
+        Cause::Rule(rule) => {
+            let info = &table.rules()[usize::from(rule.0)];
+            (info.name.clone(), info.alert.unwrap_or(Severity::Low))
+        }
+        Cause::Reason(reason) => (reason.name().to_string(), reason_alert(reason).unwrap_or(Severity::Low)),
+    };
+    let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
+    let hint = hint(&signature, event);
+    Line {
+        timestamp: rfc3339(incident.last),
+        event_type: "alert",
+        direction: event.side.direction(),
+        src_ip: meta.src_ip().map(|ip| ip.to_string()),
+        src_port: ports.then_some(meta.sport),
+        dest_ip: meta.dst_ip().map(|ip| ip.to_string()),
+        dest_port: ports.then_some(meta.dport),
+        proto: protocol(meta),
+        src_mac: mac(meta.src_mac),
+        dest_mac: mac(meta.dst_mac),
+        vlan: meta.vlan[..usize::from(meta.vlan_depth.min(2))].iter().map(|tag| tag & 0x0fff).collect(),
+        alert: Alert {
+            action: if event.verdict == Verdict::Forward { "allowed" } else { "blocked" },
+            signature,
+            severity: match severity {
+                Severity::High => 1,
+                Severity::Medium => 2,
+                Severity::Low => 3,
+            },
+            level: severity.name(),
+            verdict: event.verdict.name(),
+            packets: incident.packets,
+            first_seen: rfc3339(incident.first),
+            last_seen: rfc3339(incident.last),
+            hint,
+        },
+    }
+}
+
+/// The commonest mistake is a new mail server that nobody added.
+fn hint(signature: &str, event: &Event) -> Option<String> {
+    let host = event.meta.src_ip()?;
+    (signature == "smtp" && event.side == Side::Lan)
+        .then(|| format!("if {host} is a mail server, add \"{host}\" to mail_servers under [sets] and restart; else it sends mail that nobody knows of"))
+}
+
+fn protocol(meta: &Meta) -> String {
+    match (meta.src_ip().is_some(), meta.proto) {
+        (false, _) => format!("ETHER-{:04x}", meta.ethertype),
+        (_, 1) => "ICMP".into(),
+        (_, 6) => "TCP".into(),
+        (_, 17) => "UDP".into(),
+        (_, 58) => "IPv6-ICMP".into(),
+        (_, 132) => "SCTP".into(),
+        (_, proto) => format!("IP-{proto}"),
+    }
+}
+
+fn mac(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// RFC 3339 in UTC, to the microsecond.
+pub fn rfc3339(nanos: u64) -> String {
+    let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
+    humantime::format_rfc3339_micros(time).to_string()
+}
+
+/// Where lines go: a file, or standard output where none is named.
+pub struct Sink {
+    file: Option<File>,
+    lost: u64,
+}
+
+impl Sink {
+    /// Opens the file for appending, and makes its folder.
+    ///
+    /// # Errors
+    /// That the file cannot be opened.
+    pub fn open(path: Option<&Path>) -> std::io::Result<Sink> {
+        let Some(path) = path else { return Ok(Sink { file: None, lost: 0 }) };
+        if let Some(dir) = path.parent() {
+            std::fs::create_dir_all(dir)?;
+        }
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        Ok(Sink { file: Some(file), lost: 0 })
+    }
+
+    /// Writes one line. A full disk is counted; it never stops the gate.
+    pub fn write(&mut self, line: &Line) {
+        let Ok(mut text) = serde_json::to_vec(line) else { return };
+        text.push(b'\n');
+        let done = match &mut self.file {
+            Some(file) => file.write_all(&text),
+            None => std::io::stdout().write_all(&text),
+        };
+        self.lost += u64::from(done.is_err());
+    }
+
+    /// Lines that could not be written.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+}

@@ -1,0 +1,10 @@
+//! The control plane: everything that is not on a frame's way. It sees the data plane through counters and event rings only.
+
+pub mod alerts;
+pub mod bringup;
+pub mod http;
+pub mod metrics;
+pub mod serve;
+pub mod snapshot;
+pub mod socket;
+pub mod status;

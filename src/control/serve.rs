@@ -1,0 +1,232 @@
+//! The running gate: workers on their cores, everything else on the calling thread.
+
+use super::alerts::Sink;
+use super::bringup::{BringupError, Ready, bring_up};
+use super::status::{State, now};
+use super::{http, socket};
+use crate::config::{Config, Idle};
+use crate::policy::Side;
+use crate::policy::table::{CompileError, Table};
+use crate::port::afxdp::AfXdpPort;
+use crate::telemetry::EventRing;
+use crate::worker::Worker;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How often the control thread looks at the event rings.
+const TICK: Duration = Duration::from_millis(20);
+/// How often windows that are over are looked for.
+const EXPIRE_TICKS: u32 = 25;
+/// An adaptive worker sleeps after this long without a frame, nanoseconds.
+const QUIET: u64 = 1_000_000;
+/// And at most this long, so that it sees that it should stop, and what it sent is reclaimed.
+const NAP: Duration = Duration::from_millis(20);
+/// Turns after the stop was asked for, so that frames on their way are accounted for.
+const LAST_TURNS: u32 = 64;
+
+/// Why the gate did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum ServeError {
+    #[error("the config has no [bridge] section, so there are no NICs to run on; add [bridge] with lan = \"…\" and uplink = \"…\"")]
+    NoBridge,
+    #[error("{0}")]
+    Compile(#[from] CompileError),
+    #[error(transparent)]
+    Bringup(#[from] BringupError),
+    #[error("[metrics] listen = \"{address}\": {source}")]
+    Metrics { address: std::net::SocketAddr, source: std::io::Error },
+    #[error("control socket {path}: {source}", path = path.display())]
+    Socket { path: PathBuf, source: std::io::Error },
+    #[error("[alerts] file {path}: {source}", path = path.display())]
+    Alerts { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Os(std::io::Error),
+    #[error("a worker ended by itself; the in-kernel gate stays on the NICs and drops everything")]
+    WorkerEnded,
+}
+
+/// Runs until SIGTERM or SIGINT. The in-kernel gate stays attached, and closed.
+///
+/// # Errors
+/// [`ServeError`]; before the gate was ready, the NICs are as they were.
+pub fn serve(config: Config) -> Result<(), ServeError> {
+    let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
+    let table = Arc::new(Table::compile(&config.policy)?);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Os)?;
+    let _inside = runtime.enter();
+    // What can fail without touching a NIC comes first.
+    let metrics = config.metrics.listen.map(|address| {
+        let bind = || {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            tokio::net::TcpListener::from_std(listener)
+        };
+        bind().map_err(|source| ServeError::Metrics { address, source })
+    });
+    let metrics = metrics.transpose()?;
+    let path = config.control.socket.clone();
+    let listener = socket::bind(&path).map_err(|source| ServeError::Socket { path: path.clone(), source })?;
+    let _remove = RemoveOnDrop(&path);
+    let file = config.alerts.file.as_deref();
+    let sink = Sink::open(file).map_err(|source| ServeError::Alerts { path: file.map(Path::to_path_buf).unwrap_or_default(), source })?;
+    let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
+    // Netlink work has a runtime of its own, which may not be entered from inside of this one.
+    let bring = || bring_up(bridge, &table, &config.policy.lan_prefixes, state_dir);
+    let Ready { workers, ports: [lan, uplink], events, notes } =
+        std::thread::scope(|scope| scope.spawn(bring).join()).map_err(|_| ServeError::WorkerEnded)??;
+    for note in &notes {
+        eprintln!("portcullis: note: {note}");
+    }
+    let counters = workers.iter().map(|(worker, _)| worker.counters()).collect();
+    let _gates = (lan.1, uplink.1);
+    let state = Arc::new(State::new(table, [lan.0, uplink.0], counters, config.alerts.window, sink));
+    let crew = Crew::start(workers, bridge.idle)?;
+    announce(&state, &config);
+    let outcome = runtime.block_on(control(Arc::clone(&state), &crew, &events, metrics, listener));
+    crew.stop();
+    drain(&state, &events, u64::MAX);
+    outcome
+}
+
+struct RemoveOnDrop<'a>(&'a Path);
+
+impl Drop for RemoveOnDrop<'_> {
+    fn drop(&mut self) {
+        // Gone already is as good.
+        let _ = std::fs::remove_file(self.0);
+    }
+}
+
+fn announce(state: &State, config: &Config) {
+    let port = |at: usize| format!("{}={} ({}, {} queues)", state.ports[at].side, state.ports[at].interface, state.ports[at].mode, state.ports[at].queues);
+    let metrics = config.metrics.listen.map_or("off".to_string(), |address| format!("http://{address}/metrics"));
+    eprintln!("portcullis: ready: {} {} workers={} metrics={metrics}", port(0), port(1), state.workers.len());
+}
+
+/// The worker threads.
+struct Crew {
+    stop: Arc<AtomicBool>,
+    alive: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Crew {
+    fn start(workers: Vec<(Worker<AfXdpPort>, usize)>, idle: Idle) -> Result<Crew, ServeError> {
+        let mut crew = Crew { stop: Arc::default(), alive: Arc::default(), threads: Vec::new() };
+        for (index, (worker, core)) in workers.into_iter().enumerate() {
+            let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
+            alive.fetch_add(1, Relaxed);
+            let work = move || {
+                let _gone = Gone(alive);
+                core_affinity::set_for_current(core_affinity::CoreId { id: core });
+                work(worker, idle, &stop);
+            };
+            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(work).map_err(ServeError::Os)?;
+            crew.threads.push(thread);
+        }
+        Ok(crew)
+    }
+
+    fn complete(&self) -> bool {
+        self.alive.load(Relaxed) == self.threads.len()
+    }
+
+    fn stop(self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads {
+            // A worker that panicked has said so on standard error already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Counts a worker out, however it ends.
+struct Gone(Arc<AtomicUsize>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The thread of one worker.
+fn work(mut worker: Worker<AfXdpPort>, idle: Idle, stop: &AtomicBool) {
+    let mut busy_until = now();
+    while !stop.load(Relaxed) {
+        let time = now();
+        if worker.turn(time) > 0 {
+            busy_until = time + QUIET;
+        } else if idle == Idle::Adaptive && time > busy_until {
+            nap(&mut worker);
+        }
+    }
+    for _ in 0..LAST_TURNS {
+        worker.turn(now());
+    }
+}
+
+/// Sleeps until a frame arrives, or for a moment.
+fn nap(worker: &mut Worker<AfXdpPort>) {
+    let fds: Vec<_> = Side::BOTH.iter().flat_map(|side| worker.ports_ref(*side).iter().map(AfXdpPort::fd)).collect();
+    // An error of poll(2) makes a turn sooner, which is no harm.
+    let _ = af_xdp::wait(&fds, NAP);
+}
+
+async fn control(
+    state: Arc<State>,
+    crew: &Crew,
+    events: &[EventRing],
+    metrics: Option<tokio::net::TcpListener>,
+    listener: tokio::net::UnixListener,
+) -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Os)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Os)?;
+    let answering = tokio::spawn(socket::serve(listener, Arc::clone(&state)));
+    let serving = metrics.map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&state), std::future::pending())));
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut ticks = 0u32;
+    let outcome = loop {
+        tokio::select! {
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            _ = tick.tick() => {
+                ticks = ticks.wrapping_add(1);
+                drain(&state, events, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
+                if !crew.complete() {
+                    break Err(ServeError::WorkerEnded);
+                }
+            }
+        }
+    };
+    answering.abort();
+    if let Some(serving) = serving {
+        serving.abort();
+    }
+    outcome
+}
+
+/// Empties the event rings; at a time other than 0, also closes the incidents whose window is over by then.
+fn drain(state: &State, events: &[EventRing], expire: u64) {
+    let mut guard = state.incidents();
+    let (incidents, sink) = &mut *guard;
+    for ring in events {
+        // Bounded, so that one loud ring does not keep the others waiting.
+        for _ in 0..ring.capacity() {
+            let Some(event) = ring.pop() else { break };
+            if let Some(line) = incidents.take(&event) {
+                sink.write(&line);
+            }
+        }
+    }
+    if expire > 0 {
+        for line in incidents.expire(expire) {
+            sink.write(&line);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! The counters of all workers at one moment, added up: what `status`, `replay` and the metrics show.
+
+use crate::policy::Side;
+use crate::policy::table::Table;
+use crate::telemetry::{Reason, WorkerCounters};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A map that keeps its order in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Named<T>(pub Vec<(String, T)>);
+
+impl<T> Named<T> {
+    /// The value of a name.
+    pub fn get(&self, name: &str) -> Option<&T> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+    }
+}
+
+impl<T: Serialize> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (name, value) in &self.0 {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+/// What became of the frames received on one side.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Flowed {
+    /// Frames received.
+    pub rx: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames with the verdict forward.
+    pub forwarded: u64,
+    /// Bytes of them.
+    pub forwarded_bytes: u64,
+    /// Frames dropped, by reason; those of zero left out.
+    pub dropped: Named<u64>,
+    /// Frames refused with an answer.
+    pub rejected: u64,
+    /// Frames given to the box's own stack.
+    pub to_host_stack: u64,
+    /// Forwarded frames that the other side's NIC has sent.
+    pub tx: u64,
+    /// Forwarded frames that could not be sent.
+    pub tx_failed: u64,
+    /// Frames that the box built and sent on the other side; not part of `forwarded` and `tx`.
+    pub replies: u64,
+}
+
+impl Flowed {
+    /// Frames dropped for any reason.
+    pub fn dropped_total(&self) -> u64 {
+        self.dropped.0.iter().map(|(_, n)| n).sum()
+    }
+
+    /// Law 2: every frame received is accounted for, and every frame forwarded was sent or has failed. Holds at any quiet moment.
+    pub fn balanced(&self) -> bool {
+        self.rx == self.forwarded + self.dropped_total() + self.rejected + self.to_host_stack && self.forwarded == self.tx + self.tx_failed
+    }
+}
+
+/// What one rule did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct RuleHits {
+    /// Frames it decided.
+    pub packets: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Alerts (incidents opened or renewed) in its name.
+    pub alerts: u64,
+}
+
+/// All workers, added up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// By [`Side`] of reception.
+    pub sides: [Flowed; 2],
+    /// By rule, in the order of evaluation.
+    pub rules: Named<RuleHits>,
+    /// Alert events that found the ring full.
+    pub events_lost: u64,
+    /// Turns of each worker, and how many of them moved a frame.
+    pub turns: Vec<(u64, u64)>,
+    /// The last turn of each worker, nanoseconds since the Unix epoch.
+    pub last_turns: Vec<u64>,
+}
+
+impl Snapshot {
+    /// Reads the counters. `alerts` holds the number of alerts by rule.
+    pub fn take(workers: &[Arc<WorkerCounters>], table: &Table, alerts: &[u64]) -> Snapshot {
+        let mut all = Snapshot { sides: Side::BOTH.map(|side| flowed(workers, side)), ..Snapshot::default() };
+        for (index, rule) in table.rules().iter().enumerate() {
+            let mut hits = RuleHits { alerts: alerts.get(index).copied().unwrap_or(0), ..RuleHits::default() };
+            for counters in workers.iter().filter_map(|worker| worker.rules.get(index)) {
+                hits.packets += counters.packets.get();
+                hits.bytes += counters.bytes.get();
+            }
+            all.rules.0.push((rule.name.clone(), hits));
+        }
+        for worker in workers {
+            all.events_lost += worker.events_lost.get();
+            all.turns.push((worker.turns.get(), worker.busy_turns.get()));
+            all.last_turns.push(worker.last_turn.load(Relaxed));
+        }
+        all
+    }
+
+    /// True if both sides are; see [`Flowed::balanced`].
+    pub fn balanced(&self) -> bool {
+        self.sides.iter().all(Flowed::balanced)
+    }
+}
+
+fn flowed(workers: &[Arc<WorkerCounters>], side: Side) -> Flowed {
+    let mut sum = Flowed::default();
+    let mut dropped = [0; Reason::COUNT];
+    let mut completed = 0;
+    for worker in workers {
+        let counters = &worker.sides[side as usize];
+        sum.rx += counters.rx.get();
+        sum.rx_bytes += counters.rx_bytes.get();
+        sum.forwarded += counters.forwarded.get();
+        sum.forwarded_bytes += counters.forwarded_bytes.get();
+        sum.rejected += counters.rejected.get();
+        sum.to_host_stack += counters.to_host_stack.get();
+        sum.tx_failed += counters.tx_failed.get();
+        sum.replies += counters.replies.get();
+        completed += counters.completed.get();
+        for (total, counter) in dropped.iter_mut().zip(&counters.dropped) {
+            *total += counter.get();
+        }
+    }
+    sum.tx = completed.saturating_sub(sum.replies);
+    let some = Reason::ALL.iter().filter(|reason| dropped[reason.index()] > 0);
+    sum.dropped = Named(some.map(|reason| (reason.name().to_string(), dropped[reason.index()])).collect());
+    sum
+}

@@ -1,0 +1,195 @@
+//! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
+
+use super::alerts::{Incidents, Sink};
+use super::snapshot::{Flowed, Named, RuleHits, Snapshot};
+use crate::policy::table::Table;
+use crate::port::gate::{GateStats, GateStatsReader};
+use crate::telemetry::WorkerCounters;
+use af_xdp::StatisticsReader;
+use serde::Serialize;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+/// A worker whose last turn is older than this is not well. An adaptive one sleeps for far less.
+const STALE: Duration = Duration::from_secs(1);
+
+/// How one port runs.
+pub struct PortInfo {
+    /// `lan` or `uplink`.
+    pub side: &'static str,
+    /// Its interface.
+    pub interface: String,
+    /// `zero-copy`, `copy` or `generic`.
+    pub mode: &'static str,
+    /// Queues with a socket.
+    pub queues: u32,
+    /// One for each queue.
+    pub sockets: Vec<StatisticsReader>,
+    /// The in-kernel gate's counters.
+    pub gate: Option<GateStatsReader>,
+}
+
+impl PortInfo {
+    /// XDP_STATISTICS by queue, under the names of `struct xdp_statistics` (linux/if_xdp.h).
+    pub fn statistics(&self) -> Vec<[(&'static str, u64); 6]> {
+        let read = |socket: &StatisticsReader| {
+            let s = socket.read().unwrap_or_default();
+            [
+                ("rx_dropped", s.rx_dropped),
+                ("rx_invalid_descs", s.rx_invalid_descs),
+                ("tx_invalid_descs", s.tx_invalid_descs),
+                ("rx_ring_full", s.rx_ring_full),
+                ("rx_fill_ring_empty_descs", s.rx_fill_ring_empty_descs),
+                ("tx_ring_empty_descs", s.tx_ring_empty_descs),
+            ]
+        };
+        self.sockets.iter().map(read).collect()
+    }
+
+    /// The in-kernel gate's counters.
+    pub fn gate(&self) -> GateStats {
+        self.gate.as_ref().map(GateStatsReader::read).unwrap_or_default()
+    }
+}
+
+/// Everything the control thread knows.
+pub struct State {
+    /// The compiled policy.
+    pub table: Arc<Table>,
+    /// By side.
+    pub ports: [PortInfo; 2],
+    /// One for each worker.
+    pub workers: Vec<Arc<WorkerCounters>>,
+    /// When the gate was ready.
+    pub since: Instant,
+    incidents: Mutex<(Incidents, Sink)>,
+}
+
+/// The answer to `status`.
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct Status {
+    pub version: &'static str,
+    pub pid: u32,
+    pub uptime_s: u64,
+    pub healthy: bool,
+    pub balanced: bool,
+    pub ports: Named<PortStatus>,
+    pub rules: Named<RuleHits>,
+    pub alerts: u64,
+    pub alert_events_lost: u64,
+    pub alerts_lost: u64,
+}
+
+/// One port in a [`Status`].
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct PortStatus {
+    pub interface: String,
+    pub mode: &'static str,
+    pub queues: u32,
+    #[serde(flatten)]
+    pub flowed: Flowed,
+    pub balanced: bool,
+    /// Sums of XDP_STATISTICS over the queues.
+    pub kernel: Named<u64>,
+    /// Frames that the in-kernel gate dropped for want of a socket, since it was attached.
+    pub gate_no_socket: u64,
+}
+
+impl State {
+    /// The state of a gate that is ready now.
+    pub fn new(
+        table: Arc<Table>,
+        ports: [PortInfo; 2],
+        workers: Vec<Arc<WorkerCounters>>,
+        window: Duration,
+        sink: Sink,
+    ) -> State {
+        let incidents = Mutex::new((Incidents::new(Arc::clone(&table), window), sink));
+        State { table, ports, workers, since: Instant::now(), incidents }
+    }
+
+    /// The incidents and where their lines go.
+    pub fn incidents(&self) -> MutexGuard<'_, (Incidents, Sink)> {
+        // A panic while it was held would have aborted or ended the control thread; the data in it stays usable.
+        self.incidents.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// The counters now.
+    pub fn snapshot(&self) -> Snapshot {
+        let guard = self.incidents();
+        Snapshot::take(&self.workers, &self.table, guard.0.by_rule())
+    }
+
+    /// Alerts that were not told: lines not written, and hosts beyond the bound on open incidents.
+    pub fn alerts_lost(&self) -> u64 {
+        let guard = self.incidents();
+        guard.0.uncounted() + guard.1.lost()
+    }
+
+    /// The metrics' text.
+    ///
+    /// # Errors
+    /// See [`super::metrics::text`].
+    pub fn metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let source = super::metrics::Source {
+            counters: &self.snapshot(),
+            ports: &self.ports,
+            alerts_lost: self.alerts_lost(),
+            uptime: self.since.elapsed().as_secs_f64(),
+        };
+        super::metrics::text(&source)
+    }
+
+    /// True if every worker has turned lately.
+    pub fn healthy(&self) -> bool {
+        let now = now().saturating_sub(STALE.as_nanos() as u64);
+        self.workers.iter().all(|worker| worker.last_turn.load(std::sync::atomic::Ordering::Relaxed) >= now)
+    }
+
+    /// Everything for `status`.
+    pub fn status(&self) -> Status {
+        let snapshot = self.snapshot();
+        let balanced = snapshot.balanced();
+        let ports = self.ports.iter().zip(snapshot.sides).map(|(port, flowed)| (port.side.to_string(), port_status(port, flowed)));
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            uptime_s: self.since.elapsed().as_secs(),
+            healthy: self.healthy(),
+            balanced,
+            ports: Named(ports.collect()),
+            rules: snapshot.rules,
+            alerts: self.incidents().0.lines(),
+            alert_events_lost: snapshot.events_lost,
+            alerts_lost: self.alerts_lost(),
+        }
+    }
+}
+
+fn port_status(port: &PortInfo, flowed: Flowed) -> PortStatus {
+    let mut kernel: Vec<(String, u64)> = Vec::new();
+    for queue in port.statistics() {
+        for (at, (name, n)) in queue.into_iter().enumerate() {
+            match kernel.get_mut(at) {
+                Some((_, sum)) => *sum += n,
+                None => kernel.push((name.to_string(), n)),
+            }
+        }
+    }
+    PortStatus {
+        interface: port.interface.clone(),
+        mode: port.mode,
+        queues: port.queues,
+        balanced: flowed.balanced(),
+        flowed,
+        kernel: Named(kernel),
+        gate_no_socket: port.gate().no_socket,
+    }
+}
+
+/// Nanoseconds since the Unix epoch.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+}

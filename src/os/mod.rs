@@ -1,0 +1,4 @@
+//! What Portcullis asks of the operating system outside the frame path.
+
+pub mod nic;
+pub mod offload;

@@ -1,0 +1,97 @@
+//! The verdicts that come before the rule table: frames that it is not asked about.
+
+use super::{Key, Side};
+use crate::frame::{Frag, Meta, Net};
+use crate::telemetry::Reason;
+
+/// What to do with a parsed frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admit {
+    /// Forward: a protocol that a LAN needs and that no rule speaks of.
+    Pass,
+    /// Drop.
+    Drop(Reason),
+    /// Ask the rule table.
+    Ask(Key),
+}
+
+/// Ethertypes that pass (SPEC: ARP, EAPOL, LLDP, slow protocols, PPPoE discovery and its control protocols).
+pub const ETHERTYPES: [u16; 6] = [
+    0x0806, // ARP, RFC 826
+    0x888e, // EAPOL, IEEE 802.1X
+    0x88cc, // LLDP, IEEE 802.1AB
+    0x8809, // slow protocols (LACP, OAM), IEEE 802.3
+    0x8863, // PPPoE discovery, RFC 2516
+    0x8864, // PPPoE session carrying LCP, authentication and NCPs; IP inside it is parsed as IP
+];
+
+/// The 802.3/LLC protocol that passes: spanning tree, DSAP and SSAP 0x42 (IEEE 802.1D).
+pub const LLC_STP: u16 = 0x4242;
+
+/// Judges what can be judged without the rule table.
+#[inline]
+pub fn admit(meta: &Meta, side: Side) -> Admit {
+    match meta.net {
+        Net::V4 | Net::V6 => {
+            if meta.frag == Frag::Later {
+                // Its ports are in another frame: what cannot be seen is not allowed through.
+                Admit::Drop(Reason::FragmentOrphan)
+            } else if is_neighbour_discovery(meta) {
+                Admit::Pass
+            } else {
+                Admit::Ask(Key::new(meta, side))
+            }
+        }
+        Net::Other if ETHERTYPES.contains(&meta.ethertype) => Admit::Pass,
+        Net::Llc if meta.ethertype == LLC_STP => Admit::Pass,
+        Net::Other | Net::Llc => Admit::Drop(Reason::Ethertype),
+    }
+}
+
+/// Router and neighbour solicitation and advertisement, and redirect: hop limit 255 shows that they are of this link (RFC 4861 sections 6.1, 7.1, 8.1).
+fn is_neighbour_discovery(meta: &Meta) -> bool {
+    meta.net == Net::V6
+        && meta.proto == 58
+        && (133..=137).contains(&meta.sport)
+        && meta.dport == 0
+        && meta.hop_limit == 255
+        && meta.frag == Frag::Whole
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn other(ethertype: u16) -> Meta {
+        Meta { net: Net::Other, ethertype, ..Meta::default() }
+    }
+
+    #[test]
+    fn the_protocols_of_the_link_pass_and_others_do_not() {
+        for ethertype in ETHERTYPES {
+            assert_eq!(admit(&other(ethertype), Side::Lan), Admit::Pass);
+        }
+        for ethertype in [0x8137, 0x8847, 0x88f7, 0x0600, 0xffff] {
+            assert_eq!(admit(&other(ethertype), Side::Uplink), Admit::Drop(Reason::Ethertype));
+        }
+        let llc = |ethertype| Meta { net: Net::Llc, ethertype, ..Meta::default() };
+        assert_eq!(admit(&llc(LLC_STP), Side::Lan), Admit::Pass);
+        assert_eq!(admit(&llc(0xe0e0), Side::Lan), Admit::Drop(Reason::Ethertype));
+    }
+
+    #[test]
+    fn neighbour_discovery_passes_only_with_hop_limit_255() {
+        let solicitation = Meta { net: Net::V6, proto: 58, sport: 135, hop_limit: 255, ..Meta::default() };
+        assert_eq!(admit(&solicitation, Side::Lan), Admit::Pass);
+        let routed = Meta { hop_limit: 254, ..solicitation };
+        assert!(matches!(admit(&routed, Side::Lan), Admit::Ask(_)));
+        let echo = Meta { sport: 128, ..solicitation };
+        assert!(matches!(admit(&echo, Side::Lan), Admit::Ask(_)));
+    }
+
+    #[test]
+    fn a_later_fragment_alone_is_an_orphan() {
+        let later = Meta { net: Net::V4, proto: 17, frag: Frag::Later, ..Meta::default() };
+        assert_eq!(admit(&later, Side::Lan), Admit::Drop(Reason::FragmentOrphan));
+    }
+}

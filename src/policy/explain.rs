@@ -1,0 +1,114 @@
+//! Why a packet meets the verdict that it meets, in words.
+
+use super::rule::{Origin, Policy, Rule};
+use super::table::Table;
+use super::{Key, RuleId, Verdict, oracle};
+use serde::Serialize;
+
+/// One decision, explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Explanation {
+    /// `forward`, `drop` or `reject`.
+    pub verdict: &'static str,
+    /// The reason of a drop or a reject.
+    pub reason: Option<&'static str>,
+    /// The rule that decides.
+    pub rule: String,
+    /// `low`, `medium` or `high`; `None` where the rule does not alert.
+    pub alert: Option<&'static str>,
+    /// One sentence with the clause that matched.
+    pub why: String,
+    /// Where the rule comes from: `built in`, `line N of the config`, or `the default`.
+    pub origin: String,
+    /// The rules that match too and come later, in order, without the default.
+    pub also: Vec<String>,
+}
+
+/// The compiled table and the slow evaluator decide differently: a fault of this program.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+#[error(
+    "the compiled table says rule `{table}` and the rules read one by one say `{oracle}` for {key:?}"
+)]
+#[diagnostic(help(
+    "this is a fault of Portcullis, not of the config: please report it with this line"
+))]
+pub struct Disagreement {
+    /// The rule that the table finds.
+    pub table: String,
+    /// The rule that the oracle finds.
+    pub oracle: String,
+    /// The packet.
+    pub key: Box<Key>,
+}
+
+/// Explains what `table`, compiled from `policy`, does to a packet.
+///
+/// # Errors
+/// [`Disagreement`] where the table does not do what the policy's rules, read one by one, say.
+pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation, Disagreement> {
+    let (found, truth) = (table.lookup(key), oracle::evaluate(policy, key));
+    let name = |id: RuleId| {
+        policy
+            .rules
+            .get(usize::from(id.0))
+            .map_or_else(|| id.0.to_string(), |rule| rule.name.clone())
+    };
+    let Some(rule) = policy
+        .rules
+        .get(usize::from(found.0))
+        .filter(|_| found == truth)
+    else {
+        return Err(Disagreement {
+            table: name(found),
+            oracle: name(truth),
+            key: Box::new(*key),
+        });
+    };
+    let verdict = table.verdict(found);
+    let matching = |rule: &&Rule| {
+        rule.clauses
+            .iter()
+            .any(|clause| oracle::matches(policy, clause, key))
+    };
+    let also = policy.rules[usize::from(found.0) + 1..]
+        .iter()
+        .filter(matching)
+        .filter(|rule| rule.origin != Origin::Default);
+    Ok(Explanation {
+        verdict: verdict.name(),
+        reason: match verdict {
+            Verdict::Forward => None,
+            Verdict::Drop(reason) | Verdict::Reject(reason) => Some(reason.name()),
+        },
+        rule: rule.name.clone(),
+        alert: rule.alert.map(super::Severity::name),
+        why: why(policy, rule, key),
+        origin: origin(rule.origin),
+        also: also.map(|rule| rule.name.clone()).collect(),
+    })
+}
+
+/// The sentence.
+fn why(policy: &Policy, rule: &Rule, key: &Key) -> String {
+    if rule.origin == Origin::Default {
+        return "no rule matches, so the policy's default decides".to_owned();
+    }
+    let clause = rule
+        .clauses
+        .iter()
+        .find(|clause| oracle::matches(policy, clause, key));
+    let clause = clause.map_or_else(String::new, |clause| clause.describe(&policy.sets));
+    format!(
+        "the first rule that matches is `{}` ({}): {clause}",
+        rule.name,
+        origin(rule.origin)
+    )
+}
+
+fn origin(origin: Origin) -> String {
+    match origin {
+        Origin::Builtin => "built in".to_owned(),
+        Origin::User { line } => format!("line {line} of the config"),
+        Origin::Default => "the default".to_owned(),
+    }
+}

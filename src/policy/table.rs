@@ -1,0 +1,460 @@
+//! The compiled policy: immutable, looked up without a data-dependent branch per rule.
+//!
+//! ```text
+//! side, proto --> class --> bits over the rows --.
+//! src (v4|v6) --> class --> bits over the rows --|
+//! dst (v4|v6) --> class --> bits over the rows --+--> AND --> first row --> rule
+//! sport       --> class --> bits over the rows --|
+//! dport       --> class --> bits over the rows --'
+//! ```
+//!
+//! A row is one clause of one rule, in order of evaluation. A class of a field is a set of values that no row tells
+//! apart; it names the bitset of the rows that such a value satisfies. This is the bit-vector scheme of Lakshman and
+//! Stiliadis (SIGCOMM 1998), with classes in place of intervals. The last row is the default rule, which every key
+//! satisfies, so the AND always has a bit.
+
+use super::addr::{AddrMatch, Family, Set};
+use super::rule::{Policy, PortSet};
+use super::{Action, Key, RuleId, Severity, Side, Verdict};
+use crate::telemetry::Reason;
+use std::collections::HashMap;
+use std::hash::Hash;
+
+/// The longest burst that one pass of [`Table::classify`] takes; longer slices take several passes.
+pub const BURST: usize = 64;
+/// The most rules of a policy, the default rule included.
+pub const MAX_RULES: usize = 65_535;
+/// The most bytes that a table may take: a table beyond this is refused rather than left to exhaust the box.
+pub const MAX_BYTES: usize = 1 << 30;
+
+/// Why a policy cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+pub enum CompileError {
+    /// A policy must end in its default rule.
+    #[error("the policy does not end in a rule that matches everything")]
+    NoDefault,
+    /// More than [`MAX_RULES`].
+    #[error("{0} rules, and a policy holds at most {MAX_RULES}")]
+    #[diagnostic(help(
+        "put addresses that share a rule into a set: a set of any size costs one rule"
+    ))]
+    TooManyRules(usize),
+    /// More than [`MAX_BYTES`].
+    #[error("the compiled rules would take more than {} MiB", MAX_BYTES >> 20)]
+    #[diagnostic(help(
+        "put addresses and ports that share a rule into one rule with a set or a list"
+    ))]
+    TooLarge,
+}
+
+/// What the outside of the table needs to know of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// The name.
+    pub name: String,
+    /// What happens to a frame that matches.
+    pub action: Action,
+    /// How loud the alert is; `None` for no alert.
+    pub alert: Option<Severity>,
+}
+
+/// The compiled policy.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// Indexed by `side * 256 + proto`.
+    head: Field<Vec<u32>>,
+    src: Field<AddrIndex>,
+    dst: Field<AddrIndex>,
+    /// Indexed by the number itself, as is `dport`.
+    sport: Field<Vec<u32>>,
+    dport: Field<Vec<u32>>,
+    /// Words of one bitset.
+    words: usize,
+    /// Row to rule.
+    rule_of_row: Vec<RuleId>,
+    rules: Vec<RuleInfo>,
+    verdicts: Vec<Verdict>,
+}
+
+/// One field: how a value finds its class, and the bitset of each class, `words` long, one after the other.
+#[derive(Clone, Debug)]
+struct Field<I> {
+    index: I,
+    bits: Vec<u64>,
+}
+
+/// Address to class, by the start of the interval that holds the address. Both families share the classes.
+#[derive(Clone, Debug)]
+struct AddrIndex {
+    v4_starts: Vec<u32>,
+    v4_class: Vec<u32>,
+    v6_starts: Vec<u128>,
+    v6_class: Vec<u32>,
+}
+
+impl AddrIndex {
+    fn class(&self, v6: bool, addr: u128) -> u32 {
+        if v6 {
+            self.v6_class[interval(&self.v6_starts, addr)]
+        } else {
+            self.v4_class[interval(&self.v4_starts, addr as u32)]
+        }
+    }
+}
+
+/// The last index whose start is not above `value`. `starts` is sorted, not empty, and begins with 0.
+/// The number of steps depends on the length alone, and each is a conditional move.
+fn interval<T: Copy + PartialOrd>(starts: &[T], value: T) -> usize {
+    let (mut base, mut size) = (0, starts.len());
+    while size > 1 {
+        let half = size / 2;
+        base += half * usize::from(starts[base + half] <= value);
+        size -= half;
+    }
+    base
+}
+
+impl<I> Field<I> {
+    fn row_bits(&self, class: u32, words: usize) -> &[u64] {
+        let start = class as usize * words;
+        &self.bits[start..start + words]
+    }
+}
+
+impl Table {
+    /// Compiles a policy.
+    ///
+    /// # Errors
+    /// [`CompileError`] where the policy has too many rules, no default, or would take too much memory.
+    pub fn compile(policy: &Policy) -> Result<Table, CompileError> {
+        if policy.rules.len() > MAX_RULES {
+            return Err(CompileError::TooManyRules(policy.rules.len()));
+        }
+        let ends = policy
+            .rules
+            .last()
+            .is_some_and(|rule| rule.clauses.iter().any(ends_policy));
+        if !ends {
+            return Err(CompileError::NoDefault);
+        }
+        let rows: Vec<_> = policy
+            .rules
+            .iter()
+            .enumerate()
+            .flat_map(|(id, rule)| {
+                rule.clauses
+                    .iter()
+                    .map(move |clause| (RuleId(id as u16), clause))
+            })
+            .collect();
+        let words = rows.len().div_ceil(64);
+        let mut budget = Budget {
+            words,
+            left: MAX_BYTES,
+        };
+        let heads = rows
+            .iter()
+            .map(|(_, clause)| (clause.direction, clause.protos));
+        let head = direct_field(heads, 512, &mut budget, |&(direction, protos)| {
+            (0..512u32)
+                .map(|i| direction.holds(Side::BOTH[(i >> 8) as usize]) && protos.contains(i as u8))
+                .collect()
+        })?;
+        let ports = |set: &PortSet| {
+            let mut held = vec![false; 1 << 16];
+            set.0
+                .iter()
+                .filter(|(first, last)| first <= last)
+                .for_each(|&(first, last)| held[first.into()..=last.into()].fill(true));
+            held
+        };
+        let sport = direct_field(
+            rows.iter().map(|(_, clause)| &clause.sport),
+            1 << 16,
+            &mut budget,
+            |set| ports(set),
+        )?;
+        let dport = direct_field(
+            rows.iter().map(|(_, clause)| &clause.dport),
+            1 << 16,
+            &mut budget,
+            |set| ports(set),
+        )?;
+        let src = addr_field(
+            rows.iter().map(|(_, clause)| &clause.src),
+            &policy.sets,
+            &mut budget,
+        )?;
+        let dst = addr_field(
+            rows.iter().map(|(_, clause)| &clause.dst),
+            &policy.sets,
+            &mut budget,
+        )?;
+        let last = policy.rules.len() - 1;
+        let verdict = |(id, action)| match action {
+            Action::Allow => Verdict::Forward,
+            Action::Drop if id == last => Verdict::Drop(Reason::Default),
+            Action::Drop => Verdict::Drop(Reason::Rule),
+            Action::Reject => Verdict::Reject(Reason::Rule),
+        };
+        Ok(Table {
+            head,
+            src,
+            dst,
+            sport,
+            dport,
+            words,
+            rule_of_row: rows.iter().map(|(id, _)| *id).collect(),
+            verdicts: policy
+                .rules
+                .iter()
+                .map(|rule| rule.action)
+                .enumerate()
+                .map(verdict)
+                .collect(),
+            rules: policy
+                .rules
+                .iter()
+                .map(|rule| RuleInfo {
+                    name: rule.name.clone(),
+                    action: rule.action,
+                    alert: rule.alert,
+                })
+                .collect(),
+        })
+    }
+
+    /// The rule that decides each key of a burst: `out[i]` is set for `keys[i]`, as far as both slices reach.
+    pub fn classify(&self, keys: &[Key], out: &mut [RuleId]) {
+        for (keys, out) in keys.chunks(BURST).zip(out.chunks_mut(BURST)) {
+            let mut classes = [[0u32; 5]; BURST];
+            for (class, key) in classes.iter_mut().zip(keys) {
+                *class = self.classes(key);
+            }
+            for (out, class) in out.iter_mut().zip(&classes[..keys.len()]) {
+                *out = self.first_rule(class);
+            }
+        }
+    }
+
+    /// The rule that decides one key.
+    pub fn lookup(&self, key: &Key) -> RuleId {
+        self.first_rule(&self.classes(key))
+    }
+
+    fn classes(&self, key: &Key) -> [u32; 5] {
+        [
+            self.head.index[key.side as usize * 256 + usize::from(key.proto)],
+            self.src.index.class(key.v6, key.src),
+            self.dst.index.class(key.v6, key.dst),
+            self.sport.index[usize::from(key.sport)],
+            self.dport.index[usize::from(key.dport)],
+        ]
+    }
+
+    /// The words are walked from the last to the first and none is left out: the work does not depend on the key.
+    fn first_rule(&self, &[head, src, dst, sport, dport]: &[u32; 5]) -> RuleId {
+        let words = self.words;
+        let (head, src, dst) = (
+            self.head.row_bits(head, words),
+            self.src.row_bits(src, words),
+            self.dst.row_bits(dst, words),
+        );
+        let (sport, dport) = (
+            self.sport.row_bits(sport, words),
+            self.dport.row_bits(dport, words),
+        );
+        let mut first = self.rule_of_row.len() - 1;
+        for w in (0..words).rev() {
+            let hit = head[w] & src[w] & dst[w] & sport[w] & dport[w];
+            let row = w * 64 + (hit.trailing_zeros() & 63) as usize;
+            first = if hit != 0 { row } else { first };
+        }
+        self.rule_of_row[first]
+    }
+
+    /// The rules, indexed by [`RuleId`]; the last is the default.
+    pub fn rules(&self) -> &[RuleInfo] {
+        &self.rules
+    }
+
+    /// What a rule does to a frame. An id that this table does not know drops.
+    pub fn verdict(&self, rule: RuleId) -> Verdict {
+        self.verdicts
+            .get(usize::from(rule.0))
+            .copied()
+            .unwrap_or(Verdict::Drop(Reason::Rule))
+    }
+
+    /// Bytes that the lookup structures take.
+    pub fn memory(&self) -> usize {
+        let addr = |index: &AddrIndex| {
+            size_of_val(&index.v4_starts[..])
+                + size_of_val(&index.v4_class[..])
+                + size_of_val(&index.v6_starts[..])
+                + size_of_val(&index.v6_class[..])
+        };
+        let direct = [&self.head, &self.sport, &self.dport]
+            .map(|field| size_of_val(&field.index[..]) + size_of_val(&field.bits[..]));
+        let addrs =
+            [&self.src, &self.dst].map(|field| addr(&field.index) + size_of_val(&field.bits[..]));
+        direct.iter().chain(&addrs).sum::<usize>() + size_of_val(&self.rule_of_row[..])
+    }
+}
+
+fn ends_policy(clause: &super::rule::Clause) -> bool {
+    clause.is_any() && clause.direction == super::rule::Direction::Both
+}
+
+/// What compiling may still take, and how long a bitset is.
+struct Budget {
+    words: usize,
+    left: usize,
+}
+
+impl Budget {
+    fn take(&mut self, bytes: usize) -> Result<(), CompileError> {
+        self.left = self.left.checked_sub(bytes).ok_or(CompileError::TooLarge)?;
+        Ok(())
+    }
+}
+
+/// The distinct matches of a field, and the rows that ask for each: a thousand rows that name one set cost one sweep.
+struct Matches<T> {
+    distinct: Vec<T>,
+    rows: Vec<Vec<u32>>,
+}
+
+impl<T: Clone + Eq + Hash> Matches<T> {
+    fn collect(per_row: impl Iterator<Item = T>) -> Matches<T> {
+        let (mut seen, mut distinct, mut rows) =
+            (HashMap::new(), Vec::new(), Vec::<Vec<u32>>::new());
+        for (row, wanted) in per_row.enumerate() {
+            let at = *seen.entry(wanted).or_insert_with_key(|wanted: &T| {
+                distinct.push(wanted.clone());
+                rows.push(Vec::new());
+                rows.len() - 1
+            });
+            rows[at].push(row as u32);
+        }
+        Matches { distinct, rows }
+    }
+}
+
+/// Classes as they are found: a set of matches that hold together, and its number.
+#[derive(Default)]
+struct Classes {
+    number: HashMap<Vec<u64>, u32>,
+    bits: Vec<u64>,
+}
+
+impl Classes {
+    /// The class of the values for which exactly the matches `held` (a bitset) hold.
+    fn of<T>(
+        &mut self,
+        held: &[u64],
+        matches: &Matches<T>,
+        budget: &mut Budget,
+    ) -> Result<u32, CompileError> {
+        if let Some(class) = self.number.get(held) {
+            return Ok(*class);
+        }
+        budget.take(budget.words * 8 + size_of_val(held))?;
+        let start = self.bits.len();
+        self.bits.resize(start + budget.words, 0);
+        for at in (0..matches.rows.len()).filter(|at| held[at / 64] >> (at % 64) & 1 == 1) {
+            for &row in &matches.rows[at] {
+                self.bits[start + row as usize / 64] |= 1 << (row % 64);
+            }
+        }
+        let class = self.number.len() as u32;
+        self.number.insert(held.to_vec(), class);
+        Ok(class)
+    }
+}
+
+/// A field of `values` values whose class is looked up by the value itself.
+fn direct_field<T: Clone + Eq + Hash>(
+    per_row: impl Iterator<Item = T>,
+    values: usize,
+    budget: &mut Budget,
+    holds: impl Fn(&T) -> Vec<bool>,
+) -> Result<Field<Vec<u32>>, CompileError> {
+    let matches = Matches::collect(per_row);
+    // What flips at which value; a value where nothing flips is of the class of the one before it.
+    let mut flips = vec![Vec::new(); values];
+    for (at, wanted) in matches.distinct.iter().enumerate() {
+        let mut before = false;
+        for (value, held) in holds(wanted).into_iter().enumerate().take(values) {
+            if held != before {
+                flips[value].push(at);
+            }
+            before = held;
+        }
+    }
+    let mut classes = Classes::default();
+    let mut held = vec![0; matches.distinct.len().div_ceil(64)];
+    let mut index = Vec::with_capacity(values);
+    for flips in flips {
+        flips.iter().for_each(|at| held[at / 64] ^= 1 << (at % 64));
+        let class = match index.last() {
+            Some(&same) if flips.is_empty() => same,
+            _ => classes.of(&held, &matches, budget)?,
+        };
+        index.push(class);
+    }
+    budget.take(values * size_of::<u32>())?;
+    Ok(Field {
+        index,
+        bits: classes.bits,
+    })
+}
+
+/// An address field: both families swept over the ends of the intervals that the rows ask for.
+fn addr_field<'a>(
+    per_row: impl Iterator<Item = &'a AddrMatch>,
+    sets: &[Set],
+    budget: &mut Budget,
+) -> Result<Field<AddrIndex>, CompileError> {
+    let matches = Matches::collect(per_row);
+    let mut classes = Classes::default();
+    let mut sweep = |family: Family| -> Result<(Vec<u128>, Vec<u32>), CompileError> {
+        let mut flips = Vec::new();
+        for (at, wanted) in matches.distinct.iter().enumerate() {
+            for (first, last) in wanted.intervals(sets, family) {
+                flips.push((first, at));
+                if last < family.max() {
+                    flips.push((last + 1, at));
+                }
+            }
+        }
+        flips.sort_unstable();
+        budget.take(flips.len() * size_of::<(u128, u32)>())?;
+        let mut held = vec![0; matches.distinct.len().div_ceil(64)];
+        let (mut starts, mut class) = (Vec::new(), Vec::new());
+        if flips.first().is_none_or(|flip| flip.0 != 0) {
+            starts.push(0);
+            class.push(classes.of(&held, &matches, budget)?);
+        }
+        for flips in flips.chunk_by(|a, b| a.0 == b.0) {
+            flips
+                .iter()
+                .for_each(|(_, at)| held[at / 64] ^= 1 << (at % 64));
+            starts.push(flips[0].0);
+            class.push(classes.of(&held, &matches, budget)?);
+        }
+        Ok((starts, class))
+    };
+    let (v4_starts, v4_class) = sweep(Family::V4)?;
+    let (v6_starts, v6_class) = sweep(Family::V6)?;
+    let v4_starts = v4_starts.into_iter().map(|start| start as u32).collect();
+    Ok(Field {
+        index: AddrIndex {
+            v4_starts,
+            v4_class,
+            v6_starts,
+            v6_class,
+        },
+        bits: classes.bits,
+    })
+}

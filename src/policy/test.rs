@@ -1,0 +1,44 @@
+//! The user's own policy tests: what one packet should meet, compared with what it does meet.
+
+use super::rule::{Policy, PolicyTest};
+use super::table::Table;
+
+/// How a policy test failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What the policy does: `forward`, `drop` or `reject`.
+    pub verdict: &'static str,
+    /// The rule that decides.
+    pub rule: String,
+    /// What was expected, in words.
+    pub expected: String,
+}
+
+/// Judges the test's packet by the compiled table.
+///
+/// # Errors
+/// [`Failure`] where the verdict or the rule is not the expected one.
+pub fn run(policy: &Policy, table: &Table, test: &PolicyTest) -> Result<(), Failure> {
+    let id = table.lookup(&test.key);
+    let verdict = table.verdict(id).name();
+    let rule = policy
+        .rules
+        .get(usize::from(id.0))
+        .map_or("", |rule| &rule.name);
+    let as_expected =
+        test.verdict.is_none_or(|v| v == verdict) && test.rule.as_deref().is_none_or(|r| r == rule);
+    if as_expected {
+        return Ok(());
+    }
+    let expected = match (test.verdict, &test.rule) {
+        (Some(verdict), Some(rule)) => format!("{verdict} by rule `{rule}`"),
+        (Some(verdict), None) => verdict.to_owned(),
+        (None, Some(rule)) => format!("rule `{rule}`"),
+        (None, None) => "anything".to_owned(),
+    };
+    Err(Failure {
+        verdict,
+        rule: rule.to_owned(),
+        expected,
+    })
+}

@@ -1,0 +1,115 @@
+//! A queue of a NIC, over an AF_XDP socket.
+//!
+//! The frames that this port sends are those that the other port received: a descriptor moves, the bytes stay where the NIC put them.
+
+use super::{BURST, Port, Reclaimed};
+use af_xdp::{Frame, Socket, WakeError};
+use std::os::fd::{AsFd, BorrowedFd};
+
+/// A wake-up that the kernel answers with "try again" is repeated this often before the loop goes on to other work.
+const KICKS: u32 = 8;
+const BACKOFF_FIRST: u64 = 1_000_000;
+const BACKOFF_LAST: u64 = 100_000_000;
+
+/// One AF_XDP socket as a [`Port`].
+pub struct AfXdpPort {
+    socket: Socket,
+    /// The fill ring is kept at this many frames.
+    fill_target: u32,
+    link: Link,
+    /// Descriptors taken back from the transmit ring of a link that went down, until the next `reclaim`.
+    retracted: Vec<Frame>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Link {
+    Up,
+    /// Nothing is queued, and the kernel is asked again at `retry`: frames that wait in the ring of a dead link would be sent stale when it
+    /// comes back, and each futile wake-up is a syscall.
+    Down { retry: u64, backoff: u64 },
+}
+
+impl AfXdpPort {
+    /// Takes over `socket`, whose transmit ring holds at most `tx_ring` frames; keeps `fill_target` frames in its fill ring.
+    pub fn new(socket: Socket, tx_ring: u32, fill_target: u32) -> AfXdpPort {
+        AfXdpPort { socket, fill_target, link: Link::Up, retracted: Vec::with_capacity(tx_ring as usize) }
+    }
+
+    /// The socket, for statistics and for the socket map.
+    pub fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// For sleeping until a frame arrives.
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    fn link_lost(&mut self, now: u64) {
+        self.socket.retract(&mut self.retracted);
+        let backoff = match self.link {
+            Link::Up => BACKOFF_FIRST,
+            Link::Down { backoff, .. } => (backoff * 2).min(BACKOFF_LAST),
+        };
+        self.link = Link::Down { retry: now.saturating_add(backoff), backoff };
+    }
+}
+
+impl Port for AfXdpPort {
+    fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
+        self.socket.receive(max, out)
+    }
+
+    fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
+        match self.link {
+            Link::Up => self.socket.send(frames),
+            Link::Down { .. } => 0,
+        }
+    }
+
+    fn flush(&mut self, now: u64) {
+        if let Link::Down { retry, .. } = self.link {
+            if now < retry {
+                return;
+            }
+            match self.socket.wake_tx() {
+                Err(WakeError::Down) => return self.link_lost(now),
+                _ => self.link = Link::Up,
+            }
+        }
+        for _ in 0..KICKS {
+            if self.socket.tx_pending() == 0 || !self.socket.tx_needs_wakeup() {
+                return;
+            }
+            match self.socket.wake_tx() {
+                Ok(()) | Err(WakeError::Again) => {}
+                Err(WakeError::Down) => return self.link_lost(now),
+                Err(WakeError::Os(_)) => return,
+            }
+        }
+    }
+
+    fn reclaim(&mut self, pool: &mut Vec<Frame>) -> Reclaimed {
+        let failed = self.retracted.len() as u32;
+        if failed > 0 {
+            pool.append(&mut self.retracted);
+        }
+        Reclaimed { sent: self.socket.complete(pool) as u32, failed }
+    }
+
+    fn refill(&mut self, pool: &mut Vec<Frame>) {
+        let level = self.socket.fill_level();
+        // In steps of a burst: the producer cursor is a cache line that the kernel reads.
+        if level + BURST as u32 <= self.fill_target {
+            self.socket.fill(pool, (self.fill_target - level) as usize);
+        }
+        if self.socket.fill_needs_wakeup() {
+            // A socket that cannot be woken has a link that is down; the next turn asks again.
+            let _ = self.socket.wake_rx();
+        }
+    }
+
+    fn in_flight(&self) -> u32 {
+        self.socket.in_flight() + self.retracted.len() as u32
+    }
+}

@@ -1,0 +1,254 @@
+//! The in-kernel gate of one NIC: loads the XDP program, attaches it by a link pinned in bpffs, adopts what an earlier process left.
+//!
+//! The pinned link is what makes "closed" true without us: it outlives the process, and a queue without a socket drops.
+
+use aya::maps::{MapData, PerCpuArray, XskMap};
+use aya::programs::links::{FdLink, LinkError, PinnedLink};
+use aya::programs::xdp::XdpLink;
+use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use std::os::fd::{AsFd, AsRawFd};
+use std::path::{Path, PathBuf};
+
+/// `gate.bpf.c`, compiled; see `src/bpf/build.sh`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/gate.bpf.o");
+
+/// Where the program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// In the driver, on the frame as it came.
+    Driver,
+    /// In the network stack, for a driver without XDP.
+    Generic,
+}
+
+/// What the gate counted since it was first attached, over all queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct GateStats {
+    /// Frames given to a socket.
+    pub redirected: u64,
+    /// Frames dropped because their queue had no socket: nobody was there.
+    pub no_socket: u64,
+}
+
+/// Why the gate could not be put on a NIC.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum GateError {
+    #[error("{nic} already runs an XDP program that is not ours; see `ip link show {nic}`, take it off with `ip link set dev {nic} xdp off`")]
+    Taken { nic: String },
+    #[error("{nic}: its driver has no XDP ({why}); use mode = \"auto\" or mode = \"generic\"")]
+    NoDriverSupport { nic: String, why: String },
+    #[error("not allowed to load BPF programs; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW")]
+    Privilege,
+    #[error("{path} is not a BPF file system and none could be mounted there ({why}); run: mount -t bpf bpf {path}", path = path.display())]
+    Bpffs { path: PathBuf, why: String },
+    #[error("{nic}: {what}: {why}")]
+    Other { nic: String, what: &'static str, why: String },
+}
+
+/// The gate on one NIC.
+pub struct Gate {
+    nic: String,
+    ebpf: Ebpf,
+    link: PinnedLink,
+    dir: PathBuf,
+    adopted: bool,
+}
+
+impl Gate {
+    /// Puts the gate on the NIC, or takes over the one that an earlier process left there. `taken` says that some XDP program is attached.
+    ///
+    /// # Errors
+    /// [`GateError`]; the NIC is then as it was.
+    pub fn attach(nic: &str, index: u32, hook: Hook, bpffs: &Path, taken: Option<Hook>) -> Result<Gate, GateError> {
+        let dir = pin_dir(bpffs, nic, index);
+        let other = |what, why: String| GateError::Other { nic: nic.to_string(), what, why };
+        ensure_bpffs(bpffs)?;
+        let old = adoptable(&dir, hook, taken);
+        if old.is_none() && taken.is_some() && !dir.join("link").exists() {
+            return Err(GateError::Taken { nic: nic.to_string() });
+        }
+        if old.is_none() {
+            remove_pins(&dir);
+        }
+        std::fs::create_dir_all(&dir).map_err(|e| other("cannot make its folder in bpffs", e.to_string()))?;
+        let undo = |e: GateError| {
+            if old_is_new(&dir) {
+                remove_pins(&dir);
+            }
+            e
+        };
+        let mut ebpf = EbpfLoader::new()
+            .map_pin_path("xsks", dir.join("xsks"))
+            .map_pin_path("stats", dir.join("stats"))
+            .load(OBJECT)
+            .map_err(|e| undo(if denied(&e) { GateError::Privilege } else { other("cannot load the gate", chain(&e)) }))?;
+        let adopted = old.is_some();
+        let link = place(&mut ebpf, nic, index, hook, &dir, old).map_err(undo)?;
+        Ok(Gate { nic: nic.to_string(), ebpf, link, dir, adopted })
+    }
+
+    /// True if the program of an earlier process was taken over, so that the NIC was never without a gate.
+    pub fn adopted(&self) -> bool {
+        self.adopted
+    }
+
+    /// From now on frames of `queue` go to the AF_XDP socket `fd`.
+    ///
+    /// # Errors
+    /// [`GateError::Other`], if the map refuses.
+    pub fn set_socket(&mut self, queue: u32, fd: &impl AsFd) -> Result<(), GateError> {
+        let nic = self.nic.clone();
+        let fail = move |why: String| GateError::Other { nic: nic.clone(), what: "cannot enter the socket in the gate's map", why };
+        let map = self.ebpf.map_mut("xsks").ok_or_else(|| fail("no such map".into()))?;
+        let mut map: XskMap<&mut MapData> = XskMap::try_from(map).map_err(|e| fail(chain(&e)))?;
+        map.set(queue, fd.as_fd().as_raw_fd(), 0).map_err(|e| fail(chain(&e)))
+    }
+
+    /// A reader of the counters that can go to another thread.
+    pub fn take_stats(&mut self) -> Option<GateStatsReader> {
+        let map = self.ebpf.take_map("stats")?;
+        PerCpuArray::try_from(map).ok().map(GateStatsReader)
+    }
+
+    /// Takes the gate off again, unless it was there before us: for a start that fails half-way.
+    pub fn undo(self) {
+        if !self.adopted {
+            remove_pins(&self.dir);
+            drop(self.link);
+        }
+    }
+}
+
+/// Reads what the in-kernel gate counted.
+pub struct GateStatsReader(PerCpuArray<MapData, u64>);
+
+impl GateStatsReader {
+    /// The sums over all CPUs; zero where the kernel does not answer.
+    pub fn read(&self) -> GateStats {
+        let sum = |index| self.0.get(&index, 0).map(|values| values.iter().sum()).unwrap_or(0);
+        GateStats { redirected: sum(0), no_socket: sum(1) }
+    }
+}
+
+/// Takes the gate off a NIC. Says whether there was one.
+///
+/// # Errors
+/// That the pins could not be removed.
+pub fn detach(nic: &str, index: u32, bpffs: &Path) -> Result<bool, GateError> {
+    let dir = pin_dir(bpffs, nic, index);
+    if !dir.exists() {
+        return Ok(false);
+    }
+    remove_pins(&dir);
+    if dir.exists() {
+        return Err(GateError::Other { nic: nic.into(), what: "cannot remove its pins in bpffs", why: format!("{} is still there", dir.display()) });
+    }
+    Ok(true)
+}
+
+/// True if a gate of ours is pinned for this NIC.
+pub fn is_pinned(nic: &str, index: u32, bpffs: &Path) -> bool {
+    pin_dir(bpffs, nic, index).join("link").exists()
+}
+
+/// One folder for each NIC: names and indices repeat in other network namespaces, bpffs is shared by them.
+fn pin_dir(bpffs: &Path, nic: &str, index: u32) -> PathBuf {
+    use std::os::unix::fs::MetadataExt;
+    let namespace = std::fs::metadata("/proc/self/ns/net").map(|m| m.ino()).unwrap_or(0);
+    bpffs.join("portcullis").join(format!("{nic}-{index}-{namespace}"))
+}
+
+fn remove_pins(dir: &Path) {
+    for name in ["link", "xsks", "stats"] {
+        // What is not there needs no removing; what is left is seen by the caller, who looks for the folder.
+        let _ = std::fs::remove_file(dir.join(name));
+    }
+    let _ = std::fs::remove_dir(dir);
+}
+
+fn old_is_new(dir: &Path) -> bool {
+    !dir.join("link").exists()
+}
+
+/// The pinned link, if it is on this NIC in the mode that is wanted.
+fn adoptable(dir: &Path, hook: Hook, taken: Option<Hook>) -> Option<XdpLink> {
+    // The link of an interface that is gone stays pinned, dead; then nothing is attached here.
+    if taken? != hook {
+        return None;
+    }
+    let pinned = PinnedLink::from_pin(dir.join("link")).ok()?;
+    XdpLink::try_from(FdLink::from(pinned)).ok()
+}
+
+fn place(ebpf: &mut Ebpf, nic: &str, index: u32, hook: Hook, dir: &Path, old: Option<XdpLink>) -> Result<PinnedLink, GateError> {
+    let other = |what, why: String| GateError::Other { nic: nic.to_string(), what, why };
+    let program: &mut Xdp = ebpf
+        .program_mut("gate")
+        .ok_or_else(|| other("cannot load the gate", "the object has no program of that name".into()))?
+        .try_into()
+        .map_err(|e: ProgramError| other("cannot load the gate", chain(&e)))?;
+    program.load().map_err(|e| if denied(&e) { GateError::Privilege } else { other("the kernel refuses the gate", chain(&e)) })?;
+    if let Some(link) = old {
+        // The link was pinned under this path already: swapping the program leaves no moment without one.
+        program.attach_to_link(link).map_err(|e| other("cannot take over the gate of an earlier process", chain(&e)))?;
+        return PinnedLink::from_pin(dir.join("link")).map_err(|e: LinkError| other("cannot open the pinned link", chain(&e)));
+    }
+    let mode = match hook {
+        Hook::Driver => XdpMode::Driver,
+        Hook::Generic => XdpMode::Skb,
+    };
+    let id = program.attach_to_if_index(index, mode).map_err(|e| match os_code(&e) {
+        Some(nix::libc::EBUSY | nix::libc::EEXIST) => GateError::Taken { nic: nic.to_string() },
+        Some(nix::libc::EPERM) => GateError::Privilege,
+        _ if hook == Hook::Driver => GateError::NoDriverSupport { nic: nic.to_string(), why: chain(&e) },
+        _ => other("cannot attach the gate", chain(&e)),
+    })?;
+    let link = program.take_link(id).map_err(|e| other("cannot attach the gate", chain(&e)))?;
+    // Without a link of its own (kernels before 5.9) the attachment would end with the process: refused, not accepted silently.
+    let link: FdLink = link.try_into().map_err(|e: LinkError| other("this kernel has no XDP links (Linux 5.9 or later is needed)", chain(&e)))?;
+    link.pin(dir.join("link")).map_err(|e| other("cannot pin the gate in bpffs", chain(&e)))
+}
+
+fn ensure_bpffs(path: &Path) -> Result<(), GateError> {
+    let is_bpffs = || statfs(path).is_ok_and(|fs| fs.filesystem_type() == BPF_FS_MAGIC);
+    if is_bpffs() {
+        return Ok(());
+    }
+    let fail = |why: String| GateError::Bpffs { path: path.to_path_buf(), why };
+    if !path.exists() {
+        std::fs::create_dir_all(path).map_err(|e| fail(e.to_string()))?;
+    }
+    let none: Option<&str> = None;
+    nix::mount::mount(Some("bpf"), path, Some("bpf"), nix::mount::MsFlags::empty(), none).map_err(|e| fail(e.to_string()))?;
+    if is_bpffs() { Ok(()) } else { Err(fail("the mount is not there".into())) }
+}
+
+fn os_code(e: &(dyn std::error::Error + 'static)) -> Option<i32> {
+    let mut at = Some(e);
+    while let Some(error) = at {
+        if let Some(code) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+            return Some(code);
+        }
+        at = error.source();
+    }
+    None
+}
+
+fn denied(e: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(os_code(e), Some(nix::libc::EPERM | nix::libc::EACCES))
+}
+
+/// An error and what is behind it, on one line.
+fn chain(e: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = e.to_string();
+    let mut at = e.source();
+    while let Some(error) = at {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        at = error.source();
+    }
+    text.replace('\n', " ")
+}
