@@ -55,9 +55,25 @@ impl Burst {
 
 impl<P: Port> Worker<P> {
     /// A worker over `ports` (by [`Side`], at least one each) that owns `frames` of `umem`.
-    pub fn new(umem: Umem, frames: Vec<Frame>, ports: [Vec<P>; 2], table: Arc<Table>, rejector: Rejector, events: EventRing) -> Worker<P> {
+    pub fn new(
+        umem: Umem,
+        frames: Vec<Frame>,
+        ports: [Vec<P>; 2],
+        table: Arc<Table>,
+        rejector: Rejector,
+        events: EventRing,
+    ) -> Worker<P> {
         let counters = Arc::new(WorkerCounters::new(table.rules().len()));
-        Worker { umem, pool: frames, ports, table, rejector, counters, events, burst: Burst::new() }
+        Worker {
+            umem,
+            pool: frames,
+            ports,
+            table,
+            rejector,
+            counters,
+            events,
+            burst: Burst::new(),
+        }
     }
 
     /// What this worker counts, for others to read.
@@ -128,7 +144,15 @@ impl<P: Port> Worker<P> {
 
     /// Parses and classifies the burst: fills `verdicts`, one for each received frame.
     fn judge(&mut self, side: Side) {
-        let Burst { received, parsed, verdicts, keys, asked, rules, .. } = &mut self.burst;
+        let Burst {
+            received,
+            parsed,
+            verdicts,
+            keys,
+            asked,
+            rules,
+            ..
+        } = &mut self.burst;
         for frame in received.iter() {
             self.umem.prefetch(frame);
         }
@@ -163,9 +187,14 @@ impl<P: Port> Worker<P> {
         let counters = &self.counters.sides[side as usize];
         let mut bytes = 0;
         let (mut forwarded, mut forwarded_bytes) = (0, 0);
-        let frames = self.burst.received.drain(..).zip(self.burst.parsed.drain(..)).zip(self.burst.verdicts.drain(..));
+        let frames = self
+            .burst
+            .received
+            .drain(..)
+            .zip(self.burst.parsed.drain(..))
+            .zip(self.burst.verdicts.drain(..));
         for ((frame, parsed), (verdict, rule)) in frames {
-            let len = u64::from(frame.len());
+            let len = frame.len() as u64;
             bytes += len;
             counters.rx.add(1);
             let mut cause = None;
@@ -192,7 +221,14 @@ impl<P: Port> Worker<P> {
             }
             if let Some(cause) = cause {
                 let meta = parsed.unwrap_or_else(|_| frame::macs(self.umem.bytes(&frame)));
-                let event = Event { time: now, cause, verdict, side, len: frame.len(), meta };
+                let event = Event {
+                    time: now,
+                    cause,
+                    verdict,
+                    side,
+                    len: frame.len() as u32,
+                    meta,
+                };
                 if self.events.push(event).is_err() {
                     self.counters.events_lost.add(1);
                 }
@@ -200,10 +236,12 @@ impl<P: Port> Worker<P> {
             match (verdict, parsed) {
                 (Verdict::Forward, _) => self.burst.forward.push(frame),
                 // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
-                (Verdict::Reject(_), Ok(meta)) => match self.rejector.answer(&self.umem, frame, &meta, side, now) {
-                    Ok(reply) => self.burst.replies.push(reply),
-                    Err(frame) => self.pool.push(frame),
-                },
+                (Verdict::Reject(_), Ok(meta)) => {
+                    match self.rejector.answer(&self.umem, frame, &meta, side, now) {
+                        Ok(reply) => self.burst.replies.push(reply),
+                        Err(frame) => self.pool.push(frame),
+                    }
+                }
                 _ => self.pool.push(frame),
             }
         }
@@ -228,7 +266,9 @@ impl<P: Port> Worker<P> {
             port.send(forward);
         }
         port.flush(now);
-        self.counters.sides[side as usize].tx_failed.add(forward.len() as u64);
+        self.counters.sides[side as usize]
+            .tx_failed
+            .add(forward.len() as u64);
         self.pool.append(forward);
     }
 
@@ -240,7 +280,9 @@ impl<P: Port> Worker<P> {
         let port = &mut self.ports[side as usize][queue];
         let sent = port.send(&mut self.burst.replies);
         port.flush(now);
-        self.counters.sides[side.other() as usize].replies.add(sent as u64);
+        self.counters.sides[side.other() as usize]
+            .replies
+            .add(sent as u64);
         self.pool.append(&mut self.burst.replies);
     }
 }
@@ -250,5 +292,267 @@ pub fn reason_alert(reason: Reason) -> Option<Severity> {
     match reason {
         Reason::FragmentTiny | Reason::SourceRoute => Some(Severity::Medium),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::baseline;
+    use crate::control::snapshot::Snapshot;
+    use crate::policy::{Action, Policy, rule};
+    use crate::port::memory::MemoryPort;
+    use crate::telemetry::event;
+    use af_xdp::UmemConfig;
+    use etherparse::PacketBuilder;
+
+    const FRAMES: usize = 256;
+
+    struct Bench {
+        worker: Worker<MemoryPort>,
+        ring: EventRing,
+    }
+
+    fn policy() -> Policy {
+        let mut policy = crate::config::parse("", "empty", std::path::Path::new("."))
+            .unwrap()
+            .policy;
+        for rule in &mut policy.rules {
+            if rule.name == "irc" {
+                rule.action = Action::Reject;
+            }
+        }
+        policy
+    }
+
+    impl Bench {
+        fn new(events: usize) -> Bench {
+            let (umem, frames) = Umem::new(&UmemConfig {
+                frames: FRAMES as u32,
+                chunk: 2048,
+                headroom: 0,
+                huge_pages: false,
+            })
+            .unwrap();
+            let ports = [
+                vec![MemoryPort::with_capacity(FRAMES)],
+                vec![MemoryPort::with_capacity(FRAMES)],
+            ];
+            let table = Arc::new(Table::compile(&policy()).unwrap());
+            let ring = event::ring(events);
+            Bench {
+                worker: Worker::new(
+                    umem,
+                    frames,
+                    ports,
+                    table,
+                    Rejector::new(vec![]),
+                    Arc::clone(&ring),
+                ),
+                ring,
+            }
+        }
+
+        fn arrive(&mut self, side: Side, bytes: &[u8]) {
+            let mut frame = self.worker.pool().pop().expect("a free frame");
+            let umem = self.worker.umem().clone();
+            umem.write(&mut frame, bytes).unwrap();
+            self.worker.ports(side)[0].arriving.push_back(frame);
+        }
+
+        fn sent(&mut self, side: Side) -> Vec<Vec<u8>> {
+            let umem = self.worker.umem().clone();
+            self.worker.ports(side)[0]
+                .sent
+                .iter()
+                .map(|frame| umem.bytes(frame).to_vec())
+                .collect()
+        }
+
+        fn settle(&mut self) -> Snapshot {
+            for side in Side::BOTH {
+                self.worker.ports(side)[0].finish();
+            }
+            self.worker.turn(2);
+            let table = Arc::clone(&self.worker.table);
+            Snapshot::take(&[self.worker.counters()], &table, &[])
+        }
+    }
+
+    fn tcp(port: u16) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1]).ipv4(
+            [10, 77, 0, 9],
+            [93, 184, 216, 34],
+            64,
+        );
+        let mut frame = Vec::new();
+        builder
+            .tcp(40_000, port, 1, 1024)
+            .syn()
+            .write(&mut frame, &[])
+            .unwrap();
+        frame
+    }
+
+    fn udp(port: u16) -> Vec<u8> {
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1]).ipv4(
+            [10, 77, 0, 9],
+            [93, 184, 216, 34],
+            64,
+        );
+        let mut frame = Vec::new();
+        builder
+            .udp(40_000, port)
+            .write(&mut frame, b"hello")
+            .unwrap();
+        frame
+    }
+
+    #[test]
+    fn allowed_frames_come_out_of_the_other_side_unchanged_and_in_order() {
+        let mut bench = Bench::new(16);
+        let frames: Vec<_> = (0..200)
+            .map(|n| tcp(1024 + n))
+            .filter(|f| f.len() < 100)
+            .collect();
+        for frame in &frames {
+            bench.arrive(Side::Lan, frame);
+        }
+        while bench.worker.turn(1) > 0 {}
+        assert_eq!(bench.sent(Side::Uplink), frames);
+        assert!(bench.sent(Side::Lan).is_empty());
+        let snapshot = bench.settle();
+        assert!(snapshot.balanced(), "{snapshot:?}");
+        assert_eq!(snapshot.sides[0].tx, 200);
+        assert_eq!(
+            bench.worker.pool().len(),
+            FRAMES,
+            "every frame is back in the pool"
+        );
+    }
+
+    #[test]
+    fn a_forbidden_frame_stops_at_the_gate_and_alerts_with_its_mac() {
+        let mut bench = Bench::new(16);
+        bench.arrive(Side::Lan, &udp(69));
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(7);
+        assert_eq!(bench.sent(Side::Uplink), [udp(53)]);
+        let alert = bench.ring.pop().unwrap();
+        assert_eq!(
+            (alert.time, alert.side, alert.meta.src_mac),
+            (7, Side::Lan, [2, 0, 0, 0, 0, 9])
+        );
+        assert_eq!(alert.verdict, Verdict::Drop(Reason::Rule));
+        assert!(bench.ring.pop().is_none());
+        let snapshot = bench.settle();
+        assert_eq!(snapshot.rules.get("tftp").unwrap().packets, 1);
+        assert_eq!(snapshot.sides[0].dropped.get("rule"), Some(&1));
+        assert!(snapshot.balanced());
+    }
+
+    #[test]
+    fn the_same_port_from_outside_is_not_the_baseline_s_business() {
+        let mut bench = Bench::new(16);
+        bench.arrive(Side::Uplink, &udp(69));
+        bench.worker.turn(1);
+        assert_eq!(bench.sent(Side::Lan), [udp(69)]);
+        assert!(bench.settle().balanced());
+    }
+
+    #[test]
+    fn a_reject_answers_the_inside_with_a_reset_and_nothing_leaves() {
+        let mut bench = Bench::new(16);
+        bench.arrive(Side::Lan, &tcp(6667));
+        bench.worker.turn(1);
+        assert!(bench.sent(Side::Uplink).is_empty());
+        let answers = bench.sent(Side::Lan);
+        let parsed = etherparse::PacketHeaders::from_ethernet_slice(&answers[0]).unwrap();
+        let tcp = parsed.transport.unwrap().tcp().unwrap();
+        assert!(tcp.rst && tcp.ack && !tcp.syn);
+        assert_eq!(
+            (
+                tcp.source_port,
+                tcp.destination_port,
+                tcp.acknowledgment_number
+            ),
+            (6667, 40_000, 2)
+        );
+        let snapshot = bench.settle();
+        assert_eq!(
+            (
+                snapshot.sides[0].rejected,
+                snapshot.sides[1].replies,
+                snapshot.sides[1].tx
+            ),
+            (1, 1, 0)
+        );
+        assert!(snapshot.balanced(), "{snapshot:?}");
+        assert_eq!(bench.worker.pool().len(), FRAMES);
+    }
+
+    #[test]
+    fn a_full_transmit_ring_is_counted_and_the_frames_come_back() {
+        let mut bench = Bench::new(16);
+        bench.worker.ports(Side::Uplink)[0].room = Some(10);
+        for _ in 0..50 {
+            bench.arrive(Side::Lan, &tcp(443));
+        }
+        while bench.worker.turn(1) > 0 {}
+        let snapshot = bench.settle();
+        assert_eq!(
+            (
+                snapshot.sides[0].forwarded,
+                snapshot.sides[0].tx,
+                snapshot.sides[0].tx_failed
+            ),
+            (50, 10, 40)
+        );
+        assert!(snapshot.balanced());
+        assert_eq!(bench.worker.pool().len(), FRAMES);
+    }
+
+    #[test]
+    fn a_full_event_ring_loses_events_not_verdicts() {
+        let mut bench = Bench::new(4);
+        for _ in 0..20 {
+            bench.arrive(Side::Lan, &udp(69));
+        }
+        while bench.worker.turn(1) > 0 {}
+        let snapshot = bench.settle();
+        assert_eq!(
+            (snapshot.events_lost, snapshot.sides[0].dropped_total()),
+            (16, 20)
+        );
+        assert!(bench.sent(Side::Uplink).is_empty());
+    }
+
+    #[test]
+    fn frames_of_any_bytes_are_accounted_for_and_never_stop_the_loop() {
+        use proptest::prelude::*;
+        let bytes = proptest::collection::vec(any::<u8>(), 0..200);
+        let frames = proptest::collection::vec((any::<bool>(), bytes), 0..200);
+        proptest!(ProptestConfig::with_cases(64), |(frames in frames)| {
+            let mut bench = Bench::new(16);
+            for (lan, bytes) in &frames {
+                bench.arrive(if *lan { Side::Lan } else { Side::Uplink }, bytes);
+            }
+            while bench.worker.turn(1) > 0 {}
+            let snapshot = bench.settle();
+            prop_assert!(snapshot.balanced());
+            prop_assert_eq!(snapshot.sides[0].rx + snapshot.sides[1].rx, frames.len() as u64);
+            prop_assert_eq!(bench.worker.pool().len(), FRAMES);
+        });
+    }
+
+    #[test]
+    fn the_built_in_rules_are_those_that_the_tests_above_speak_of() {
+        let names: Vec<_> = baseline::rules()
+            .iter()
+            .map(|rule: &rule::Rule| rule.name.clone())
+            .collect();
+        for name in ["tftp", "smtp", "irc"] {
+            assert!(names.iter().any(|n| n == name), "{name}");
+        }
     }
 }

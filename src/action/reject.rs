@@ -8,8 +8,9 @@ use af_xdp::{Frame, Umem};
 use ipnet::IpNet;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Packet, Icmpv6Repr, IpAddress, IpProtocol, Ipv4Address,
-    Ipv4Packet, Ipv4Repr, Ipv6Address, Ipv6Packet, Ipv6Repr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Packet, Icmpv6Repr,
+    IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, Ipv6Address, Ipv6Packet, Ipv6Repr,
+    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use std::net::IpAddr;
 
@@ -36,7 +37,11 @@ pub struct Rejector {
 impl Rejector {
     /// Answers only sources in `inside`; an empty list is every unicast source of the LAN side.
     pub fn new(inside: Vec<IpNet>) -> Rejector {
-        Rejector { inside, tokens: BUCKET, filled: 0 }
+        Rejector {
+            inside,
+            tokens: BUCKET,
+            filled: 0,
+        }
     }
 
     /// Turns a rejected frame into the answer to it, to be sent where it came from.
@@ -44,12 +49,21 @@ impl Rejector {
     /// # Errors
     /// The frame, unchanged, where there may be no answer: from outside, to or from no single host, to an RST or an ICMP error, to a fragment whose
     /// datagram would be quoted wrong, from a source that is not inside, or beyond the rate.
-    pub fn answer(&mut self, umem: &Umem, mut frame: Frame, meta: &Meta, side: Side, now: u64) -> Result<Frame, Frame> {
+    pub fn answer(
+        &mut self,
+        umem: &Umem,
+        mut frame: Frame,
+        meta: &Meta,
+        side: Side,
+        now: u64,
+    ) -> Result<Frame, Frame> {
         if side != Side::Lan || !self.may_answer(meta) || !self.take_token(now) {
             return Err(frame);
         }
         let mut reply = [0; LONGEST];
-        let Some(len) = build(umem.bytes(&frame), meta, &mut reply) else { return Err(frame) };
+        let Some(len) = build(umem.bytes(&frame), meta, &mut reply) else {
+            return Err(frame);
+        };
         match umem.write(&mut frame, &reply[..len]) {
             Ok(()) => Ok(frame),
             Err(_) => Err(frame),
@@ -57,11 +71,22 @@ impl Rejector {
     }
 
     fn may_answer(&self, meta: &Meta) -> bool {
-        let (Some(src), Some(dst)) = (meta.src_ip(), meta.dst_ip()) else { return false };
+        let (Some(src), Some(dst)) = (meta.src_ip(), meta.dst_ip()) else {
+            return false;
+        };
         let group_mac = (meta.dst_mac[0] | meta.src_mac[0]) & 1 == 1;
-        let single = |ip: IpAddr| !ip.is_multicast() && !ip.is_unspecified() && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST);
+        let single = |ip: IpAddr| {
+            !ip.is_multicast()
+                && !ip.is_unspecified()
+                && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
+        };
         let inside = self.inside.is_empty() || self.inside.iter().any(|net| net.contains(&src));
-        !group_mac && single(src) && single(dst) && inside && meta.frag == Frag::Whole && !is_error(meta)
+        !group_mac
+            && single(src)
+            && single(dst)
+            && inside
+            && meta.frag == Frag::Whole
+            && !is_error(meta)
     }
 
     fn take_token(&mut self, now: u64) -> bool {
@@ -89,8 +114,14 @@ fn is_error(meta: &Meta) -> bool {
 
 /// Writes the answer to `frame` into `out`; its length, or `None` if the frame is not what `meta` says.
 fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
-    let (l3, l4, end) = (usize::from(meta.l3), usize::from(meta.l4), usize::from(meta.end));
-    let link = frame.get(..l3).filter(|link| (14..=30).contains(&link.len()))?;
+    let (l3, l4, end) = (
+        usize::from(meta.l3),
+        usize::from(meta.l4),
+        usize::from(meta.end),
+    );
+    let link = frame
+        .get(..l3)
+        .filter(|link| (14..=30).contains(&link.len()))?;
     let transport = frame.get(l4..end)?;
     out[..l3].copy_from_slice(link);
     out[..6].copy_from_slice(&meta.src_mac);
@@ -109,7 +140,12 @@ fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
             };
             header.emit(&mut Ipv4Packet::new_unchecked(&mut *ip), &checksums());
             let at = header.buffer_len();
-            emit_tcp(&rst, ip.get_mut(at..at + rst.buffer_len())?, dst.into(), src.into());
+            emit_tcp(
+                &rst,
+                ip.get_mut(at..at + rst.buffer_len())?,
+                dst.into(),
+                src.into(),
+            );
             at + rst.buffer_len()
         }
         (Net::V6, 6) => {
@@ -124,7 +160,12 @@ fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
             };
             header.emit(&mut Ipv6Packet::new_unchecked(&mut *ip));
             let at = header.buffer_len();
-            emit_tcp(&rst, ip.get_mut(at..at + rst.buffer_len())?, dst.into(), src.into());
+            emit_tcp(
+                &rst,
+                ip.get_mut(at..at + rst.buffer_len())?,
+                dst.into(),
+                src.into(),
+            );
             at + rst.buffer_len()
         }
         (Net::V4, proto) => {
@@ -137,7 +178,11 @@ fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
                 hop_limit: meta.hop_limit,
             };
             let data = &transport[..transport.len().min(QUOTE)];
-            let error = Icmpv4Repr::DstUnreachable { reason: Icmpv4DstUnreachable::CommProhibited, header: quoted, data };
+            let error = Icmpv4Repr::DstUnreachable {
+                reason: Icmpv4DstUnreachable::CommProhibited,
+                header: quoted,
+                data,
+            };
             let header = Ipv4Repr {
                 src_addr: dst,
                 dst_addr: src,
@@ -147,7 +192,10 @@ fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
             };
             header.emit(&mut Ipv4Packet::new_unchecked(&mut *ip), &checksums());
             let at = header.buffer_len();
-            error.emit(&mut Icmpv4Packet::new_unchecked(ip.get_mut(at..at + error.buffer_len())?), &checksums());
+            error.emit(
+                &mut Icmpv4Packet::new_unchecked(ip.get_mut(at..at + error.buffer_len())?),
+                &checksums(),
+            );
             at + error.buffer_len()
         }
         (Net::V6, proto) => {
@@ -160,7 +208,11 @@ fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
                 hop_limit: meta.hop_limit,
             };
             let data = &transport[..transport.len().min(QUOTE)];
-            let error = Icmpv6Repr::DstUnreachable { reason: Icmpv6DstUnreachable::AdminProhibit, header: quoted, data };
+            let error = Icmpv6Repr::DstUnreachable {
+                reason: Icmpv6DstUnreachable::AdminProhibit,
+                header: quoted,
+                data,
+            };
             let header = Ipv6Repr {
                 src_addr: dst,
                 dst_addr: src,
@@ -183,7 +235,11 @@ fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
 /// The RST that ends the connection a segment belongs to (RFC 9293 section 3.10.7.1).
 fn reset(segment: &[u8]) -> Option<TcpRepr<'static>> {
     let tcp = TcpPacket::new_checked(segment).ok()?;
-    let (seq_number, ack_number) = if tcp.ack() { (tcp.ack_number(), None) } else { (TcpSeqNumber(0), Some(tcp.seq_number() + tcp.segment_len())) };
+    let (seq_number, ack_number) = if tcp.ack() {
+        (tcp.ack_number(), None)
+    } else {
+        (TcpSeqNumber(0), Some(tcp.seq_number() + tcp.segment_len()))
+    };
     Some(TcpRepr {
         src_port: tcp.dst_port(),
         dst_port: tcp.src_port(),
@@ -218,7 +274,10 @@ fn checksums() -> ChecksumCapabilities {
 }
 
 fn v4(meta: &Meta) -> (Ipv4Address, Ipv4Address) {
-    (Ipv4Address::from(meta.src as u32), Ipv4Address::from(meta.dst as u32))
+    (
+        Ipv4Address::from(meta.src as u32),
+        Ipv4Address::from(meta.dst as u32),
+    )
 }
 
 fn v6(meta: &Meta) -> (Ipv6Address, Ipv6Address) {

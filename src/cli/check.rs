@@ -1,7 +1,7 @@
 //! `portcullis check`.
 
-use super::{ConfigFile, NO};
-use crate::config::{check, error};
+use super::{CANNOT, ConfigFile, NO};
+use crate::config::check;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 
@@ -18,11 +18,14 @@ impl Check {
     pub(super) fn run(self) -> ExitCode {
         let report = check::report(&self.config.config);
         if self.json {
-            super::print_json(&report);
+            super::print_json(&report.json());
         } else {
-            print!("{}", error::render(&report.problems, std::io::stdout().is_terminal()));
-            println!("{}", report.summary());
+            print!("{}", report.human(std::io::stdout().is_terminal()));
         }
-        if report.ok() { ExitCode::SUCCESS } else { ExitCode::from(if report.only_tests_failed() { NO } else { super::CANNOT }) }
+        match report.errors.len() {
+            0 => ExitCode::SUCCESS,
+            errors if errors == report.failed => ExitCode::from(NO),
+            _ => ExitCode::from(CANNOT),
+        }
     }
 }

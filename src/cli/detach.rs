@@ -30,10 +30,17 @@ impl Detach {
 }
 
 fn detach(config: &Config) -> Result<(), Box<dyn Error>> {
-    let bridge = config.bridge.as_ref().ok_or("the config has no [bridge] section, so there are no NICs to give back")?;
+    let bridge = config
+        .bridge
+        .as_ref()
+        .ok_or("the config has no [bridge] section, so there are no NICs to give back")?;
     let socket = &config.control.socket;
     if let Ok(answer) = socket::ask(socket, &Request::Status) {
-        return Err(format!("the gate is running (process {}); stop it first: kill {0}", answer["pid"]).into());
+        return Err(format!(
+            "the gate is running (process {}); stop it first: kill {0}",
+            answer["pid"]
+        )
+        .into());
     }
     let state = socket.parent().unwrap_or(Path::new("/run/portcullis"));
     for name in [&bridge.lan, &bridge.uplink] {
@@ -44,7 +51,14 @@ fn detach(config: &Config) -> Result<(), Box<dyn Error>> {
             nic::block_on(nic::set_flags(&nic, before.promisc))?;
             Before::forget(state, name);
         }
-        println!("{name}: {}", if was_there { "the gate is off, the NIC is as it was" } else { "no gate of ours is on it" });
+        println!(
+            "{name}: {}",
+            if was_there {
+                "the gate is off, the NIC is as it was"
+            } else {
+                "no gate of ours is on it"
+            }
+        );
     }
     Ok(())
 }

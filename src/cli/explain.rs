@@ -1,8 +1,9 @@
 //! `portcullis explain`.
 
 use super::{ConfigFile, cannot, print_json};
+use crate::policy::explain::{self, Explanation};
 use crate::policy::table::Table;
-use crate::policy::{Key, Side, explain};
+use crate::policy::{Key, Side};
 use clap::ValueEnum;
 use std::net::{IpAddr, SocketAddr};
 use std::process::ExitCode;
@@ -52,11 +53,13 @@ impl Explain {
         };
         let explained = Table::compile(&config.policy)
             .map_err(|e| e.to_string())
-            .and_then(|table| explain::explain(&config.policy, &table, &key).map_err(|e| e.to_string()));
+            .and_then(|table| {
+                explain::explain(&config.policy, &table, &key).map_err(|e| e.to_string())
+            });
         match explained {
             Ok(explanation) if self.json => print_json(&explanation),
             Ok(explanation) => {
-                print!("{}", explanation.human());
+                print!("{}", human(&explanation));
                 ExitCode::SUCCESS
             }
             Err(e) => cannot(e),
@@ -69,17 +72,50 @@ impl Explain {
             IpAddr::V6(ip) => u128::from(ip),
         };
         if self.src.0.is_ipv4() != self.dst.0.is_ipv4() {
-            return Err("--src and --dst are of different families; a packet has two addresses of one".into());
+            return Err(
+                "--src and --dst are of different families; a packet has two addresses of one"
+                    .into(),
+            );
         }
         let icmp = matches!(self.proto, 1 | 58);
-        let (sport, dport) =
-            if icmp { (u16::from(self.icmp_type), u16::from(self.icmp_code)) } else { (self.src.1, self.dst.1) };
+        let (sport, dport) = if icmp {
+            (u16::from(self.icmp_type), u16::from(self.icmp_code))
+        } else {
+            (self.src.1, self.dst.1)
+        };
         let side = match self.dir {
             Dir::Out => Side::Lan,
             Dir::In => Side::Uplink,
         };
-        Ok(Key { src: number(self.src.0), dst: number(self.dst.0), sport, dport, proto: self.proto, side, v6: self.src.0.is_ipv6() })
+        Ok(Key {
+            src: number(self.src.0),
+            dst: number(self.dst.0),
+            sport,
+            dport,
+            proto: self.proto,
+            side,
+            v6: self.src.0.is_ipv6(),
+        })
     }
+}
+
+fn human(explanation: &Explanation) -> String {
+    let mut text = format!("{}", explanation.verdict);
+    if let Some(reason) = explanation.reason {
+        text += &format!(" ({reason})");
+    }
+    text += &format!(" by rule {}", explanation.rule);
+    if let Some(level) = explanation.alert {
+        text += &format!(", alert {level}");
+    }
+    text += &format!("\n  why: {}\n", explanation.why);
+    if !explanation.also.is_empty() {
+        text += &format!(
+            "  would have matched after it: {}\n",
+            explanation.also.join(", ")
+        );
+    }
+    text
 }
 
 fn endpoint(text: &str) -> Result<(IpAddr, u16), String> {
@@ -102,7 +138,9 @@ fn protocol(text: &str) -> Result<u8, String> {
         "ah" => Ok(51),
         "icmpv6" => Ok(58),
         "sctp" => Ok(132),
-        number => number.parse().map_err(|_| "expected tcp, udp, icmp, icmpv6, gre, esp, ah, sctp, or a number from 0 to 255".into()),
+        number => number.parse().map_err(|_| {
+            "expected tcp, udp, icmp, icmpv6, gre, esp, ah, sctp, or a number from 0 to 255".into()
+        }),
     }
 }
 
@@ -114,7 +152,13 @@ mod tests {
     fn endpoints_are_read_in_every_usual_form() {
         let v4: IpAddr = "10.0.0.1".parse().unwrap();
         let v6: IpAddr = "fd77::9".parse().unwrap();
-        for (text, want) in [("10.0.0.1:69", (v4, 69)), ("10.0.0.1", (v4, 0)), ("[fd77::9]:443", (v6, 443)), ("fd77::9", (v6, 0)), ("[fd77::9]", (v6, 0))] {
+        for (text, want) in [
+            ("10.0.0.1:69", (v4, 69)),
+            ("10.0.0.1", (v4, 0)),
+            ("[fd77::9]:443", (v6, 443)),
+            ("fd77::9", (v6, 0)),
+            ("[fd77::9]", (v6, 0)),
+        ] {
             assert_eq!(endpoint(text), Ok(want), "{text}");
         }
         for text in ["", "10.0.0", "10.0.0.1:99999", "host:25"] {

@@ -9,7 +9,6 @@ mod status;
 
 use crate::config::{self, Config};
 use clap::{Args, Parser, Subcommand};
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,7 +52,12 @@ enum Command {
 #[derive(Args)]
 struct ConfigFile {
     /// The config file
-    #[arg(short, long, value_name = "FILE", default_value = "/etc/portcullis/portcullis.toml")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "/etc/portcullis/portcullis.toml"
+    )]
     config: PathBuf,
 }
 
@@ -61,8 +65,10 @@ impl ConfigFile {
     /// Loads it, or says on standard error what is wrong with it.
     fn load(&self) -> Result<Config, ExitCode> {
         config::load(&self.config).map_err(|e| {
-            eprint!("{}", config::error::render(&e.problems, std::io::stderr().is_terminal()));
-            ExitCode::from(CANNOT)
+            cannot(format!(
+                "{e}\n  `portcullis check -c {}` shows every problem in its place",
+                self.config.display()
+            ))
         })
     }
 }

@@ -83,7 +83,11 @@ impl Replay {
 
     fn replay(&self, config: &Config) -> Result<Report, Box<dyn Error>> {
         let table = Arc::new(Table::compile(&config.policy)?);
-        let prefixes = if self.lan_prefix.is_empty() { config.policy.lan_prefixes.clone() } else { self.lan_prefix.clone() };
+        let prefixes = if self.lan_prefix.is_empty() {
+            config.policy.lan_prefixes.clone()
+        } else {
+            self.lan_prefix.clone()
+        };
         if prefixes.is_empty() && self.lan_mac.is_empty() {
             return Err("which frames came from the LAN? say --lan-prefix 10.0.0.0/8 (repeatable) or --lan-mac, or give [lan] prefixes in the config".into());
         }
@@ -92,20 +96,43 @@ impl Replay {
         if let Some(out) = &self.write_forwarded
             && same_file(out, &self.capture)
         {
-            return Err(format!("{}: the capture would be overwritten while it is read", out.display()).into());
+            return Err(format!(
+                "{}: the capture would be overwritten while it is read",
+                out.display()
+            )
+            .into());
         }
-        let writer = self.write_forwarded.as_deref().map(CaptureWriter::create).transpose()?;
+        let writer = self
+            .write_forwarded
+            .as_deref()
+            .map(CaptureWriter::create)
+            .transpose()?;
         let stage = Stage::open(reader, Sides::new(prefixes, macs), writer)?;
         let chunk = config.bridge.as_ref().map_or(CHUNK, |bridge| bridge.chunk);
-        let (umem, frames) = Umem::new(UmemConfig { frames: FRAMES, chunk, headroom: 0, huge_pages: false })?;
-        let ports = Side::BOTH.map(|side| vec![PcapPort::new(side, Arc::clone(&stage), umem.clone())]);
+        let (umem, frames) = Umem::new(&UmemConfig {
+            frames: FRAMES,
+            chunk,
+            headroom: 0,
+            huge_pages: false,
+        })?;
+        let ports =
+            Side::BOTH.map(|side| vec![PcapPort::new(side, Arc::clone(&stage), umem.clone())]);
         let ring = event::ring(FRAMES as usize);
         let rejector = Rejector::new(config.policy.lan_prefixes.clone());
-        let mut worker = Worker::new(umem, frames, ports, Arc::clone(&table), rejector, Arc::clone(&ring));
+        let mut worker = Worker::new(
+            umem,
+            frames,
+            ports,
+            Arc::clone(&table),
+            rejector,
+            Arc::clone(&ring),
+        );
         let mut incidents = Incidents::new(Arc::clone(&table), config.alerts.window);
         let mut last = 0;
         loop {
-            let Some(now) = Stage::lock(&stage).next_time() else { break };
+            let Some(now) = Stage::lock(&stage).next_time() else {
+                break;
+            };
             last = now;
             worker.turn(now);
             while let Some(event) = ring.pop() {
@@ -114,18 +141,30 @@ impl Replay {
         }
         // Nothing arrives any more; what was sent is taken back, and an oversize frame at the very end is counted.
         worker.turn(last);
-        let in_flight: u32 = Side::BOTH.iter().flat_map(|side| worker.ports_ref(*side)).map(Port::in_flight).sum();
+        let in_flight: u32 = Side::BOTH
+            .iter()
+            .flat_map(|side| worker.ports_ref(*side))
+            .map(Port::in_flight)
+            .sum();
         debug_assert_eq!(in_flight, 0);
         let cut = Stage::lock(&stage).cut;
         Stage::lock(&stage).finish()?;
-        Ok(report(&Snapshot::take(&[worker.counters()], &table, incidents.by_rule()), &incidents, cut))
+        Ok(report(
+            &Snapshot::take(&[worker.counters()], &table, incidents.by_rule()),
+            &incidents,
+            cut,
+        ))
     }
 }
 
 fn report(snapshot: &Snapshot, incidents: &Incidents, cut: u64) -> Report {
     let [out, r#in] = snapshot.sides.clone();
     let reasons = Reason::ALL.iter().map(|reason| {
-        let n: u64 = snapshot.sides.iter().filter_map(|side| side.dropped.get(reason.name())).sum();
+        let n: u64 = snapshot
+            .sides
+            .iter()
+            .filter_map(|side| side.dropped.get(reason.name()))
+            .sum();
         (reason.name().to_string(), n)
     });
     Report {
@@ -148,12 +187,25 @@ fn same_file(a: &Path, b: &Path) -> bool {
 }
 
 fn mac(text: &str) -> Result<[u8; 6], String> {
-    let bytes: Result<Vec<u8>, _> = text.split([':', '-']).map(|part| u8::from_str_radix(part, 16)).collect();
-    bytes.ok().and_then(|bytes| bytes.try_into().ok()).ok_or_else(|| "expected six bytes: 52:54:00:12:34:56".into())
+    let bytes: Result<Vec<u8>, _> = text
+        .split([':', '-'])
+        .map(|part| u8::from_str_radix(part, 16))
+        .collect();
+    bytes
+        .ok()
+        .and_then(|bytes| bytes.try_into().ok())
+        .ok_or_else(|| "expected six bytes: 52:54:00:12:34:56".into())
 }
 
 fn human(report: &Report, capture: &Path) -> String {
-    let list = |named: &Named<u64>| named.0.iter().map(|(name, n)| format!("{name} {n}")).collect::<Vec<_>>().join(", ");
+    let list = |named: &Named<u64>| {
+        named
+            .0
+            .iter()
+            .map(|(name, n)| format!("{name} {n}"))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
     let mut text = format!(
         "{}: {} frames ({} out, {} in): {} forwarded, {} rejected, {} dropped",
         capture.display(),
@@ -167,18 +219,37 @@ fn human(report: &Report, capture: &Path) -> String {
     if !report.dropped.0.is_empty() {
         text += &format!(" ({})", list(&report.dropped));
     }
-    text += if report.balanced { "; every frame is accounted for\n" } else { "; THE COUNTS DO NOT ADD UP\n" };
+    text += if report.balanced {
+        "; every frame is accounted for\n"
+    } else {
+        "; THE COUNTS DO NOT ADD UP\n"
+    };
     if report.cut_by_capture > 0 {
-        text += &format!("note: the capture holds only the beginning of {} frames; they were judged by that\n", report.cut_by_capture);
+        text += &format!(
+            "note: the capture holds only the beginning of {} frames; they were judged by that\n",
+            report.cut_by_capture
+        );
     }
-    text += &format!("\n{:<24}{:>12}{:>16}{:>10}\n", "rule", "packets", "bytes", "alerts");
+    text += &format!(
+        "\n{:<24}{:>12}{:>16}{:>10}\n",
+        "rule", "packets", "bytes", "alerts"
+    );
     for (name, hits) in report.rules.0.iter().filter(|(_, hits)| hits.packets > 0) {
-        text += &format!("{name:<24}{:>12}{:>16}{:>10}\n", hits.packets, hits.bytes, hits.alerts);
+        text += &format!(
+            "{name:<24}{:>12}{:>16}{:>10}\n",
+            hits.packets, hits.bytes, hits.alerts
+        );
     }
     for line in &report.alerts {
         let end = |ip: &Option<String>, port: Option<u16>| {
             let ip = ip.as_deref().unwrap_or("-");
-            port.map_or(ip.to_string(), |port| if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") })
+            port.map_or(ip.to_string(), |port| {
+                if ip.contains(':') {
+                    format!("[{ip}]:{port}")
+                } else {
+                    format!("{ip}:{port}")
+                }
+            })
         };
         text += &format!(
             "\nalert {:<7}{}  {} {} -> {}, {} packets, {}, from {}",

@@ -1,6 +1,7 @@
 //! `portcullis run`.
 
 use super::{ConfigFile, cannot};
+use crate::config::check;
 use crate::control::serve::serve;
 use std::process::ExitCode;
 
@@ -16,13 +17,9 @@ impl Run {
             Ok(config) => config,
             Err(code) => return code,
         };
-        if !config.tests.is_empty() {
-            // A policy that fails its own tests is not the policy that was meant.
-            let failed = crate::config::check::failing_tests(&config);
-            if !failed.is_empty() {
-                eprint!("{}", crate::config::error::render(&failed, false));
-                return ExitCode::from(super::CANNOT);
-            }
+        // A policy that fails its own tests is not the policy that was meant.
+        if let Some(failed) = check::report(&self.config.config).errors.first() {
+            return cannot(failed.one_line());
         }
         match serve(config) {
             Ok(()) => ExitCode::SUCCESS,

@@ -45,14 +45,27 @@ fn human(status: &Value) -> String {
         text(&status["version"]),
         status["pid"],
         status["uptime_s"],
-        if status["healthy"] == true { "healthy" } else { "NOT HEALTHY: a worker does not turn" },
+        if status["healthy"] == true {
+            "healthy"
+        } else {
+            "NOT HEALTHY: a worker does not turn"
+        },
     );
     for (name, port) in status["ports"].as_object().into_iter().flatten() {
-        let dropped: Vec<String> =
-            port["dropped"].as_object().into_iter().flatten().map(|(reason, n)| format!("{reason} {n}")).collect();
-        let sum: u64 = port["dropped"].as_object().into_iter().flatten().filter_map(|(_, n)| n.as_u64()).sum();
+        let dropped: Vec<String> = port["dropped"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .map(|(reason, n)| format!("{reason} {n}"))
+            .collect();
+        let sum: u64 = port["dropped"]
+            .as_object()
+            .into_iter()
+            .flatten()
+            .filter_map(|(_, n)| n.as_u64())
+            .sum();
         out += &format!(
-            "{name:<7}{} ({}, {} queues)\n       rx {} = forwarded {} + dropped {sum} + rejected {} + to host stack {};  forwarded {} = tx {} + tx failed {}  [{}]\n",
+            "{name:<7}{} ({}, queues: {})\n       rx {} = forwarded {} + dropped {sum} + rejected {} + to host stack {};  forwarded {} = tx {} + tx failed {}  [{}]\n",
             text(&port["interface"]),
             text(&port["mode"]),
             port["queues"],
@@ -63,15 +76,27 @@ fn human(status: &Value) -> String {
             port["forwarded"],
             port["tx"],
             port["tx_failed"],
-            if port["balanced"] == true { "balanced" } else { "frames on their way" },
+            if port["balanced"] == true {
+                "balanced"
+            } else {
+                "frames on their way"
+            },
         );
         if !dropped.is_empty() {
             out += &format!("       dropped: {}\n", dropped.join(", "));
         }
     }
-    out += &format!("\n{:<24}{:>14}{:>18}{:>10}\n", "rule", "packets", "bytes", "alerts");
+    out += &format!(
+        "\n{:<24}{:>14}{:>18}{:>10}\n",
+        "rule", "packets", "bytes", "alerts"
+    );
     for (name, hits) in status["rules"].as_object().into_iter().flatten() {
-        out += &format!("{name:<24}{:>14}{:>18}{:>10}\n", hits["packets"], hits["bytes"], hits["alerts"]);
+        out += &format!(
+            "{name:<24}{:>14}{:>18}{:>10}\n",
+            hits["packets"].to_string(),
+            hits["bytes"].to_string(),
+            hits["alerts"].to_string()
+        );
     }
     out
 }

@@ -5,8 +5,16 @@
 //! ```
 //! Every problem is collected, not the first alone, and says where it stands and what would be right.
 
+mod address;
 pub mod baseline;
+pub mod check;
 pub mod error;
+pub mod packet;
+mod policy;
+mod raw;
+mod rule;
+mod sections;
+mod set;
 
 pub use error::{ConfigError, Problem};
 
@@ -172,39 +180,9 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 /// # Errors
 /// [`ConfigError`] with every problem found, in the order of the text.
 pub fn parse(text: &str, name: &str, dir: &Path) -> Result<Config, ConfigError> {
-    let _ = dir;
-    let set = |name: &str| crate::policy::Set {
-        name: name.to_owned(),
-        ranges: vec![],
-    };
-    let mut rules = baseline::rules();
-    rules.remove(0);
-    rules.push(crate::policy::Rule {
-        name: crate::policy::DEFAULT_RULE.to_owned(),
-        action: crate::policy::Action::Allow,
-        alert: None,
-        clauses: vec![crate::policy::Clause::any(crate::policy::Direction::Both)],
-        origin: crate::policy::Origin::Default,
-    });
-    Ok(Config {
-        bridge: None,
-        policy: Policy {
-            rules,
-            default: crate::policy::Action::Allow,
-            lan_prefixes: vec![],
-            sets: baseline::SETS.map(set).to_vec(),
-            disabled: vec![],
-        },
-        metrics: Metrics { listen: None },
-        alerts: Alerts {
-            file: None,
-            window: Duration::from_secs(60),
-        },
-        control: Control {
-            socket: PathBuf::from("/run/portcullis/control.sock"),
-        },
-        tests: vec![],
-        warnings: vec![],
-        source: error::Source::new(name, text.into()),
-    })
+    let mut reader = raw::Reader::new(text, name, dir);
+    match sections::config(&mut reader, text) {
+        Some(config) if reader.problems.is_empty() => Ok(config),
+        _ => Err(reader.into_error()),
+    }
 }

@@ -83,7 +83,14 @@ impl Incidents {
     /// None open. A repeat within `window` of the last line is counted, not told.
     pub fn new(table: Arc<Table>, window: Duration) -> Incidents {
         let by_rule = vec![0; table.rules().len()];
-        Incidents { table, window: window.as_nanos() as u64, open: HashMap::new(), by_rule, lines: 0, uncounted: 0 }
+        Incidents {
+            table,
+            window: window.as_nanos() as u64,
+            open: HashMap::new(),
+            by_rule,
+            lines: 0,
+            uncounted: 0,
+        }
     }
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
@@ -117,10 +124,19 @@ impl Incidents {
     /// Closes the incidents whose window is over at `now`: a last line for those with repeats that no line has told of.
     pub fn expire(&mut self, now: u64) -> Vec<Line> {
         let window = self.window;
-        let over: Vec<Key> = self.open.iter().filter(|(_, i)| now.saturating_sub(i.line) >= window).map(|(key, _)| *key).collect();
+        let over: Vec<Key> = self
+            .open
+            .iter()
+            .filter(|(_, i)| now.saturating_sub(i.line) >= window)
+            .map(|(key, _)| *key)
+            .collect();
         let mut lines = Vec::new();
         for key in over {
-            if self.open.get(&key).is_some_and(|incident| incident.packets > incident.told) {
+            if self
+                .open
+                .get(&key)
+                .is_some_and(|incident| incident.packets > incident.told)
+            {
                 lines.push(self.tell(key, now));
             } else {
                 self.open.remove(&key);
@@ -132,8 +148,17 @@ impl Incidents {
     /// Every open incident as it stands, in the order of its first frame: for the end of a replay.
     pub fn summary(&self) -> Vec<Line> {
         let mut incidents: Vec<_> = self.open.values().collect();
-        incidents.sort_by_key(|incident| (incident.first, incident.event.cause, incident.event.meta.src));
-        incidents.into_iter().map(|incident| line(incident, &self.table)).collect()
+        incidents.sort_by_key(|incident| {
+            (
+                incident.first,
+                incident.event.cause,
+                incident.event.meta.src,
+            )
+        });
+        incidents
+            .into_iter()
+            .map(|incident| line(incident, &self.table))
+            .collect()
     }
 
     /// Lines made, by rule.
@@ -184,7 +209,10 @@ fn line(incident: &Incident, table: &Table) -> Line {
             let info = &table.rules()[usize::from(rule.0)];
             (info.name.clone(), info.alert.unwrap_or(Severity::Low))
         }
-        Cause::Reason(reason) => (reason.name().to_string(), reason_alert(reason).unwrap_or(Severity::Low)),
+        Cause::Reason(reason) => (
+            reason.name().to_string(),
+            reason_alert(reason).unwrap_or(Severity::Low),
+        ),
     };
     let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
     let hint = hint(&signature, event);
@@ -199,9 +227,16 @@ fn line(incident: &Incident, table: &Table) -> Line {
         proto: protocol(meta),
         src_mac: mac(meta.src_mac),
         dest_mac: mac(meta.dst_mac),
-        vlan: meta.vlan[..usize::from(meta.vlan_depth.min(2))].iter().map(|tag| tag & 0x0fff).collect(),
+        vlan: meta.vlan[..usize::from(meta.vlan_depth.min(2))]
+            .iter()
+            .map(|tag| tag & 0x0fff)
+            .collect(),
         alert: Alert {
-            action: if event.verdict == Verdict::Forward { "allowed" } else { "blocked" },
+            action: if event.verdict == Verdict::Forward {
+                "allowed"
+            } else {
+                "blocked"
+            },
             signature,
             severity: match severity {
                 Severity::High => 1,
@@ -259,17 +294,27 @@ impl Sink {
     /// # Errors
     /// That the file cannot be opened.
     pub fn open(path: Option<&Path>) -> std::io::Result<Sink> {
-        let Some(path) = path else { return Ok(Sink { file: None, lost: 0 }) };
+        let Some(path) = path else {
+            return Ok(Sink {
+                file: None,
+                lost: 0,
+            });
+        };
         if let Some(dir) = path.parent() {
             std::fs::create_dir_all(dir)?;
         }
         let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Sink { file: Some(file), lost: 0 })
+        Ok(Sink {
+            file: Some(file),
+            lost: 0,
+        })
     }
 
     /// Writes one line. A full disk is counted; it never stops the gate.
     pub fn write(&mut self, line: &Line) {
-        let Ok(mut text) = serde_json::to_vec(line) else { return };
+        let Ok(mut text) = serde_json::to_vec(line) else {
+            return;
+        };
         text.push(b'\n');
         let done = match &mut self.file {
             Some(file) => file.write_all(&text),

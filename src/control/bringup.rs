@@ -13,7 +13,9 @@ use crate::port::afxdp::AfXdpPort;
 use crate::port::gate::{self, Gate, GateError, Hook};
 use crate::telemetry::{EventRing, event};
 use crate::worker::Worker;
-use af_xdp::{BindError, Frame, Mode, Pages, RingSizes, Socket, SocketConfig, Umem, UmemConfig, UmemError};
+use af_xdp::{
+    BindError, Frame, Mode, Pages, RingSizes, Socket, SocketConfig, Umem, UmemConfig, UmemError,
+};
 use ipnet::IpNet;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -40,20 +42,45 @@ pub enum BringupError {
     Gate(#[from] GateError),
     #[error("{nic} is down; run: ip link set {nic} up")]
     Down { nic: String },
-    #[error("{nic} belongs to a bridge or bond, which would forward past the gate; run: ip link set {nic} nomaster")]
+    #[error(
+        "{nic} belongs to a bridge or bond, which would forward past the gate; run: ip link set {nic} nomaster"
+    )]
     Enslaved { nic: String },
-    #[error("{nic}: an MTU of {mtu} does not fit a chunk of {chunk} bytes, of which {room} hold the packet; run: ip link set {nic} mtu {room}{hint}")]
-    Mtu { nic: String, mtu: u32, chunk: u32, room: u32, hint: &'static str },
-    #[error("{nic} has {queues} receive queues, {wanted} were asked for; each queue needs a socket, or its frames are dropped; run: ethtool -L {nic} combined {wanted}, or set queues = \"auto\"")]
-    Queues { nic: String, queues: u32, wanted: u32 },
-    #[error("zero-copy mode needs chunk = 4096: drivers lose full-size frames in chunks of 2048 without a word")]
+    #[error(
+        "{nic}: an MTU of {mtu} does not fit a chunk of {chunk} bytes, of which {room} hold the packet; run: ip link set {nic} mtu {room}{hint}"
+    )]
+    Mtu {
+        nic: String,
+        mtu: u32,
+        chunk: u32,
+        room: u32,
+        hint: &'static str,
+    },
+    #[error(
+        "{nic} has {queues} receive queues, {wanted} were asked for; each queue needs a socket, or its frames are dropped; run: ethtool -L {nic} combined {wanted}, or set queues = \"auto\""
+    )]
+    Queues {
+        nic: String,
+        queues: u32,
+        wanted: u32,
+    },
+    #[error(
+        "zero-copy mode needs chunk = 4096: drivers lose full-size frames in chunks of 2048 without a word"
+    )]
     SmallChunk,
     #[error("{nic}: {source}{hint}")]
-    Bind { nic: String, source: BindError, hint: &'static str },
+    Bind {
+        nic: String,
+        source: BindError,
+        hint: &'static str,
+    },
     #[error("packet memory: {0}")]
     Umem(#[from] UmemError),
     #[error("cores = {wanted:?}: this process may run on {allowed:?} only")]
-    Cores { wanted: Vec<usize>, allowed: Vec<usize> },
+    Cores {
+        wanted: Vec<usize>,
+        allowed: Vec<usize>,
+    },
     #[error("{0}")]
     Statistics(std::io::Error),
 }
@@ -74,18 +101,34 @@ pub struct Ready {
 ///
 /// # Errors
 /// [`BringupError`], one line that says what to do; the NICs are then as they were.
-pub fn bring_up(bridge: &Bridge, table: &Arc<Table>, inside: &[IpNet], state: &Path) -> Result<Ready, BringupError> {
+pub fn bring_up(
+    bridge: &Bridge,
+    table: &Arc<Table>,
+    inside: &[IpNet],
+    state: &Path,
+) -> Result<Ready, BringupError> {
     let mut notes = Vec::new();
-    let nics = [look(&bridge.lan, bridge, &mut notes)?, look(&bridge.uplink, bridge, &mut notes)?];
+    let nics = [
+        look(&bridge.lan, bridge, &mut notes)?,
+        look(&bridge.uplink, bridge, &mut notes)?,
+    ];
     let queues = nics.each_ref().map(|nic| nic.rx_queues);
     let cores = cores(bridge, queues[0].min(queues[1]) as usize)?;
     let (umem, memory) = memory(bridge, queues[0].max(queues[1]), &mut notes)?;
-    let modes = [copy_or_not(bridge, &nics[0])?, copy_or_not(bridge, &nics[1])?];
+    let modes = [
+        copy_or_not(bridge, &nics[0])?,
+        copy_or_not(bridge, &nics[1])?,
+    ];
     let sockets = bind_all(bridge, &nics, modes, &umem)?;
     let lan = prepare(bridge, &nics[0], Side::Lan, &sockets[0], state)?;
     let uplink = prepare(bridge, &nics[1], Side::Uplink, &sockets[1], state)?;
     let (workers, events) = distribute(bridge, umem, memory, sockets, table, inside, &cores);
-    Ok(Ready { workers, events, notes, ports: [lan.keep(), uplink.keep()] })
+    Ok(Ready {
+        workers,
+        events,
+        notes,
+        ports: [lan.keep(), uplink.keep()],
+    })
 }
 
 /// Looks at a NIC, and refuses what cannot work.
@@ -102,18 +145,41 @@ fn look(name: &str, bridge: &Bridge, notes: &mut Vec<String>) -> Result<Nic, Bri
     }
     let room = bridge.chunk - HEADROOM - LINK_HEADER;
     if nic.mtu > room {
-        let hint = if bridge.chunk < 4096 { ", or set chunk = 4096" } else { "" };
-        return Err(BringupError::Mtu { nic: nic.name, mtu: nic.mtu, chunk: bridge.chunk, room, hint });
+        let hint = if bridge.chunk < 4096 {
+            ", or set chunk = 4096"
+        } else {
+            ""
+        };
+        return Err(BringupError::Mtu {
+            nic: nic.name,
+            mtu: nic.mtu,
+            chunk: bridge.chunk,
+            room,
+            hint,
+        });
     }
     if let Queues::Count(wanted) = bridge.queues
-        && wanted != nic.rx_queues
+        && u32::from(wanted) != nic.rx_queues
     {
-        return Err(BringupError::Queues { nic: nic.name, queues: nic.rx_queues, wanted });
+        return Err(BringupError::Queues {
+            nic: nic.name,
+            queues: nic.rx_queues,
+            wanted: wanted.into(),
+        });
     }
     let harmful = offload::harmful(&nic);
     if bridge.offloads == Offloads::Check && !harmful.is_empty() {
-        let command = format!("ethtool {}", offload::arguments(&nic.name, &harmful, false).join(" "));
-        return Err(OffloadError::On { nic: nic.name, names: harmful, why: "offloads = \"check\"".into(), command }.into());
+        let command = format!(
+            "ethtool {}",
+            offload::arguments(&nic.name, &harmful, false).join(" ")
+        );
+        return Err(OffloadError::On {
+            nic: nic.name,
+            names: harmful,
+            why: "offloads = \"check\"".into(),
+            command,
+        }
+        .into());
     }
     if nic.veth {
         notes.push(format!(
@@ -125,17 +191,35 @@ fn look(name: &str, bridge: &Bridge, notes: &mut Vec<String>) -> Result<Nic, Bri
 
 /// The cores that the workers are pinned to: those of the config, or the last ones that this process may use.
 fn cores(bridge: &Bridge, most: usize) -> Result<Vec<usize>, BringupError> {
-    let allowed: Vec<usize> = core_affinity::get_core_ids().unwrap_or_default().iter().map(|core| core.id).collect();
+    let allowed: Vec<usize> = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .iter()
+        .map(|core| core.id)
+        .collect();
     match &bridge.cores {
-        Some(wanted) if wanted.iter().all(|core| allowed.contains(core)) => Ok(wanted.iter().copied().take(most).collect()),
-        Some(wanted) => Err(BringupError::Cores { wanted: wanted.clone(), allowed }),
+        Some(wanted) if wanted.iter().all(|core| allowed.contains(core)) => {
+            Ok(wanted.iter().copied().take(most).collect())
+        }
+        Some(wanted) => Err(BringupError::Cores {
+            wanted: wanted.clone(),
+            allowed,
+        }),
         None => Ok(allowed.into_iter().rev().take(most).collect()),
     }
 }
 
-fn memory(bridge: &Bridge, pairs: u32, notes: &mut Vec<String>) -> Result<(Umem, Vec<Frame>), BringupError> {
+fn memory(
+    bridge: &Bridge,
+    pairs: u32,
+    notes: &mut Vec<String>,
+) -> Result<(Umem, Vec<Frame>), BringupError> {
     let frames = bridge.frames.saturating_mul(pairs);
-    let made = Umem::new(UmemConfig { frames, chunk: bridge.chunk, headroom: 0, huge_pages: bridge.huge_pages })?;
+    let made = Umem::new(&UmemConfig {
+        frames,
+        chunk: bridge.chunk,
+        headroom: 0,
+        huge_pages: bridge.huge_pages,
+    })?;
     if bridge.huge_pages && made.0.pages() == Pages::Small {
         let pages = (u64::from(frames) * u64::from(bridge.chunk)).div_ceil(2 << 20);
         notes.push(format!("no huge pages are free, so packet memory is in small ones; to change that: sysctl vm.nr_hugepages={pages}"));
@@ -151,9 +235,19 @@ fn copy_or_not(bridge: &Bridge, nic: &Nic) -> Result<Mode, BringupError> {
         WantedMode::Auto if bridge.chunk < 4096 => return Ok(Mode::Copy),
         WantedMode::ZeroCopy | WantedMode::Auto => {}
     }
-    let (umem, _) = Umem::new(UmemConfig { frames: 64, chunk: bridge.chunk, headroom: 0, huge_pages: false })?;
+    let (umem, _) = Umem::new(&UmemConfig {
+        frames: 64,
+        chunk: bridge.chunk,
+        headroom: 0,
+        huge_pages: false,
+    })?;
     let mut config = socket_config(bridge, nic, 0, Mode::ZeroCopy);
-    config.rings = RingSizes { fill: 64, completion: 64, rx: 64, tx: 64 };
+    config.rings = RingSizes {
+        fill: 64,
+        completion: 64,
+        rx: 64,
+        tx: 64,
+    };
     match (Socket::bind(&umem, &config, None), bridge.mode) {
         (Ok(_), _) => Ok(Mode::ZeroCopy),
         (Err(BindError::NotSupported { .. }), WantedMode::Auto) => Ok(Mode::Copy),
@@ -162,7 +256,12 @@ fn copy_or_not(bridge: &Bridge, nic: &Nic) -> Result<Mode, BringupError> {
 }
 
 /// A socket on every queue of both NICs, over the one memory: registered once, and once more if the other NIC runs in another mode.
-fn bind_all(bridge: &Bridge, nics: &[Nic; 2], modes: [Mode; 2], umem: &Umem) -> Result<[Vec<Socket>; 2], BringupError> {
+fn bind_all(
+    bridge: &Bridge,
+    nics: &[Nic; 2],
+    modes: [Mode; 2],
+    umem: &Umem,
+) -> Result<[Vec<Socket>; 2], BringupError> {
     let mut lan: Vec<Socket> = Vec::new();
     let mut uplink: Vec<Socket> = Vec::new();
     for queue in 0..nics[0].rx_queues {
@@ -171,7 +270,11 @@ fn bind_all(bridge: &Bridge, nics: &[Nic; 2], modes: [Mode; 2], umem: &Umem) -> 
     }
     for queue in 0..nics[1].rx_queues {
         let config = socket_config(bridge, &nics[1], queue, modes[1]);
-        let share = if modes[0] == modes[1] { lan.first() } else { uplink.first() };
+        let share = if modes[0] == modes[1] {
+            lan.first()
+        } else {
+            uplink.first()
+        };
         uplink.push(Socket::bind(umem, &config, share).map_err(|e| bind_error(&nics[1], e))?);
     }
     Ok([lan, uplink])
@@ -179,18 +282,40 @@ fn bind_all(bridge: &Bridge, nics: &[Nic; 2], modes: [Mode; 2], umem: &Umem) -> 
 
 fn socket_config(bridge: &Bridge, nic: &Nic, queue: u32, mode: Mode) -> SocketConfig {
     // Completions come back for every frame that the transmit ring took, and the fill ring is the only buffer while we are away.
-    let rings = RingSizes { fill: bridge.ring, completion: bridge.ring, rx: bridge.ring, tx: bridge.ring };
-    let busy_poll = bridge.busy_poll.map(|b| af_xdp::BusyPoll { usecs: b.usecs, budget: b.budget.min(u16::MAX.into()) as u16 });
-    SocketConfig { ifindex: nic.index, queue, mode, rings, need_wakeup: true, busy_poll, tx_budget: Some(TX_BUDGET) }
+    let rings = RingSizes {
+        fill: bridge.ring,
+        completion: bridge.ring,
+        rx: bridge.ring,
+        tx: bridge.ring,
+    };
+    let busy_poll = bridge.busy_poll.map(|b| af_xdp::BusyPoll {
+        usecs: b.usecs,
+        budget: b.budget.min(u16::MAX.into()) as u16,
+    });
+    SocketConfig {
+        ifindex: nic.index,
+        queue,
+        mode,
+        rings,
+        need_wakeup: true,
+        busy_poll,
+        tx_budget: Some(TX_BUDGET),
+    }
 }
 
 fn bind_error(nic: &Nic, source: BindError) -> BringupError {
     let hint = match &source {
-        BindError::Busy { .. } => "; another gate or AF_XDP program is running on it: stop that one first",
+        BindError::Busy { .. } => {
+            "; another gate or AF_XDP program is running on it: stop that one first"
+        }
         BindError::NotSupported { .. } => "; set mode = \"auto\"",
         _ => "",
     };
-    BringupError::Bind { nic: nic.name.clone(), source, hint }
+    BringupError::Bind {
+        nic: nic.name.clone(),
+        source,
+        hint,
+    }
 }
 
 /// A port with the gate on it. Dropped before it is kept, it puts the NIC back.
@@ -229,8 +354,20 @@ impl Drop for Prepared<'_> {
 }
 
 /// Puts the gate on a NIC, switches off what would harm, and gives its queues their sockets.
-fn prepare<'a>(bridge: &Bridge, nic: &'a Nic, side: Side, sockets: &[Socket], state: &'a Path) -> Result<Prepared<'a>, BringupError> {
-    let mut port = Prepared { nic, info: None, gate: None, switched: Vec::new(), written: None };
+fn prepare<'a>(
+    bridge: &Bridge,
+    nic: &'a Nic,
+    side: Side,
+    sockets: &[Socket],
+    state: &'a Path,
+) -> Result<Prepared<'a>, BringupError> {
+    let mut port = Prepared {
+        nic,
+        info: None,
+        gate: None,
+        switched: Vec::new(),
+        written: None,
+    };
     let (mut gate, hook) = put_gate(bridge, nic)?;
     let stats = gate.take_stats();
     port.gate = Some(gate);
@@ -243,8 +380,17 @@ fn prepare<'a>(bridge: &Bridge, nic: &'a Nic, side: Side, sockets: &[Socket], st
     port.switched = harmful;
     let left = offload::harmful(&nic::block_on(nic::inspect(&nic.name))?);
     if !left.is_empty() {
-        let command = format!("ethtool {}", offload::arguments(&nic.name, &left, false).join(" "));
-        return Err(OffloadError::On { nic: nic.name.clone(), names: left, why: "the driver keeps them on".into(), command }.into());
+        let command = format!(
+            "ethtool {}",
+            offload::arguments(&nic.name, &left, false).join(" ")
+        );
+        return Err(OffloadError::On {
+            nic: nic.name.clone(),
+            names: left,
+            why: "the driver keeps them on".into(),
+            command,
+        }
+        .into());
     }
     nic::block_on(nic::set_flags(nic, true))?;
     let mut readers = Vec::new();
@@ -252,7 +398,11 @@ fn prepare<'a>(bridge: &Bridge, nic: &'a Nic, side: Side, sockets: &[Socket], st
         if let Some(gate) = &mut port.gate {
             gate.set_socket(socket.queue(), &socket.as_fd())?;
         }
-        readers.push(socket.statistics_reader().map_err(BringupError::Statistics)?);
+        readers.push(
+            socket
+                .statistics_reader()
+                .map_err(BringupError::Statistics)?,
+        );
     }
     port.info = Some(PortInfo {
         side: side.name(),
@@ -271,11 +421,21 @@ fn prepare<'a>(bridge: &Bridge, nic: &'a Nic, side: Side, sockets: &[Socket], st
 
 /// The gate in the driver, or in the network stack where the driver has no XDP and the config allows it.
 fn put_gate(bridge: &Bridge, nic: &Nic) -> Result<(Gate, Hook), BringupError> {
-    let taken = nic.xdp.map(|(_, driver)| if driver { Hook::Driver } else { Hook::Generic });
-    let attach = |hook| Gate::attach(&nic.name, nic.index, hook, &bridge.bpffs, taken).map(|gate| (gate, hook));
-    let first = if bridge.mode == WantedMode::Generic { Hook::Generic } else { Hook::Driver };
+    let taken = nic
+        .xdp
+        .map(|(_, driver)| if driver { Hook::Driver } else { Hook::Generic });
+    let attach = |hook| {
+        Gate::attach(&nic.name, nic.index, hook, &bridge.bpffs, taken).map(|gate| (gate, hook))
+    };
+    let first = if bridge.mode == WantedMode::Generic {
+        Hook::Generic
+    } else {
+        Hook::Driver
+    };
     match attach(first) {
-        Err(GateError::NoDriverSupport { .. }) if bridge.mode == WantedMode::Auto => Ok(attach(Hook::Generic)?),
+        Err(GateError::NoDriverSupport { .. }) if bridge.mode == WantedMode::Auto => {
+            Ok(attach(Hook::Generic)?)
+        }
         other => Ok(other?),
     }
 }
@@ -293,7 +453,8 @@ fn distribute(
     cores: &[usize],
 ) -> (Workers, Vec<EventRing>) {
     let share = memory.len() / cores.len().max(1);
-    let mut dealt: Vec<[Vec<AfXdpPort>; 2]> = cores.iter().map(|_| [Vec::new(), Vec::new()]).collect();
+    let mut dealt: Vec<[Vec<AfXdpPort>; 2]> =
+        cores.iter().map(|_| [Vec::new(), Vec::new()]).collect();
     for (side, sockets) in sockets.into_iter().enumerate() {
         for (queue, socket) in sockets.into_iter().enumerate() {
             let port = AfXdpPort::new(socket, bridge.ring, bridge.ring / 2);
@@ -307,7 +468,17 @@ fn distribute(
         let ring = event::ring(EVENTS);
         events.push(Arc::clone(&ring));
         let rejector = Rejector::new(inside.to_vec());
-        workers.push((Worker::new(umem.clone(), frames, ports, Arc::clone(table), rejector, ring), *core));
+        workers.push((
+            Worker::new(
+                umem.clone(),
+                frames,
+                ports,
+                Arc::clone(table),
+                rejector,
+                ring,
+            ),
+            *core,
+        ));
     }
     (workers, events)
 }

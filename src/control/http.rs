@@ -23,7 +23,9 @@ pub async fn serve(
         .route("/metrics", get(metrics))
         .route("/healthz", get(health))
         .with_state(gate);
-    axum::serve(listener, router).with_graceful_shutdown(stop).await
+    axum::serve(listener, router)
+        .with_graceful_shutdown(stop)
+        .await
 }
 
 async fn index() -> &'static str {
@@ -38,5 +40,9 @@ async fn metrics(State(gate): State<Arc<Gate>>) -> Response {
 }
 
 async fn health(State(gate): State<Arc<Gate>>) -> (StatusCode, &'static str) {
-    if gate.healthy() { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "a worker does not turn\n") }
+    if gate.healthy() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "a worker does not turn\n")
+    }
 }

@@ -36,39 +36,83 @@ pub fn text(source: &Source<'_>) -> Result<Vec<u8>, prometheus::Error> {
     Ok(out)
 }
 
-fn counter(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<Counters, prometheus::Error> {
+fn counter(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<Counters, prometheus::Error> {
     let vec = IntCounterVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(vec.clone()))?;
     Ok(vec)
 }
 
-fn gauge(registry: &Registry, name: &str, help: &str, labels: &[&str]) -> Result<Gauges, prometheus::Error> {
+fn gauge(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> Result<Gauges, prometheus::Error> {
     let vec = IntGaugeVec::new(Opts::new(name, help), labels)?;
     registry.register(Box::new(vec.clone()))?;
     Ok(vec)
 }
 
 fn build(registry: &Registry) -> Result<(), prometheus::Error> {
-    gauge(registry, "portcullis_build_info", "Always 1; the version stands in the label.", &["version"])?
-        .with_label_values(&[env!("CARGO_PKG_VERSION")])
-        .set(1);
+    gauge(
+        registry,
+        "portcullis_build_info",
+        "Always 1; the version stands in the label.",
+        &["version"],
+    )?
+    .with_label_values(&[env!("CARGO_PKG_VERSION")])
+    .set(1);
     Ok(())
 }
 
 fn frames(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
-    let rx = counter(registry, "portcullis_received_frames_total", "Frames received.", &["port"])?;
-    let rx_bytes = counter(registry, "portcullis_received_bytes_total", "Bytes received, without FCS.", &["port"])?;
+    let rx = counter(
+        registry,
+        "portcullis_received_frames_total",
+        "Frames received.",
+        &["port"],
+    )?;
+    let rx_bytes = counter(
+        registry,
+        "portcullis_received_bytes_total",
+        "Bytes received, without FCS.",
+        &["port"],
+    )?;
     let verdicts = counter(
         registry,
         "portcullis_frames_total",
         "Frames by the port they were received on and their verdict.",
         &["port", "verdict"],
     )?;
-    let dropped = counter(registry, "portcullis_dropped_frames_total", "Frames dropped, by reason.", &["port", "reason"])?;
-    let tx = counter(registry, "portcullis_transmitted_frames_total", "Forwarded frames that the other port has sent.", &["port"])?;
-    let failed =
-        counter(registry, "portcullis_transmit_failed_frames_total", "Forwarded frames that the other port could not send.", &["port"])?;
-    let replies = counter(registry, "portcullis_replies_total", "Frames that the box built and sent on the other port.", &["port"])?;
+    let dropped = counter(
+        registry,
+        "portcullis_dropped_frames_total",
+        "Frames dropped, by reason.",
+        &["port", "reason"],
+    )?;
+    let tx = counter(
+        registry,
+        "portcullis_transmitted_frames_total",
+        "Forwarded frames that the other port has sent.",
+        &["port"],
+    )?;
+    let failed = counter(
+        registry,
+        "portcullis_transmit_failed_frames_total",
+        "Forwarded frames that the other port could not send.",
+        &["port"],
+    )?;
+    let replies = counter(
+        registry,
+        "portcullis_replies_total",
+        "Frames that the box built and sent on the other port.",
+        &["port"],
+    )?;
     for (side, port) in source.counters.sides.iter().zip(source.ports) {
         let port = &[port.side];
         rx.with_label_values(port).inc_by(side.rx);
@@ -76,40 +120,81 @@ fn frames(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Er
         tx.with_label_values(port).inc_by(side.tx);
         failed.with_label_values(port).inc_by(side.tx_failed);
         replies.with_label_values(port).inc_by(side.replies);
-        let by_verdict =
-            [("forward", side.forwarded), ("drop", side.dropped_total()), ("reject", side.rejected), ("host", side.to_host_stack)];
+        let by_verdict = [
+            ("forward", side.forwarded),
+            ("drop", side.dropped_total()),
+            ("reject", side.rejected),
+            ("host", side.to_host_stack),
+        ];
         for (verdict, n) in by_verdict {
             verdicts.with_label_values(&[port[0], verdict]).inc_by(n);
         }
         for reason in crate::telemetry::Reason::ALL {
             let n = side.dropped.get(reason.name()).copied().unwrap_or(0);
-            dropped.with_label_values(&[port[0], reason.name()]).inc_by(n);
+            dropped
+                .with_label_values(&[port[0], reason.name()])
+                .inc_by(n);
         }
     }
     Ok(())
 }
 
 fn rules(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
-    let packets = counter(registry, "portcullis_rule_packets_total", "Frames that a rule decided.", &["rule"])?;
-    let bytes = counter(registry, "portcullis_rule_bytes_total", "Bytes of the frames that a rule decided.", &["rule"])?;
-    let alerts = counter(registry, "portcullis_alerts_total", "Alerts told, by rule.", &["rule"])?;
+    let packets = counter(
+        registry,
+        "portcullis_rule_packets_total",
+        "Frames that a rule decided.",
+        &["rule"],
+    )?;
+    let bytes = counter(
+        registry,
+        "portcullis_rule_bytes_total",
+        "Bytes of the frames that a rule decided.",
+        &["rule"],
+    )?;
+    let alerts = counter(
+        registry,
+        "portcullis_alerts_total",
+        "Alerts told, by rule.",
+        &["rule"],
+    )?;
     for (name, hits) in &source.counters.rules.0 {
         packets.with_label_values(&[name]).inc_by(hits.packets);
         bytes.with_label_values(&[name]).inc_by(hits.bytes);
         alerts.with_label_values(&[name]).inc_by(hits.alerts);
     }
-    counter(registry, "portcullis_alert_events_lost_total", "Alerting frames whose event found the ring full.", &[])?
-        .with_label_values::<&str>(&[])
-        .inc_by(source.counters.events_lost);
-    counter(registry, "portcullis_alerts_lost_total", "Alerts that could not be written, or not be kept apart.", &[])?
-        .with_label_values::<&str>(&[])
-        .inc_by(source.alerts_lost);
+    counter(
+        registry,
+        "portcullis_alert_events_lost_total",
+        "Alerting frames whose event found the ring full.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .inc_by(source.counters.events_lost);
+    counter(
+        registry,
+        "portcullis_alerts_lost_total",
+        "Alerts that could not be written, or not be kept apart.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .inc_by(source.alerts_lost);
     Ok(())
 }
 
 fn ports(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
-    let info = gauge(registry, "portcullis_port_info", "Always 1; how the port runs stands in the labels.", &["port", "interface", "mode"])?;
-    let queues = gauge(registry, "portcullis_port_queues", "Queues with a socket.", &["port"])?;
+    let info = gauge(
+        registry,
+        "portcullis_port_info",
+        "Always 1; how the port runs stands in the labels.",
+        &["port", "interface", "mode"],
+    )?;
+    let queues = gauge(
+        registry,
+        "portcullis_port_queues",
+        "Queues with a socket.",
+        &["port"],
+    )?;
     let kernel = counter(
         registry,
         "portcullis_xdp_statistics_total",
@@ -123,31 +208,53 @@ fn ports(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Err
         &["port", "verdict"],
     )?;
     for port in source.ports {
-        info.with_label_values(&[port.side, &port.interface, port.mode]).set(1);
-        queues.with_label_values(&[port.side]).set(port.queues.into());
+        info.with_label_values(&[port.side, &port.interface, port.mode])
+            .set(1);
+        queues
+            .with_label_values(&[port.side])
+            .set(port.queues.into());
         for (queue, statistics) in port.statistics().iter().enumerate() {
             let queue = queue.to_string();
             for (name, n) in statistics {
-                kernel.with_label_values(&[port.side, &queue, name]).inc_by(*n);
+                kernel
+                    .with_label_values(&[port.side, &queue, name])
+                    .inc_by(*n);
             }
         }
         let stats = port.gate();
-        gate.with_label_values(&[port.side, "socket"]).inc_by(stats.redirected);
-        gate.with_label_values(&[port.side, "no-socket"]).inc_by(stats.no_socket);
+        gate.with_label_values(&[port.side, "socket"])
+            .inc_by(stats.redirected);
+        gate.with_label_values(&[port.side, "no-socket"])
+            .inc_by(stats.no_socket);
     }
     Ok(())
 }
 
 fn workers(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
-    let turns = counter(registry, "portcullis_worker_turns_total", "Turns of a worker's loop.", &["worker"])?;
-    let busy = counter(registry, "portcullis_worker_busy_turns_total", "Turns that moved at least one frame.", &["worker"])?;
+    let turns = counter(
+        registry,
+        "portcullis_worker_turns_total",
+        "Turns of a worker's loop.",
+        &["worker"],
+    )?;
+    let busy = counter(
+        registry,
+        "portcullis_worker_busy_turns_total",
+        "Turns that moved at least one frame.",
+        &["worker"],
+    )?;
     for (index, (all, moved)) in source.counters.turns.iter().enumerate() {
         let worker = index.to_string();
         turns.with_label_values(&[&worker]).inc_by(*all);
         busy.with_label_values(&[&worker]).inc_by(*moved);
     }
-    gauge(registry, "portcullis_uptime_seconds", "Seconds since the start.", &[])?
-        .with_label_values::<&str>(&[])
-        .set(source.uptime as i64);
+    gauge(
+        registry,
+        "portcullis_uptime_seconds",
+        "Seconds since the start.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .set(source.uptime as i64);
     Ok(())
 }

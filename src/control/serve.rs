@@ -32,18 +32,29 @@ const LAST_TURNS: u32 = 64;
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum ServeError {
-    #[error("the config has no [bridge] section, so there are no NICs to run on; add [bridge] with lan = \"…\" and uplink = \"…\"")]
+    #[error(
+        "the config has no [bridge] section, so there are no NICs to run on; add [bridge] with lan = \"…\" and uplink = \"…\""
+    )]
     NoBridge,
     #[error("{0}")]
     Compile(#[from] CompileError),
     #[error(transparent)]
     Bringup(#[from] BringupError),
     #[error("[metrics] listen = \"{address}\": {source}")]
-    Metrics { address: std::net::SocketAddr, source: std::io::Error },
+    Metrics {
+        address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
     #[error("control socket {path}: {source}", path = path.display())]
-    Socket { path: PathBuf, source: std::io::Error },
+    Socket {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("[alerts] file {path}: {source}", path = path.display())]
-    Alerts { path: PathBuf, source: std::io::Error },
+    Alerts {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{0}")]
     Os(std::io::Error),
     #[error("a worker ended by itself; the in-kernel gate stays on the NICs and drops everything")]
@@ -57,7 +68,10 @@ pub enum ServeError {
 pub fn serve(config: Config) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let table = Arc::new(Table::compile(&config.policy)?);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(ServeError::Os)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(ServeError::Os)?;
     let _inside = runtime.enter();
     // What can fail without touching a NIC comes first.
     let metrics = config.metrics.listen.map(|address| {
@@ -70,24 +84,50 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     });
     let metrics = metrics.transpose()?;
     let path = config.control.socket.clone();
-    let listener = socket::bind(&path).map_err(|source| ServeError::Socket { path: path.clone(), source })?;
+    let listener = socket::bind(&path).map_err(|source| ServeError::Socket {
+        path: path.clone(),
+        source,
+    })?;
     let _remove = RemoveOnDrop(&path);
     let file = config.alerts.file.as_deref();
-    let sink = Sink::open(file).map_err(|source| ServeError::Alerts { path: file.map(Path::to_path_buf).unwrap_or_default(), source })?;
+    let sink = Sink::open(file).map_err(|source| ServeError::Alerts {
+        path: file.map(Path::to_path_buf).unwrap_or_default(),
+        source,
+    })?;
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
     let bring = || bring_up(bridge, &table, &config.policy.lan_prefixes, state_dir);
-    let Ready { workers, ports: [lan, uplink], events, notes } =
-        std::thread::scope(|scope| scope.spawn(bring).join()).map_err(|_| ServeError::WorkerEnded)??;
+    let Ready {
+        workers,
+        ports: [lan, uplink],
+        events,
+        notes,
+    } = std::thread::scope(|scope| scope.spawn(bring).join())
+        .map_err(|_| ServeError::WorkerEnded)??;
     for note in &notes {
         eprintln!("portcullis: note: {note}");
     }
-    let counters = workers.iter().map(|(worker, _)| worker.counters()).collect();
+    let counters = workers
+        .iter()
+        .map(|(worker, _)| worker.counters())
+        .collect();
     let _gates = (lan.1, uplink.1);
-    let state = Arc::new(State::new(table, [lan.0, uplink.0], counters, config.alerts.window, sink));
+    let state = Arc::new(State::new(
+        table,
+        [lan.0, uplink.0],
+        counters,
+        config.alerts.window,
+        sink,
+    ));
     let crew = Crew::start(workers, bridge.idle)?;
     announce(&state, &config);
-    let outcome = runtime.block_on(control(Arc::clone(&state), &crew, &events, metrics, listener));
+    let outcome = runtime.block_on(control(
+        Arc::clone(&state),
+        &crew,
+        &events,
+        metrics,
+        listener,
+    ));
     crew.stop();
     drain(&state, &events, u64::MAX);
     outcome
@@ -103,9 +143,24 @@ impl Drop for RemoveOnDrop<'_> {
 }
 
 fn announce(state: &State, config: &Config) {
-    let port = |at: usize| format!("{}={} ({}, {} queues)", state.ports[at].side, state.ports[at].interface, state.ports[at].mode, state.ports[at].queues);
-    let metrics = config.metrics.listen.map_or("off".to_string(), |address| format!("http://{address}/metrics"));
-    eprintln!("portcullis: ready: {} {} workers={} metrics={metrics}", port(0), port(1), state.workers.len());
+    let port = |at: usize| {
+        format!(
+            "{}={} ({}, queues: {})",
+            state.ports[at].side,
+            state.ports[at].interface,
+            state.ports[at].mode,
+            state.ports[at].queues
+        )
+    };
+    let metrics = config.metrics.listen.map_or("off".to_string(), |address| {
+        format!("http://{address}/metrics")
+    });
+    eprintln!(
+        "portcullis: ready: {} {} workers={} metrics={metrics}",
+        port(0),
+        port(1),
+        state.workers.len()
+    );
 }
 
 /// The worker threads.
@@ -117,7 +172,11 @@ struct Crew {
 
 impl Crew {
     fn start(workers: Vec<(Worker<AfXdpPort>, usize)>, idle: Idle) -> Result<Crew, ServeError> {
-        let mut crew = Crew { stop: Arc::default(), alive: Arc::default(), threads: Vec::new() };
+        let mut crew = Crew {
+            stop: Arc::default(),
+            alive: Arc::default(),
+            threads: Vec::new(),
+        };
         for (index, (worker, core)) in workers.into_iter().enumerate() {
             let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
             alive.fetch_add(1, Relaxed);
@@ -126,7 +185,10 @@ impl Crew {
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
                 work(worker, idle, &stop);
             };
-            let thread = std::thread::Builder::new().name(format!("worker-{index}")).spawn(work).map_err(ServeError::Os)?;
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(work)
+                .map_err(ServeError::Os)?;
             crew.threads.push(thread);
         }
         Ok(crew)
@@ -172,7 +234,10 @@ fn work(mut worker: Worker<AfXdpPort>, idle: Idle, stop: &AtomicBool) {
 
 /// Sleeps until a frame arrives, or for a moment.
 fn nap(worker: &mut Worker<AfXdpPort>) {
-    let fds: Vec<_> = Side::BOTH.iter().flat_map(|side| worker.ports_ref(*side).iter().map(AfXdpPort::fd)).collect();
+    let fds: Vec<_> = Side::BOTH
+        .iter()
+        .flat_map(|side| worker.ports_ref(*side).iter().map(AfXdpPort::fd))
+        .collect();
     // An error of poll(2) makes a turn sooner, which is no harm.
     let _ = af_xdp::wait(&fds, NAP);
 }
@@ -187,7 +252,13 @@ async fn control(
     let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Os)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Os)?;
     let answering = tokio::spawn(socket::serve(listener, Arc::clone(&state)));
-    let serving = metrics.map(|listener| tokio::spawn(http::serve(listener, Arc::clone(&state), std::future::pending())));
+    let serving = metrics.map(|listener| {
+        tokio::spawn(http::serve(
+            listener,
+            Arc::clone(&state),
+            std::future::pending(),
+        ))
+    });
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;

@@ -15,7 +15,10 @@ pub struct Named<T>(pub Vec<(String, T)>);
 impl<T> Named<T> {
     /// The value of a name.
     pub fn get(&self, name: &str) -> Option<&T> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value)
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value)
     }
 }
 
@@ -62,7 +65,8 @@ impl Flowed {
 
     /// Law 2: every frame received is accounted for, and every frame forwarded was sent or has failed. Holds at any quiet moment.
     pub fn balanced(&self) -> bool {
-        self.rx == self.forwarded + self.dropped_total() + self.rejected + self.to_host_stack && self.forwarded == self.tx + self.tx_failed
+        self.rx == self.forwarded + self.dropped_total() + self.rejected + self.to_host_stack
+            && self.forwarded == self.tx + self.tx_failed
     }
 }
 
@@ -95,9 +99,15 @@ pub struct Snapshot {
 impl Snapshot {
     /// Reads the counters. `alerts` holds the number of alerts by rule.
     pub fn take(workers: &[Arc<WorkerCounters>], table: &Table, alerts: &[u64]) -> Snapshot {
-        let mut all = Snapshot { sides: Side::BOTH.map(|side| flowed(workers, side)), ..Snapshot::default() };
+        let mut all = Snapshot {
+            sides: Side::BOTH.map(|side| flowed(workers, side)),
+            ..Snapshot::default()
+        };
         for (index, rule) in table.rules().iter().enumerate() {
-            let mut hits = RuleHits { alerts: alerts.get(index).copied().unwrap_or(0), ..RuleHits::default() };
+            let mut hits = RuleHits {
+                alerts: alerts.get(index).copied().unwrap_or(0),
+                ..RuleHits::default()
+            };
             for counters in workers.iter().filter_map(|worker| worker.rules.get(index)) {
                 hits.packets += counters.packets.get();
                 hits.bytes += counters.bytes.get();
@@ -106,7 +116,8 @@ impl Snapshot {
         }
         for worker in workers {
             all.events_lost += worker.events_lost.get();
-            all.turns.push((worker.turns.get(), worker.busy_turns.get()));
+            all.turns
+                .push((worker.turns.get(), worker.busy_turns.get()));
             all.last_turns.push(worker.last_turn.load(Relaxed));
         }
         all
@@ -138,7 +149,12 @@ fn flowed(workers: &[Arc<WorkerCounters>], side: Side) -> Flowed {
         }
     }
     sum.tx = completed.saturating_sub(sum.replies);
-    let some = Reason::ALL.iter().filter(|reason| dropped[reason.index()] > 0);
-    sum.dropped = Named(some.map(|reason| (reason.name().to_string(), dropped[reason.index()])).collect());
+    let some = Reason::ALL
+        .iter()
+        .filter(|reason| dropped[reason.index()] > 0);
+    sum.dropped = Named(
+        some.map(|reason| (reason.name().to_string(), dropped[reason.index()]))
+            .collect(),
+    );
     sum
 }

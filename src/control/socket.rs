@@ -32,7 +32,10 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
         std::fs::create_dir_all(dir)?;
     }
     if StdStream::connect(path).is_ok() {
-        return Err(std::io::Error::new(std::io::ErrorKind::AddrInUse, "a gate is already running behind it; stop that one first"));
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::AddrInUse,
+            "a gate is already running behind it; stop that one first",
+        ));
     }
     match std::fs::remove_file(path) {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
@@ -57,7 +60,9 @@ pub async fn serve(listener: UnixListener, gate: Arc<State>) {
 async fn answer(stream: UnixStream, gate: Arc<State>) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    AsyncReader::new(read.take(LONGEST)).read_line(&mut line).await?;
+    AsyncReader::new(read.take(LONGEST))
+        .read_line(&mut line)
+        .await?;
     let text = match serde_json::from_str(&line) {
         Ok(Request::Status) => serde_json::to_string(&gate.status()),
         Err(e) => serde_json::to_string(&serde_json::json!({ "error": e.to_string() })),

@@ -48,7 +48,10 @@ impl PortInfo {
 
     /// The in-kernel gate's counters.
     pub fn gate(&self) -> GateStats {
-        self.gate.as_ref().map(GateStatsReader::read).unwrap_or_default()
+        self.gate
+            .as_ref()
+            .map(GateStatsReader::read)
+            .unwrap_or_default()
     }
 }
 
@@ -107,13 +110,21 @@ impl State {
         sink: Sink,
     ) -> State {
         let incidents = Mutex::new((Incidents::new(Arc::clone(&table), window), sink));
-        State { table, ports, workers, since: Instant::now(), incidents }
+        State {
+            table,
+            ports,
+            workers,
+            since: Instant::now(),
+            incidents,
+        }
     }
 
     /// The incidents and where their lines go.
     pub fn incidents(&self) -> MutexGuard<'_, (Incidents, Sink)> {
         // A panic while it was held would have aborted or ended the control thread; the data in it stays usable.
-        self.incidents.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.incidents
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
     /// The counters now.
@@ -122,10 +133,10 @@ impl State {
         Snapshot::take(&self.workers, &self.table, guard.0.by_rule())
     }
 
-    /// Alerts that were not told: lines not written, and hosts beyond the bound on open incidents.
-    pub fn alerts_lost(&self) -> u64 {
+    /// Alerts told, and alerts that were not: lines not written, and hosts beyond the bound on open incidents.
+    fn alerts(&self) -> (u64, u64) {
         let guard = self.incidents();
-        guard.0.uncounted() + guard.1.lost()
+        (guard.0.lines(), guard.0.uncounted() + guard.1.lost())
     }
 
     /// The metrics' text.
@@ -136,7 +147,7 @@ impl State {
         let source = super::metrics::Source {
             counters: &self.snapshot(),
             ports: &self.ports,
-            alerts_lost: self.alerts_lost(),
+            alerts_lost: self.alerts().1,
             uptime: self.since.elapsed().as_secs_f64(),
         };
         super::metrics::text(&source)
@@ -145,14 +156,21 @@ impl State {
     /// True if every worker has turned lately.
     pub fn healthy(&self) -> bool {
         let now = now().saturating_sub(STALE.as_nanos() as u64);
-        self.workers.iter().all(|worker| worker.last_turn.load(std::sync::atomic::Ordering::Relaxed) >= now)
+        self.workers
+            .iter()
+            .all(|worker| worker.last_turn.load(std::sync::atomic::Ordering::Relaxed) >= now)
     }
 
     /// Everything for `status`.
     pub fn status(&self) -> Status {
         let snapshot = self.snapshot();
         let balanced = snapshot.balanced();
-        let ports = self.ports.iter().zip(snapshot.sides).map(|(port, flowed)| (port.side.to_string(), port_status(port, flowed)));
+        let (alerts, alerts_lost) = self.alerts();
+        let ports = self
+            .ports
+            .iter()
+            .zip(snapshot.sides)
+            .map(|(port, flowed)| (port.side.to_string(), port_status(port, flowed)));
         Status {
             version: env!("CARGO_PKG_VERSION"),
             pid: std::process::id(),
@@ -161,9 +179,9 @@ impl State {
             balanced,
             ports: Named(ports.collect()),
             rules: snapshot.rules,
-            alerts: self.incidents().0.lines(),
+            alerts,
             alert_events_lost: snapshot.events_lost,
-            alerts_lost: self.alerts_lost(),
+            alerts_lost,
         }
     }
 }
@@ -191,5 +209,7 @@ fn port_status(port: &PortInfo, flowed: Flowed) -> PortStatus {
 
 /// Nanoseconds since the Unix epoch.
 pub fn now() -> u64 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
 }

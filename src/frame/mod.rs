@@ -53,6 +53,21 @@ pub use meta::{Frag, Meta, Net};
 
 use crate::telemetry::Reason;
 
+/// What can be said of a frame that does not parse: its MAC addresses, where it is long enough to have them.
+pub fn macs(frame: &[u8]) -> Meta {
+    let address = |at: usize| {
+        frame
+            .get(at..at + 6)
+            .and_then(|bytes| <[u8; 6]>::try_from(bytes).ok())
+            .unwrap_or_default()
+    };
+    Meta {
+        dst_mac: address(0),
+        src_mac: address(6),
+        ..Meta::default()
+    }
+}
+
 /// Parses one frame as it came from the wire: from the destination MAC on, without the FCS.
 ///
 /// `Ok` does not say that the frame may pass, only that every field a rule looks at is known. Checksums are not looked

@@ -2,7 +2,9 @@
 
 use ethtool::{EthtoolAttr, EthtoolChannelAttr, EthtoolFeatureAttr, EthtoolFeatureBit};
 use futures_util::TryStreamExt;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached};
+use netlink_packet_route::link::{
+    InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp, XdpAttached,
+};
 use rtnetlink::LinkUnspec;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -64,8 +66,15 @@ pub enum NicError {
 /// # Errors
 /// What the work returns, or that no runtime could be had.
 pub fn block_on<T>(work: impl Future<Output = Result<T, NicError>>) -> Result<T, NicError> {
-    let fail = |source| NicError::Netlink { nic: "netlink".into(), what: "start", source };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(fail)?;
+    let fail = |source| NicError::Netlink {
+        nic: "netlink".into(),
+        what: "start",
+        source,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(fail)?;
     runtime.block_on(work)
 }
 
@@ -99,21 +108,41 @@ pub async fn inspect(name: &str) -> Result<Nic, NicError> {
 /// # Errors
 /// What netlink answered.
 pub async fn set_flags(nic: &Nic, promisc: bool) -> Result<(), NicError> {
-    let fail = |e: rtnetlink::Error| NicError::Netlink { nic: nic.name.clone(), what: "set its flags", source: os_error(e) };
-    let (connection, handle, _) = rtnetlink::new_connection()
-        .map_err(|source| NicError::Netlink { nic: nic.name.clone(), what: "open rtnetlink", source })?;
+    let fail = |e: rtnetlink::Error| NicError::Netlink {
+        nic: nic.name.clone(),
+        what: "set its flags",
+        source: os_error(e),
+    };
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| NicError::Netlink {
+            nic: nic.name.clone(),
+            what: "open rtnetlink",
+            source,
+        })?;
     let task = tokio::spawn(connection);
-    let message = LinkUnspec::new_with_index(nic.index).promiscuous(promisc).build();
+    let message = LinkUnspec::new_with_index(nic.index)
+        .promiscuous(promisc)
+        .build();
     let done = handle.link().set(message).execute().await.map_err(fail);
     task.abort();
     done
 }
 
 async fn link(name: &str) -> Result<LinkMessage, NicError> {
-    let fail = |source| NicError::Netlink { nic: name.to_string(), what: "ask rtnetlink about it", source };
+    let fail = |source| NicError::Netlink {
+        nic: name.to_string(),
+        what: "ask rtnetlink about it",
+        source,
+    };
     let (connection, handle, _) = rtnetlink::new_connection().map_err(fail)?;
     let task = tokio::spawn(connection);
-    let answer = handle.link().get().match_name(name).execute().try_next().await;
+    let answer = handle
+        .link()
+        .get()
+        .match_name(name)
+        .execute()
+        .try_next()
+        .await;
     task.abort();
     match answer {
         Ok(Some(message)) => Ok(message),
@@ -151,7 +180,11 @@ fn from_link(message: &LinkMessage) -> Nic {
             LinkAttribute::Mtu(mtu) => nic.mtu = *mtu,
             LinkAttribute::Controller(index) => nic.controller = Some(*index),
             LinkAttribute::NumRxQueues(n) => nic.rx_queues = *n,
-            LinkAttribute::LinkInfo(infos) => nic.veth |= infos.iter().any(|i| matches!(i, LinkInfo::Kind(InfoKind::Veth))),
+            LinkAttribute::LinkInfo(infos) => {
+                nic.veth |= infos
+                    .iter()
+                    .any(|i| matches!(i, LinkInfo::Kind(InfoKind::Veth)))
+            }
             LinkAttribute::Xdp(xdp) => nic.xdp = attached(xdp),
             _ => {}
         }
@@ -164,7 +197,9 @@ fn attached(xdp: &[LinkXdp]) -> Option<(u32, bool)> {
         LinkXdp::ProgId(id) | LinkXdp::DrvProgId(id) | LinkXdp::SkbProgId(id) => Some(*id),
         _ => None,
     })?;
-    let generic = xdp.iter().any(|x| matches!(x, LinkXdp::Attached(XdpAttached::SocketBuffer)));
+    let generic = xdp
+        .iter()
+        .any(|x| matches!(x, LinkXdp::Attached(XdpAttached::SocketBuffer)));
     Some((id, !generic))
 }
 
@@ -172,7 +207,10 @@ fn features<'a>(attributes: impl Iterator<Item = &'a EthtoolAttr>) -> BTreeMap<S
     let mut found: BTreeMap<String, Feature> = BTreeMap::new();
     let mut note = |bits: &[EthtoolFeatureBit], active: bool| {
         for bit in bits.iter().filter(|b| b.value) {
-            let feature = found.entry(bit.name.clone()).or_insert(Feature { active: false, changeable: false });
+            let feature = found.entry(bit.name.clone()).or_insert(Feature {
+                active: false,
+                changeable: false,
+            });
             feature.active |= active;
             feature.changeable |= !active;
         }
@@ -190,7 +228,9 @@ fn features<'a>(attributes: impl Iterator<Item = &'a EthtoolAttr>) -> BTreeMap<S
 fn channels<'a>(attributes: impl Iterator<Item = &'a EthtoolAttr>) -> u32 {
     attributes
         .map(|attribute| match attribute {
-            EthtoolAttr::Channel(EthtoolChannelAttr::RxCount(n) | EthtoolChannelAttr::CombinedCount(n)) => *n,
+            EthtoolAttr::Channel(
+                EthtoolChannelAttr::RxCount(n) | EthtoolChannelAttr::CombinedCount(n),
+            ) => *n,
             _ => 0,
         })
         .sum()

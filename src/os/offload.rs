@@ -59,7 +59,11 @@ pub struct Before {
 impl Before {
     /// How `nic` stands now.
     pub fn of(nic: &Nic) -> Before {
-        Before { index: nic.index, promisc: nic.promisc, features: harmful(nic) }
+        Before {
+            index: nic.index,
+            promisc: nic.promisc,
+            features: harmful(nic),
+        }
     }
 
     /// What an earlier start wrote down for this interface, if it is the same one.
@@ -82,7 +86,10 @@ impl Before {
             std::fs::write(&aside, &text)?;
             std::fs::rename(&aside, &path)
         };
-        write().map_err(|source| OffloadError::State { path: path.clone(), source })
+        write().map_err(|source| OffloadError::State {
+            path: path.clone(),
+            source,
+        })
     }
 
     /// Forgets what was written down.
@@ -98,7 +105,11 @@ fn file(dir: &Path, nic: &str) -> PathBuf {
 
 /// Those of [`HARMFUL`] that are on.
 pub fn harmful(nic: &Nic) -> Vec<String> {
-    HARMFUL.iter().filter(|name| nic.features.get(**name).is_some_and(|f| f.active)).map(|name| name.to_string()).collect()
+    HARMFUL
+        .iter()
+        .filter(|name| nic.features.get(**name).is_some_and(|f| f.active))
+        .map(|name| name.to_string())
+        .collect()
 }
 
 /// Switches `names` on or off with ethtool(8); the netlink crate can read features but not set them.
@@ -118,8 +129,14 @@ pub fn switch(nic: &str, names: &[String], on: bool) -> Result<(), OffloadError>
     };
     match Command::new("ethtool").args(&arguments).output() {
         Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => Err(failed(String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; "))),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Err(failed("ethtool is not installed here".into())),
+        Ok(output) => Err(failed(
+            String::from_utf8_lossy(&output.stderr)
+                .trim()
+                .replace('\n', "; "),
+        )),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            Err(failed("ethtool is not installed here".into()))
+        }
         Err(e) => Err(failed(e.to_string())),
     }
 }
@@ -143,16 +160,35 @@ mod tests {
         Nic {
             name: "eth9".into(),
             index: 7,
-            features: features.iter().map(|(n, active)| (n.to_string(), Feature { active: *active, changeable: true })).collect(),
+            features: features
+                .iter()
+                .map(|(n, active)| {
+                    (
+                        n.to_string(),
+                        Feature {
+                            active: *active,
+                            changeable: true,
+                        },
+                    )
+                })
+                .collect(),
             ..Nic::default()
         }
     }
 
     #[test]
     fn only_harmful_offloads_that_are_on_are_named() {
-        let nic = nic(&[("rx-gro", true), ("rx-lro", false), ("tx-checksum-ip-generic", true), ("rx-vlan-hw-parse", true)]);
+        let nic = nic(&[
+            ("rx-gro", true),
+            ("rx-lro", false),
+            ("tx-checksum-ip-generic", true),
+            ("rx-vlan-hw-parse", true),
+        ]);
         assert_eq!(harmful(&nic), ["rx-gro", "rx-vlan-hw-parse"]);
-        assert_eq!(arguments("eth9", &harmful(&nic), false).join(" "), "-K eth9 rx-gro off rx-vlan-hw-parse off");
+        assert_eq!(
+            arguments("eth9", &harmful(&nic), false).join(" "),
+            "-K eth9 rx-gro off rx-vlan-hw-parse off"
+        );
     }
 
     #[test]
@@ -163,7 +199,11 @@ mod tests {
         before.store(dir.path(), &nic.name).unwrap();
         assert_eq!(Before::load(dir.path(), &nic), Some(before));
         nic.index = 8;
-        assert_eq!(Before::load(dir.path(), &nic), None, "another interface of that name");
+        assert_eq!(
+            Before::load(dir.path(), &nic),
+            None,
+            "another interface of that name"
+        );
         Before::forget(dir.path(), &nic.name);
         nic.index = 7;
         assert_eq!(Before::load(dir.path(), &nic), None);

@@ -63,7 +63,11 @@ mod tests {
     use super::*;
 
     fn other(ethertype: u16) -> Meta {
-        Meta { net: Net::Other, ethertype, ..Meta::default() }
+        Meta {
+            net: Net::Other,
+            ethertype,
+            ..Meta::default()
+        }
     }
 
     #[test]
@@ -72,26 +76,56 @@ mod tests {
             assert_eq!(admit(&other(ethertype), Side::Lan), Admit::Pass);
         }
         for ethertype in [0x8137, 0x8847, 0x88f7, 0x0600, 0xffff] {
-            assert_eq!(admit(&other(ethertype), Side::Uplink), Admit::Drop(Reason::Ethertype));
+            assert_eq!(
+                admit(&other(ethertype), Side::Uplink),
+                Admit::Drop(Reason::Ethertype)
+            );
         }
-        let llc = |ethertype| Meta { net: Net::Llc, ethertype, ..Meta::default() };
+        let llc = |ethertype| Meta {
+            net: Net::Llc,
+            ethertype,
+            ..Meta::default()
+        };
         assert_eq!(admit(&llc(LLC_STP), Side::Lan), Admit::Pass);
-        assert_eq!(admit(&llc(0xe0e0), Side::Lan), Admit::Drop(Reason::Ethertype));
+        assert_eq!(
+            admit(&llc(0xe0e0), Side::Lan),
+            Admit::Drop(Reason::Ethertype)
+        );
     }
 
     #[test]
     fn neighbour_discovery_passes_only_with_hop_limit_255() {
-        let solicitation = Meta { net: Net::V6, proto: 58, sport: 135, hop_limit: 255, ..Meta::default() };
+        let solicitation = Meta {
+            net: Net::V6,
+            proto: 58,
+            sport: 135,
+            hop_limit: 255,
+            ..Meta::default()
+        };
         assert_eq!(admit(&solicitation, Side::Lan), Admit::Pass);
-        let routed = Meta { hop_limit: 254, ..solicitation };
+        let routed = Meta {
+            hop_limit: 254,
+            ..solicitation
+        };
         assert!(matches!(admit(&routed, Side::Lan), Admit::Ask(_)));
-        let echo = Meta { sport: 128, ..solicitation };
+        let echo = Meta {
+            sport: 128,
+            ..solicitation
+        };
         assert!(matches!(admit(&echo, Side::Lan), Admit::Ask(_)));
     }
 
     #[test]
     fn a_later_fragment_alone_is_an_orphan() {
-        let later = Meta { net: Net::V4, proto: 17, frag: Frag::Later, ..Meta::default() };
-        assert_eq!(admit(&later, Side::Lan), Admit::Drop(Reason::FragmentOrphan));
+        let later = Meta {
+            net: Net::V4,
+            proto: 17,
+            frag: Frag::Later,
+            ..Meta::default()
+        };
+        assert_eq!(
+            admit(&later, Side::Lan),
+            Admit::Drop(Reason::FragmentOrphan)
+        );
     }
 }

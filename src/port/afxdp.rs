@@ -26,13 +26,21 @@ enum Link {
     Up,
     /// Nothing is queued, and the kernel is asked again at `retry`: frames that wait in the ring of a dead link would be sent stale when it
     /// comes back, and each futile wake-up is a syscall.
-    Down { retry: u64, backoff: u64 },
+    Down {
+        retry: u64,
+        backoff: u64,
+    },
 }
 
 impl AfXdpPort {
     /// Takes over `socket`, whose transmit ring holds at most `tx_ring` frames; keeps `fill_target` frames in its fill ring.
     pub fn new(socket: Socket, tx_ring: u32, fill_target: u32) -> AfXdpPort {
-        AfXdpPort { socket, fill_target, link: Link::Up, retracted: Vec::with_capacity(tx_ring as usize) }
+        AfXdpPort {
+            socket,
+            fill_target,
+            link: Link::Up,
+            retracted: Vec::with_capacity(tx_ring as usize),
+        }
     }
 
     /// The socket, for statistics and for the socket map.
@@ -51,7 +59,10 @@ impl AfXdpPort {
             Link::Up => BACKOFF_FIRST,
             Link::Down { backoff, .. } => (backoff * 2).min(BACKOFF_LAST),
         };
-        self.link = Link::Down { retry: now.saturating_add(backoff), backoff };
+        self.link = Link::Down {
+            retry: now.saturating_add(backoff),
+            backoff,
+        };
     }
 }
 
@@ -94,7 +105,10 @@ impl Port for AfXdpPort {
         if failed > 0 {
             pool.append(&mut self.retracted);
         }
-        Reclaimed { sent: self.socket.complete(pool) as u32, failed }
+        Reclaimed {
+            sent: self.socket.complete(pool) as u32,
+            failed,
+        }
     }
 
     fn refill(&mut self, pool: &mut Vec<Frame>) {

@@ -1,6 +1,8 @@
 //! Capture files, read and written with pcap-parser. What a file says is hostile: lengths are bounded, an error is an error, never a panic.
 
-use pcap_parser::pcapng::{Block, EnhancedPacketBlock, InterfaceDescriptionBlock, SectionHeaderBlock};
+use pcap_parser::pcapng::{
+    Block, EnhancedPacketBlock, InterfaceDescriptionBlock, SectionHeaderBlock,
+};
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
 use pcap_parser::{Linktype, PcapBlockOwned, PcapError, ToVec, create_reader};
 use std::fs::File;
@@ -17,11 +19,18 @@ const NANOS: u64 = 1_000_000_000;
 #[allow(missing_docs)]
 pub enum CaptureError {
     #[error("{path}: {source}", path = path.display())]
-    Io { path: PathBuf, source: std::io::Error },
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
     #[error("{path}: not a pcap or pcapng file", path = path.display())]
     NotACapture { path: PathBuf },
     #[error("{path}: broken after {frames} frames: {why}", path = path.display())]
-    Broken { path: PathBuf, frames: u64, why: String },
+    Broken {
+        path: PathBuf,
+        frames: u64,
+        why: String,
+    },
     #[error("{path}: link type {linktype} is not Ethernet (1); only captures of Ethernet frames can be replayed", path = path.display())]
     NotEthernet { path: PathBuf, linktype: i32 },
 }
@@ -56,7 +65,8 @@ impl Clock {
     fn nanos(self, ticks: u64) -> u64 {
         let per_second = u128::from(self.per_second.max(1));
         let nanos = u128::from(ticks) * u128::from(NANOS) / per_second;
-        let nanos = i128::try_from(nanos).unwrap_or(0) + i128::from(self.offset) * i128::from(NANOS);
+        let nanos =
+            i128::try_from(nanos).unwrap_or(0) + i128::from(self.offset) * i128::from(NANOS);
         u64::try_from(nanos.max(0)).unwrap_or(u64::MAX)
     }
 }
@@ -67,9 +77,18 @@ impl CaptureReader {
     /// # Errors
     /// [`CaptureError`].
     pub fn open(path: &Path) -> Result<CaptureReader, CaptureError> {
-        let file = File::open(path).map_err(|source| CaptureError::Io { path: path.into(), source })?;
-        let reader = create_reader(BUFFER, file).map_err(|_| CaptureError::NotACapture { path: path.into() })?;
-        Ok(CaptureReader { path: path.into(), reader, clocks: Vec::new(), frames: 0 })
+        let file = File::open(path).map_err(|source| CaptureError::Io {
+            path: path.into(),
+            source,
+        })?;
+        let reader = create_reader(BUFFER, file)
+            .map_err(|_| CaptureError::NotACapture { path: path.into() })?;
+        Ok(CaptureReader {
+            path: path.into(),
+            reader,
+            clocks: Vec::new(),
+            frames: 0,
+        })
     }
 
     /// Reads the next frame into `into`; false at the end.
@@ -96,22 +115,44 @@ impl CaptureReader {
                     return Ok(true);
                 }
                 Step::Block(Ok(false)) => {}
-                Step::Block(Err(Refused::Linktype(linktype))) => return Err(CaptureError::NotEthernet { path: self.path.clone(), linktype }),
-                Step::Block(Err(Refused::Broken(why))) | Step::Fail(why) => return Err(self.broken(why)),
-                Step::More if self.reader.reader_exhausted() => return Err(self.broken("it ends in the middle of a block".into())),
-                Step::More => self.reader.refill().map_err(|e| plain(&e)).map_err(|why| self.broken(why))?,
-                Step::Grow if capacity >= LONGEST_BLOCK => return Err(self.broken("a block is longer than 16 MiB".into())),
+                Step::Block(Err(Refused::Linktype(linktype))) => {
+                    return Err(CaptureError::NotEthernet {
+                        path: self.path.clone(),
+                        linktype,
+                    });
+                }
+                Step::Block(Err(Refused::Broken(why))) | Step::Fail(why) => {
+                    return Err(self.broken(why));
+                }
+                Step::More if self.reader.reader_exhausted() => {
+                    return Err(self.broken("it ends in the middle of a block".into()));
+                }
+                Step::More => self
+                    .reader
+                    .refill()
+                    .map_err(|e| plain(&e))
+                    .map_err(|why| self.broken(why))?,
+                Step::Grow if capacity >= LONGEST_BLOCK => {
+                    return Err(self.broken("a block is longer than 16 MiB".into()));
+                }
                 Step::Grow => {
                     capacity *= 2;
                     self.reader.grow(capacity);
-                    self.reader.refill().map_err(|e| plain(&e)).map_err(|why| self.broken(why))?;
+                    self.reader
+                        .refill()
+                        .map_err(|e| plain(&e))
+                        .map_err(|why| self.broken(why))?;
                 }
             }
         }
     }
 
     fn broken(&self, why: String) -> CaptureError {
-        CaptureError::Broken { path: self.path.clone(), frames: self.frames, why }
+        CaptureError::Broken {
+            path: self.path.clone(),
+            frames: self.frames,
+            why,
+        }
     }
 }
 
@@ -131,24 +172,42 @@ fn plain(e: &PcapError<&[u8]>) -> String {
     match e {
         PcapError::UnexpectedEof => "it ends in the middle of a block".into(),
         PcapError::ReadError => "it could not be read".into(),
-        PcapError::NomError(_, kind) | PcapError::OwnedNomError(_, kind) => format!("a block is malformed ({kind:?})"),
+        PcapError::NomError(_, kind) | PcapError::OwnedNomError(_, kind) => {
+            format!("a block is malformed ({kind:?})")
+        }
         other => format!("{other:?}"),
     }
 }
 
 /// Copies the frame of a block that has one.
-fn take(block: &PcapBlockOwned<'_>, clocks: &mut Vec<Clock>, into: &mut Captured) -> Result<bool, Refused> {
+fn take(
+    block: &PcapBlockOwned<'_>,
+    clocks: &mut Vec<Clock>,
+    into: &mut Captured,
+) -> Result<bool, Refused> {
     let (time, bytes, full) = match block {
         PcapBlockOwned::LegacyHeader(header) => {
             ethernet(header.network)?;
-            let per_second = if header.is_nanosecond_precision() { NANOS } else { 1_000_000 };
-            clocks.push(Clock { per_second, offset: header.thiszone.into() });
+            let per_second = if header.is_nanosecond_precision() {
+                NANOS
+            } else {
+                1_000_000
+            };
+            clocks.push(Clock {
+                per_second,
+                offset: header.thiszone.into(),
+            });
             return Ok(false);
         }
         PcapBlockOwned::Legacy(packet) => {
             let clock = clock(clocks, 0)?;
-            let time = u64::from(packet.ts_sec) * NANOS + Clock { offset: 0, ..clock }.nanos(packet.ts_usec.into());
-            (time, packet.data.get(..packet.caplen as usize), packet.origlen)
+            let time = u64::from(packet.ts_sec) * NANOS
+                + Clock { offset: 0, ..clock }.nanos(packet.ts_usec.into());
+            (
+                time,
+                packet.data.get(..packet.caplen as usize),
+                packet.origlen,
+            )
         }
         PcapBlockOwned::NG(Block::SectionHeader(_)) => {
             clocks.clear();
@@ -156,14 +215,23 @@ fn take(block: &PcapBlockOwned<'_>, clocks: &mut Vec<Clock>, into: &mut Captured
         }
         PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
             ethernet(interface.linktype)?;
-            let per_second = interface.ts_resolution().ok_or_else(|| Refused::Broken("an impossible time resolution".into()))?;
-            clocks.push(Clock { per_second, offset: interface.ts_offset() });
+            let per_second = interface
+                .ts_resolution()
+                .ok_or_else(|| Refused::Broken("an impossible time resolution".into()))?;
+            clocks.push(Clock {
+                per_second,
+                offset: interface.ts_offset(),
+            });
             return Ok(false);
         }
         PcapBlockOwned::NG(Block::EnhancedPacket(packet)) => {
             let ticks = u64::from(packet.ts_high) << 32 | u64::from(packet.ts_low);
             let time = clock(clocks, packet.if_id as usize)?.nanos(ticks);
-            (time, packet.data.get(..packet.caplen as usize), packet.origlen)
+            (
+                time,
+                packet.data.get(..packet.caplen as usize),
+                packet.origlen,
+            )
         }
         PcapBlockOwned::NG(Block::SimplePacket(packet)) => {
             clock(clocks, 0)?;
@@ -182,11 +250,18 @@ fn take(block: &PcapBlockOwned<'_>, clocks: &mut Vec<Clock>, into: &mut Captured
 }
 
 fn ethernet(linktype: Linktype) -> Result<(), Refused> {
-    if linktype == Linktype::ETHERNET { Ok(()) } else { Err(Refused::Linktype(linktype.0)) }
+    if linktype == Linktype::ETHERNET {
+        Ok(())
+    } else {
+        Err(Refused::Linktype(linktype.0))
+    }
 }
 
 fn clock(clocks: &[Clock], interface: usize) -> Result<Clock, Refused> {
-    clocks.get(interface).copied().ok_or_else(|| Refused::Broken("a frame of an interface that was not described".into()))
+    clocks
+        .get(interface)
+        .copied()
+        .ok_or_else(|| Refused::Broken("a frame of an interface that was not described".into()))
 }
 
 /// Writes pcapng with nanosecond times.
@@ -201,8 +276,14 @@ impl CaptureWriter {
     /// # Errors
     /// [`CaptureError::Io`].
     pub fn create(path: &Path) -> Result<CaptureWriter, CaptureError> {
-        let io = |source| CaptureError::Io { path: path.into(), source };
-        let mut writer = CaptureWriter { path: path.into(), out: BufWriter::new(File::create(path).map_err(io)?) };
+        let io = |source| CaptureError::Io {
+            path: path.into(),
+            source,
+        };
+        let mut writer = CaptureWriter {
+            path: path.into(),
+            out: BufWriter::new(File::create(path).map_err(io)?),
+        };
         let mut section = SectionHeaderBlock {
             block_type: pcap_parser::SHB_MAGIC,
             block_len1: 0,
@@ -255,11 +336,17 @@ impl CaptureWriter {
     /// # Errors
     /// [`CaptureError::Io`].
     pub fn finish(mut self) -> Result<(), CaptureError> {
-        self.out.flush().map_err(|source| CaptureError::Io { path: self.path.clone(), source })
+        self.out.flush().map_err(|source| CaptureError::Io {
+            path: self.path.clone(),
+            source,
+        })
     }
 
     fn block<E: std::fmt::Debug>(&mut self, block: Result<Vec<u8>, E>) -> Result<(), CaptureError> {
-        let io = |source| CaptureError::Io { path: self.path.clone(), source };
+        let io = |source| CaptureError::Io {
+            path: self.path.clone(),
+            source,
+        };
         let block = block.map_err(|e| io(std::io::Error::other(format!("{e:?}"))))?;
         self.out.write_all(&block).map_err(io)
     }
@@ -291,18 +378,24 @@ mod tests {
     #[test]
     fn what_is_written_is_read_back_to_the_nanosecond() {
         let dir = tempfile::tempdir().unwrap();
-        let frames: Vec<_> = (0..70u64).map(|n| (1_700_000_000_123_456_789 + n, vec![n as u8; n as usize + 1])).collect();
+        let frames: Vec<_> = (0..70u64)
+            .map(|n| (1_700_000_000_123_456_789 + n, vec![n as u8; n as usize + 1]))
+            .collect();
         let read = read(&written(dir.path(), &frames)).unwrap();
         assert_eq!(read.len(), frames.len());
         for (captured, (time, bytes)) in read.iter().zip(&frames) {
-            assert_eq!((captured.time, &captured.bytes, captured.cut), (*time, bytes, false));
+            assert_eq!(
+                (captured.time, &captured.bytes, captured.cut),
+                (*time, bytes, false)
+            );
         }
     }
 
     #[test]
     fn a_capture_cut_or_changed_anywhere_is_an_error_or_a_shorter_capture_but_never_a_panic() {
         let dir = tempfile::tempdir().unwrap();
-        let whole = std::fs::read(written(dir.path(), &[(1, vec![1; 60]), (2, vec![2; 61])])).unwrap();
+        let whole =
+            std::fs::read(written(dir.path(), &[(1, vec![1; 60]), (2, vec![2; 61])])).unwrap();
         let path = dir.path().join("hostile");
         for at in 0..whole.len() {
             std::fs::write(&path, &whole[..at]).unwrap();
@@ -323,10 +416,16 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x");
         std::fs::write(&path, b"hello, this is no capture at all").unwrap();
-        assert!(matches!(CaptureReader::open(&path), Err(CaptureError::NotACapture { .. })));
+        assert!(matches!(
+            CaptureReader::open(&path),
+            Err(CaptureError::NotACapture { .. })
+        ));
         let mut raw_ip = 0xa1b2_c3d4u32.to_le_bytes().to_vec();
         raw_ip.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4, 0, 101, 0, 0, 0]);
         std::fs::write(&path, &raw_ip).unwrap();
-        assert!(matches!(read(&path), Err(CaptureError::NotEthernet { linktype: 101, .. })));
+        assert!(matches!(
+            read(&path),
+            Err(CaptureError::NotEthernet { linktype: 101, .. })
+        ));
     }
 }

@@ -36,16 +36,24 @@ pub struct GateStats {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
 pub enum GateError {
-    #[error("{nic} already runs an XDP program that is not ours; see `ip link show {nic}`, take it off with `ip link set dev {nic} xdp off`")]
+    #[error(
+        "{nic} already runs an XDP program that is not ours; see `ip link show {nic}`, take it off with `ip link set dev {nic} xdp off`"
+    )]
     Taken { nic: String },
     #[error("{nic}: its driver has no XDP ({why}); use mode = \"auto\" or mode = \"generic\"")]
     NoDriverSupport { nic: String, why: String },
-    #[error("not allowed to load BPF programs; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW")]
+    #[error(
+        "not allowed to load BPF programs; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW"
+    )]
     Privilege,
     #[error("{path} is not a BPF file system and none could be mounted there ({why}); run: mount -t bpf bpf {path}", path = path.display())]
     Bpffs { path: PathBuf, why: String },
     #[error("{nic}: {what}: {why}")]
-    Other { nic: String, what: &'static str, why: String },
+    Other {
+        nic: String,
+        what: &'static str,
+        why: String,
+    },
 }
 
 /// The gate on one NIC.
@@ -62,18 +70,31 @@ impl Gate {
     ///
     /// # Errors
     /// [`GateError`]; the NIC is then as it was.
-    pub fn attach(nic: &str, index: u32, hook: Hook, bpffs: &Path, taken: Option<Hook>) -> Result<Gate, GateError> {
+    pub fn attach(
+        nic: &str,
+        index: u32,
+        hook: Hook,
+        bpffs: &Path,
+        taken: Option<Hook>,
+    ) -> Result<Gate, GateError> {
         let dir = pin_dir(bpffs, nic, index);
-        let other = |what, why: String| GateError::Other { nic: nic.to_string(), what, why };
+        let other = |what, why: String| GateError::Other {
+            nic: nic.to_string(),
+            what,
+            why,
+        };
         ensure_bpffs(bpffs)?;
         let old = adoptable(&dir, hook, taken);
         if old.is_none() && taken.is_some() && !dir.join("link").exists() {
-            return Err(GateError::Taken { nic: nic.to_string() });
+            return Err(GateError::Taken {
+                nic: nic.to_string(),
+            });
         }
         if old.is_none() {
             remove_pins(&dir);
         }
-        std::fs::create_dir_all(&dir).map_err(|e| other("cannot make its folder in bpffs", e.to_string()))?;
+        std::fs::create_dir_all(&dir)
+            .map_err(|e| other("cannot make its folder in bpffs", e.to_string()))?;
         let undo = |e: GateError| {
             if old_is_new(&dir) {
                 remove_pins(&dir);
@@ -84,10 +105,22 @@ impl Gate {
             .map_pin_path("xsks", dir.join("xsks"))
             .map_pin_path("stats", dir.join("stats"))
             .load(OBJECT)
-            .map_err(|e| undo(if denied(&e) { GateError::Privilege } else { other("cannot load the gate", chain(&e)) }))?;
+            .map_err(|e| {
+                undo(if denied(&e) {
+                    GateError::Privilege
+                } else {
+                    other("cannot load the gate", chain(&e))
+                })
+            })?;
         let adopted = old.is_some();
         let link = place(&mut ebpf, nic, index, hook, &dir, old).map_err(undo)?;
-        Ok(Gate { nic: nic.to_string(), ebpf, link, dir, adopted })
+        Ok(Gate {
+            nic: nic.to_string(),
+            ebpf,
+            link,
+            dir,
+            adopted,
+        })
     }
 
     /// True if the program of an earlier process was taken over, so that the NIC was never without a gate.
@@ -101,10 +134,18 @@ impl Gate {
     /// [`GateError::Other`], if the map refuses.
     pub fn set_socket(&mut self, queue: u32, fd: &impl AsFd) -> Result<(), GateError> {
         let nic = self.nic.clone();
-        let fail = move |why: String| GateError::Other { nic: nic.clone(), what: "cannot enter the socket in the gate's map", why };
-        let map = self.ebpf.map_mut("xsks").ok_or_else(|| fail("no such map".into()))?;
+        let fail = move |why: String| GateError::Other {
+            nic: nic.clone(),
+            what: "cannot enter the socket in the gate's map",
+            why,
+        };
+        let map = self
+            .ebpf
+            .map_mut("xsks")
+            .ok_or_else(|| fail("no such map".into()))?;
         let mut map: XskMap<&mut MapData> = XskMap::try_from(map).map_err(|e| fail(chain(&e)))?;
-        map.set(queue, fd.as_fd().as_raw_fd(), 0).map_err(|e| fail(chain(&e)))
+        map.set(queue, fd.as_fd().as_raw_fd(), 0)
+            .map_err(|e| fail(chain(&e)))
     }
 
     /// A reader of the counters that can go to another thread.
@@ -128,8 +169,16 @@ pub struct GateStatsReader(PerCpuArray<MapData, u64>);
 impl GateStatsReader {
     /// The sums over all CPUs; zero where the kernel does not answer.
     pub fn read(&self) -> GateStats {
-        let sum = |index| self.0.get(&index, 0).map(|values| values.iter().sum()).unwrap_or(0);
-        GateStats { redirected: sum(0), no_socket: sum(1) }
+        let sum = |index| {
+            self.0
+                .get(&index, 0)
+                .map(|values| values.iter().sum())
+                .unwrap_or(0)
+        };
+        GateStats {
+            redirected: sum(0),
+            no_socket: sum(1),
+        }
     }
 }
 
@@ -144,7 +193,11 @@ pub fn detach(nic: &str, index: u32, bpffs: &Path) -> Result<bool, GateError> {
     }
     remove_pins(&dir);
     if dir.exists() {
-        return Err(GateError::Other { nic: nic.into(), what: "cannot remove its pins in bpffs", why: format!("{} is still there", dir.display()) });
+        return Err(GateError::Other {
+            nic: nic.into(),
+            what: "cannot remove its pins in bpffs",
+            why: format!("{} is still there", dir.display()),
+        });
     }
     Ok(true)
 }
@@ -157,8 +210,12 @@ pub fn is_pinned(nic: &str, index: u32, bpffs: &Path) -> bool {
 /// One folder for each NIC: names and indices repeat in other network namespaces, bpffs is shared by them.
 fn pin_dir(bpffs: &Path, nic: &str, index: u32) -> PathBuf {
     use std::os::unix::fs::MetadataExt;
-    let namespace = std::fs::metadata("/proc/self/ns/net").map(|m| m.ino()).unwrap_or(0);
-    bpffs.join("portcullis").join(format!("{nic}-{index}-{namespace}"))
+    let namespace = std::fs::metadata("/proc/self/ns/net")
+        .map(|m| m.ino())
+        .unwrap_or(0);
+    bpffs
+        .join("portcullis")
+        .join(format!("{nic}-{index}-{namespace}"))
 }
 
 fn remove_pins(dir: &Path) {
@@ -183,33 +240,73 @@ fn adoptable(dir: &Path, hook: Hook, taken: Option<Hook>) -> Option<XdpLink> {
     XdpLink::try_from(FdLink::from(pinned)).ok()
 }
 
-fn place(ebpf: &mut Ebpf, nic: &str, index: u32, hook: Hook, dir: &Path, old: Option<XdpLink>) -> Result<PinnedLink, GateError> {
-    let other = |what, why: String| GateError::Other { nic: nic.to_string(), what, why };
+fn place(
+    ebpf: &mut Ebpf,
+    nic: &str,
+    index: u32,
+    hook: Hook,
+    dir: &Path,
+    old: Option<XdpLink>,
+) -> Result<PinnedLink, GateError> {
+    let other = |what, why: String| GateError::Other {
+        nic: nic.to_string(),
+        what,
+        why,
+    };
     let program: &mut Xdp = ebpf
         .program_mut("gate")
-        .ok_or_else(|| other("cannot load the gate", "the object has no program of that name".into()))?
+        .ok_or_else(|| {
+            other(
+                "cannot load the gate",
+                "the object has no program of that name".into(),
+            )
+        })?
         .try_into()
         .map_err(|e: ProgramError| other("cannot load the gate", chain(&e)))?;
-    program.load().map_err(|e| if denied(&e) { GateError::Privilege } else { other("the kernel refuses the gate", chain(&e)) })?;
+    program.load().map_err(|e| {
+        if denied(&e) {
+            GateError::Privilege
+        } else {
+            other("the kernel refuses the gate", chain(&e))
+        }
+    })?;
     if let Some(link) = old {
         // The link was pinned under this path already: swapping the program leaves no moment without one.
-        program.attach_to_link(link).map_err(|e| other("cannot take over the gate of an earlier process", chain(&e)))?;
-        return PinnedLink::from_pin(dir.join("link")).map_err(|e: LinkError| other("cannot open the pinned link", chain(&e)));
+        program
+            .attach_to_link(link)
+            .map_err(|e| other("cannot take over the gate of an earlier process", chain(&e)))?;
+        return PinnedLink::from_pin(dir.join("link"))
+            .map_err(|e: LinkError| other("cannot open the pinned link", chain(&e)));
     }
     let mode = match hook {
         Hook::Driver => XdpMode::Driver,
         Hook::Generic => XdpMode::Skb,
     };
-    let id = program.attach_to_if_index(index, mode).map_err(|e| match os_code(&e) {
-        Some(nix::libc::EBUSY | nix::libc::EEXIST) => GateError::Taken { nic: nic.to_string() },
-        Some(nix::libc::EPERM) => GateError::Privilege,
-        _ if hook == Hook::Driver => GateError::NoDriverSupport { nic: nic.to_string(), why: chain(&e) },
-        _ => other("cannot attach the gate", chain(&e)),
-    })?;
-    let link = program.take_link(id).map_err(|e| other("cannot attach the gate", chain(&e)))?;
+    let id = program
+        .attach_to_if_index(index, mode)
+        .map_err(|e| match os_code(&e) {
+            Some(nix::libc::EBUSY | nix::libc::EEXIST) => GateError::Taken {
+                nic: nic.to_string(),
+            },
+            Some(nix::libc::EPERM) => GateError::Privilege,
+            _ if hook == Hook::Driver => GateError::NoDriverSupport {
+                nic: nic.to_string(),
+                why: chain(&e),
+            },
+            _ => other("cannot attach the gate", chain(&e)),
+        })?;
+    let link = program
+        .take_link(id)
+        .map_err(|e| other("cannot attach the gate", chain(&e)))?;
     // Without a link of its own (kernels before 5.9) the attachment would end with the process: refused, not accepted silently.
-    let link: FdLink = link.try_into().map_err(|e: LinkError| other("this kernel has no XDP links (Linux 5.9 or later is needed)", chain(&e)))?;
-    link.pin(dir.join("link")).map_err(|e| other("cannot pin the gate in bpffs", chain(&e)))
+    let link: FdLink = link.try_into().map_err(|e: LinkError| {
+        other(
+            "this kernel has no XDP links (Linux 5.9 or later is needed)",
+            chain(&e),
+        )
+    })?;
+    link.pin(dir.join("link"))
+        .map_err(|e| other("cannot pin the gate in bpffs", chain(&e)))
 }
 
 fn ensure_bpffs(path: &Path) -> Result<(), GateError> {
@@ -217,19 +314,36 @@ fn ensure_bpffs(path: &Path) -> Result<(), GateError> {
     if is_bpffs() {
         return Ok(());
     }
-    let fail = |why: String| GateError::Bpffs { path: path.to_path_buf(), why };
+    let fail = |why: String| GateError::Bpffs {
+        path: path.to_path_buf(),
+        why,
+    };
     if !path.exists() {
         std::fs::create_dir_all(path).map_err(|e| fail(e.to_string()))?;
     }
     let none: Option<&str> = None;
-    nix::mount::mount(Some("bpf"), path, Some("bpf"), nix::mount::MsFlags::empty(), none).map_err(|e| fail(e.to_string()))?;
-    if is_bpffs() { Ok(()) } else { Err(fail("the mount is not there".into())) }
+    nix::mount::mount(
+        Some("bpf"),
+        path,
+        Some("bpf"),
+        nix::mount::MsFlags::empty(),
+        none,
+    )
+    .map_err(|e| fail(e.to_string()))?;
+    if is_bpffs() {
+        Ok(())
+    } else {
+        Err(fail("the mount is not there".into()))
+    }
 }
 
 fn os_code(e: &(dyn std::error::Error + 'static)) -> Option<i32> {
     let mut at = Some(e);
     while let Some(error) = at {
-        if let Some(code) = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+        if let Some(code) = error
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::raw_os_error)
+        {
             return Some(code);
         }
         at = error.source();

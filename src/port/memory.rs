@@ -41,7 +41,9 @@ impl Port for MemoryPort {
     }
 
     fn send(&mut self, frames: &mut Vec<Frame>) -> usize {
-        let room = self.room.map_or(usize::MAX, |room| room.saturating_sub(self.sent.len()));
+        let room = self
+            .room
+            .map_or(usize::MAX, |room| room.saturating_sub(self.sent.len()));
         let n = frames.len().min(room);
         self.sent.extend(frames.drain(..n));
         n

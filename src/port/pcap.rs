@@ -24,7 +24,11 @@ pub struct Sides {
 impl Sides {
     /// By prefixes, or by MAC addresses where there are any.
     pub fn new(prefixes: Vec<IpNet>, macs: HashSet<[u8; 6]>) -> Sides {
-        Sides { prefixes, macs, learned: HashSet::new() }
+        Sides {
+            prefixes,
+            macs,
+            learned: HashSet::new(),
+        }
     }
 
     /// The side that `frame` came from.
@@ -37,13 +41,17 @@ impl Sides {
         let lan = if !self.macs.is_empty() {
             self.macs.contains(&meta.src_mac)
         } else {
-            let src = meta.src_ip().or_else(|| arp_sender(frame, meta.ethertype, meta.l3.into()));
+            let src = meta
+                .src_ip()
+                .or_else(|| arp_sender(frame, meta.ethertype, meta.l3.into()));
             match (src, meta.dst_ip()) {
                 (Some(src), _) if self.inside(src) => {
                     self.learned.insert(meta.src_mac);
                     true
                 }
-                (Some(src), Some(dst)) if routable(src) && routable(dst) => !self.inside(dst) && self.has_family(dst),
+                (Some(src), Some(dst)) if routable(src) && routable(dst) => {
+                    !self.inside(dst) && self.has_family(dst)
+                }
                 _ => self.learned.contains(&meta.src_mac),
             }
         };
@@ -55,7 +63,9 @@ impl Sides {
     }
 
     fn has_family(&self, ip: IpAddr) -> bool {
-        self.prefixes.iter().any(|net| net.addr().is_ipv4() == ip.is_ipv4())
+        self.prefixes
+            .iter()
+            .any(|net| net.addr().is_ipv4() == ip.is_ipv4())
     }
 }
 
@@ -68,7 +78,9 @@ fn arp_sender(frame: &[u8], ethertype: u16, l3: usize) -> Option<IpAddr> {
 /// An address that says which network it belongs to: not unspecified, multicast, broadcast or link-local.
 fn routable(ip: IpAddr) -> bool {
     match ip {
-        IpAddr::V4(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local()),
+        IpAddr::V4(ip) => {
+            !(ip.is_unspecified() || ip.is_multicast() || ip.is_broadcast() || ip.is_link_local())
+        }
         IpAddr::V6(ip) => !(ip.is_unspecified() || ip.is_multicast() || ip.is_unicast_link_local()),
     }
 }
@@ -92,9 +104,22 @@ impl Stage {
     ///
     /// # Errors
     /// [`CaptureError`], if even that cannot be read.
-    pub fn open(reader: CaptureReader, sides: Sides, writer: Option<CaptureWriter>) -> Result<Arc<Mutex<Stage>>, CaptureError> {
-        let mut stage =
-            Stage { reader, sides, writer, next: Captured::default(), pending: None, now: 0, cut: 0, oversize: [0; 2], error: None };
+    pub fn open(
+        reader: CaptureReader,
+        sides: Sides,
+        writer: Option<CaptureWriter>,
+    ) -> Result<Arc<Mutex<Stage>>, CaptureError> {
+        let mut stage = Stage {
+            reader,
+            sides,
+            writer,
+            next: Captured::default(),
+            pending: None,
+            now: 0,
+            cut: 0,
+            oversize: [0; 2],
+            error: None,
+        };
         stage.advance();
         match stage.error.take() {
             Some(e) => Err(e),
@@ -158,7 +183,13 @@ pub struct PcapPort {
 impl PcapPort {
     /// The port of `side` over `stage`, with frames of `umem`.
     pub fn new(side: Side, stage: Arc<Mutex<Stage>>, umem: Umem) -> PcapPort {
-        PcapPort { side, stage, umem, free: Vec::with_capacity(BURST), done: Vec::with_capacity(BURST) }
+        PcapPort {
+            side,
+            stage,
+            umem,
+            free: Vec::with_capacity(BURST),
+            done: Vec::with_capacity(BURST),
+        }
     }
 }
 
@@ -167,7 +198,9 @@ impl Port for PcapPort {
         let mut stage = Stage::lock(&self.stage);
         let mut received = 0;
         while received < max && stage.pending == Some(self.side) && stage.next.time <= stage.now {
-            let Some(mut frame) = self.free.pop() else { break };
+            let Some(mut frame) = self.free.pop() else {
+                break;
+            };
             match self.umem.write(&mut frame, &stage.next.bytes) {
                 Ok(()) => {
                     out.push(frame);

@@ -74,7 +74,12 @@ mod tests {
         for (i, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(reason.index(), i);
             assert!(names.insert(reason.name()), "{reason} twice");
-            assert!(reason.name().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            assert!(
+                reason
+                    .name()
+                    .bytes()
+                    .all(|b| b.is_ascii_lowercase() || b == b'-')
+            );
             assert!(!reason.describe().trim().is_empty());
         }
     }

@@ -10,9 +10,10 @@ use std::{
 
 use crate::{
     error::BindError,
+    mapping::RingMemory,
     queues::Queues,
     ring::{Consumer, Producer},
-    sys::{self, RingMemory},
+    sys,
     umem::Umem,
 };
 

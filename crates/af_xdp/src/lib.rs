@@ -35,6 +35,8 @@ mod bind;
 #[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
+mod mapping;
+#[cfg(not(loom))]
 mod queues;
 #[cfg(not(loom))]
 mod socket;

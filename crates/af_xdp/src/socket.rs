@@ -8,8 +8,9 @@ use std::{
 use crate::{
     bind::{self, Bound, Mode, Sharing, SocketConfig},
     error::{BindError, WakeError},
+    mapping::RingMemory,
     queues::Queues,
-    sys::{self, RingMemory},
+    sys,
     umem::{Frame, Umem},
 };
 
@@ -115,7 +116,7 @@ impl Socket {
     /// nothing is taken. Returns how many. Grows `out` if it has to.
     ///
     /// The emptied slots count as [`Socket::tx_pending`] and are not free again until the kernel has skipped them,
-    /// which [`Socket::wake_tx`] sees to once the link is up.
+    /// which [`Socket::wake_tx`] sees to once the link is up. Some kernels complete what they skip: drain completions.
     ///
     /// Nothing else may poll or send on a duplicate of this socket's descriptor meanwhile: frames taken back could
     /// still go out. (What the kernel then hands back for them is refused and counted as invalid.)
@@ -145,14 +146,13 @@ impl Socket {
     /// [`WakeError`]. `Down` comes also with an empty ring, so that a link can be probed without a frame.
     pub fn wake_tx(&mut self) -> Result<(), WakeError> {
         // On newer kernels (6.18 for one) a call skips a single void descriptor, and the shared cursor may show it later.
-        let mut voids = self.queues.tx.voids();
-        loop {
+        for _ in 0..self.queues.tx.voids() {
             sys::kick_tx(self.fd.as_fd()).map_err(WakeError::from_errno)?;
-            if voids == 0 || self.queues.tx.voids() == 0 {
-                return Ok(());
+            if self.queues.tx.voids() == 0 {
+                break;
             }
-            voids -= 1;
         }
+        sys::kick_tx(self.fd.as_fd()).map_err(WakeError::from_errno)
     }
 
     /// Has the kernel look at the fill ring (`recvfrom(2)`), and with busy polling at the device.

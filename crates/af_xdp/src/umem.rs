@@ -10,7 +10,8 @@ use std::{
 
 use crate::{
     error::{TooLong, UmemError},
-    sys::{self, Mapping},
+    mapping::Mapping,
+    sys,
 };
 
 /// What the kernel keeps free before a received frame, besides the headroom asked for (`XDP_PACKET_HEADROOM`).

@@ -536,3 +536,98 @@ fn filling_counts_and_a_socket_without_a_program_receives_nothing() {
         );
     });
 }
+
+#[test]
+fn after_a_retraction_one_wake_up_passes_the_voids_and_sends_only_what_is_new() {
+    in_lab(1, |lab| {
+        let (umem, mut pool) = umem(100);
+        let tap = Tap::new("b0");
+        let mut socket = Socket::bind(&umem, &config("a0"), None).unwrap();
+        let mut submit = |socket: &mut Socket, numbers: std::ops::Range<u32>| {
+            let mut ready = Vec::new();
+            for n in numbers {
+                let mut frame = pool.pop().unwrap();
+                umem.write(&mut frame, &content(n)).unwrap();
+                ready.push(frame);
+            }
+            socket.send(&mut ready)
+        };
+        // Stops at the budget: the kernel knows of 64 and has consumed 32.
+        assert_eq!(submit(&mut socket, 0..64), 64);
+        assert!(matches!(socket.wake_tx(), Err(WakeError::Again)));
+        assert!(tap.all().into_iter().eq((0..32).map(content)));
+        lab.ip(&["link", "set", "a0", "down"]);
+        let mut back = Vec::new();
+        assert_eq!(socket.retract(&mut back), 32);
+        // Room in the completion ring: this kernel completes the voids too.
+        assert_eq!(socket.complete(&mut Vec::with_capacity(64)), 32);
+        lab.ip(&["link", "set", "a0", "up"]);
+        thread::sleep(Duration::from_millis(50));
+        assert_eq!(submit(&mut socket, 1_000..1_002), 2);
+        socket.wake_tx().unwrap();
+        assert!(tap.all().into_iter().eq((1_000..1_002).map(content)));
+    });
+}
+
+/// Takes capabilities from the calling thread, and from it only: those of `keep` (a mask of `1 << CAP_*`) are left.
+fn keep_capabilities(keep: u64) {
+    /// `struct __user_cap_header_struct` of `linux/capability.h`, version 3, and twice `__user_cap_data_struct`.
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    let header = Header {
+        version: 0x2008_0522,
+        pid: 0,
+    };
+    let mut sets = [[0u32; 3]; 2];
+    // SAFETY: the structures have the shape that the call reads and writes.
+    unsafe {
+        assert_eq!(
+            libc::syscall(libc::SYS_capget, &raw const header, &raw mut sets),
+            0
+        );
+        for (set, keep) in sets.iter_mut().zip([keep as u32, (keep >> 32) as u32]) {
+            set[0] &= keep;
+        }
+        assert_eq!(
+            libc::syscall(libc::SYS_capset, &raw const header, &raw const sets),
+            0
+        );
+    }
+}
+
+#[test]
+fn without_the_right_to_raw_sockets_a_bind_says_which_right_is_missing() {
+    in_lab(1, |_| {
+        let (umem, _frames) = umem(16);
+        let config = config("a0");
+        keep_capabilities(0);
+        let error = Socket::bind(&umem, &config, None).unwrap_err();
+        assert!(matches!(error, BindError::Privilege), "{error}");
+        assert!(error.to_string().contains("CAP_NET_RAW"));
+    });
+}
+
+#[test]
+fn memory_beyond_the_limit_on_locked_pages_is_refused_by_name() {
+    in_lab(1, |_| {
+        let mut limit = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: writable for a structure of that kind.
+        unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) };
+        let chunks = limit.rlim_cur / 2048 + 1;
+        if chunks > 1 << 17 {
+            eprintln!("skipped: the limit on locked memory is too high to be passed here");
+            return;
+        }
+        let (umem, _frames) = umem(chunks as u32);
+        const CAP_IPC_LOCK: u64 = 1 << 14;
+        keep_capabilities(!CAP_IPC_LOCK);
+        let error = Socket::bind(&umem, &config("a0"), None).unwrap_err();
+        assert!(matches!(error, BindError::LockedMemory { .. }), "{error}");
+    });
+}
