@@ -47,7 +47,8 @@ pub struct Attempt {
     pub to: String,
     /// What the policy says.
     pub expect: Expect,
-    /// The command line; `{dir}` stands for the client's directory.
+    /// The command line; `{dir}` stands for the client's directory, `{servers}` for that of the servers, `{nick}` for
+    /// a nick that no other run uses.
     argv: Vec<String>,
     /// What the client reads from stdin; `{word}` stands for a word that no other run uses.
     input: &'static str,
@@ -118,7 +119,7 @@ impl Attempt {
                 addr::HOST,
                 to(6667),
                 blocked("irc"),
-                &format!("ii -s {at} -p 6667 -n visitor -i {{dir}}"),
+                &format!("ii -s {at} -p 6667 -n v{{nick}} -i {{dir}}"),
                 Proof::Appears("93.184.216.34/out", "irc.rig.test"),
             ),
             Attempt::new(
@@ -257,10 +258,13 @@ impl Attempt {
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
+        // An IRC nick holds nine characters (RFC 2812, section 1.2.1), and is kept while its last user is not yet gone.
+        let nick = word.trim_start_matches("client-");
         let fill = |text: &str| {
             text.replace("{dir}", &dir.path().display().to_string())
                 .replace("{servers}", &servers.display().to_string())
                 .replace("{word}", &word)
+                .replace("{nick}", nick)
         };
         let argv: Vec<String> = self.argv.iter().map(|arg| fill(arg)).collect();
         let mut command = namespace.command(&argv[0]);
@@ -329,7 +333,7 @@ impl Evidence<'_> {
             Proof::Says(text) => {
                 let output = output.filter(|o| o.success())?;
                 let line = output.stdout.lines().find(|line| line.contains(text))?;
-                Some(line.trim().to_owned())
+                Some(brief(line))
             }
             Proof::Payload => {
                 let got = std::fs::read(self.dir.join("got")).ok()?;
@@ -371,5 +375,14 @@ fn failure(output: &Output) -> String {
     } else {
         &output.stderr
     };
-    tail(said, 1)
+    brief(&tail(said, 1))
+}
+
+/// The first two parts of a line: of ping's last, how many were sent and how many came back.
+fn brief(line: &str) -> String {
+    line.trim()
+        .split(", ")
+        .take(2)
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -26,11 +26,12 @@ fn each_server_answers_its_client_where_nothing_filters() {
         Attempt::allowed_by_baseline(),
     ]
     .concat();
-    for (attempt, got) in attempts
-        .iter()
-        .zip(run_all(&rig, &attempts, LIMIT).unwrap())
-    {
-        assert!(got.through, "{}: {}", attempt.name, got.said);
+    // Twice, as the demo does: what a client leaves at its server must not keep the next one out.
+    for round in [1, 2] {
+        let all = run_all(&rig, &attempts, LIMIT).unwrap();
+        for (attempt, got) in attempts.iter().zip(all) {
+            assert!(got.through, "round {round}, {}: {}", attempt.name, got.said);
+        }
     }
 }
 
