@@ -263,6 +263,7 @@ proptest! {
             (Ipv4Addr::from(Shape::first4(src)).into(), Ipv4Addr::from(Shape::first4(dst)).into())
         };
         prop_assert_eq!((meta.src_ip(), meta.dst_ip()), (Some(src), Some(dst)));
+        prop_assert_eq!((meta.frag, meta.frag_id, meta.frag_offset), (Frag::Whole, 0, 0));
         prop_assert_eq!(meta.hop_limit, shape.hop_limit);
         prop_assert_eq!(meta.dst_mac, [2, 0, 0, 0, 0, 2]);
         prop_assert_eq!(meta.src_mac, [2, 0, 0, 0, 0, 1]);

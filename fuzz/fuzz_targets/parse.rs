@@ -12,7 +12,10 @@ fuzz_target!(|frame: &[u8]| {
     assert!(usize::from(meta.end) <= frame.len());
     assert!(meta.vlan_depth <= 2);
     assert!(meta.l3 >= 14 + 4 * u16::from(meta.vlan_depth));
-    assert_eq!(meta.src_ip().is_some(), matches!(meta.net, Net::V4 | Net::V6));
+    assert_eq!(
+        meta.src_ip().is_some(),
+        matches!(meta.net, Net::V4 | Net::V6)
+    );
     if meta.src_ip().is_none() {
         assert_eq!((meta.proto, meta.frag, meta.l4), (0, Frag::Whole, meta.end));
     }

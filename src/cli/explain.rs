@@ -100,7 +100,7 @@ impl Explain {
 }
 
 fn human(explanation: &Explanation) -> String {
-    let mut text = format!("{}", explanation.verdict);
+    let mut text = explanation.verdict.to_string();
     if let Some(reason) = explanation.reason {
         text += &format!(" ({reason})");
     }

@@ -13,8 +13,10 @@ pub mod packet;
 mod policy;
 mod raw;
 mod rule;
+mod section;
 mod sections;
 mod set;
+mod warn;
 
 pub use error::{ConfigError, Problem};
 

@@ -2,8 +2,9 @@
 
 use super::address::Wrong;
 use super::error::nearest;
-use super::raw::{Reader, Section, as_integer};
+use super::raw::{Reader, as_integer};
 use super::rule::number_of;
+use super::section::Section;
 use crate::policy::addr::bits;
 use crate::policy::rule::PROTOCOLS;
 use crate::policy::{Family, Key, PolicyTest, ProtoSet, Side};

@@ -1,19 +1,18 @@
 //! `[policy]`, the rules and the baseline, put together into one checked [`Policy`].
 
-use super::raw::{Reader, Section};
+use super::raw::Reader;
 use super::rule::{self, Stated};
-use super::{address, baseline, set};
+use super::section::Section;
+use super::{address, baseline, set, warn};
 use crate::policy::table::MAX_RULES;
-use crate::policy::{
-    Action, AddrMatch, AddrRange, Clause, DEFAULT_RULE, Direction, Family, Origin, Policy, Rule,
-    Set, Term,
-};
+use crate::policy::{Action, AddrRange, Clause, DEFAULT_RULE, Direction, Origin, Policy, Rule};
 use ipnet::IpNet;
 use std::collections::HashMap;
 
-/// The names of the rules with a warning of their own.
-const SPOOFED: &str = "spoofed-source";
-const BOGON: &str = "bogon-destination";
+/// The rule that needs `lan.prefixes`.
+pub(super) const SPOOFED: &str = "spoofed-source";
+/// The rule that `uplink = "inner"` switches off.
+pub(super) const BOGON: &str = "bogon-destination";
 
 /// `[policy]`.
 struct Header {
@@ -148,7 +147,7 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
         );
         reader.error(span, message, "the last of them", help);
     }
-    warn(reader, &policy, &own, &overrides);
+    warn::warn(reader, &policy, &own, &overrides);
     policy
 }
 
@@ -241,125 +240,4 @@ fn push_builtin(
     } else {
         policy.disabled.push(rule.name);
     }
-}
-
-/// What is allowed and yet unlikely to be meant.
-fn warn(reader: &mut Reader, policy: &Policy, own: &[Stated], overrides: &[Stated]) {
-    let builtin = |name: &str| {
-        policy
-            .rule(name)
-            .is_some_and(|(_, rule)| rule.clauses.len() > 1 || name == "smtp")
-    };
-    let lan_empty = policy.lan_prefixes.is_empty();
-    let spoofed_said_off = overrides
-        .iter()
-        .any(|rule| rule.name == SPOOFED && rule.enabled == Some(false));
-    if lan_empty
-        && (builtin(BOGON)
-            || (policy.disabled.iter().any(|name| name == SPOOFED) && !spoofed_said_off))
-    {
-        let help = "add `[lan]` with `prefixes = [\"10.0.0.0/24\"]`, the networks on the inside";
-        let mut message = "`prefixes` of [lan] is empty".to_owned();
-        if !spoofed_said_off {
-            message.push_str(": spoofed-source is off");
-        }
-        if builtin(BOGON) {
-            message.push_str("; bogon-destination drops every private destination, your router's own address included");
-        }
-        reader.warnings.push(
-            super::Problem::of_file(reader.source.name(), message)
-                .help(help)
-                .warn(),
-        );
-    }
-    let no_mail = policy
-        .set("mail_servers")
-        .is_some_and(|set| set.ranges.is_empty());
-    let drops_mail = policy
-        .rule("smtp")
-        .is_some_and(|(_, rule)| rule.action != Action::Allow);
-    let stated_match = overrides
-        .iter()
-        .any(|rule| rule.name == "smtp" && rule.clause.is_some());
-    if no_mail && drops_mail && !stated_match {
-        let message = "the set `mail_servers` is empty: no inside host may send mail to port 25";
-        let help =
-            "add `mail_servers = [\"10.0.0.25\"]` to [sets] if there is a mail server inside";
-        reader.warnings.push(
-            super::Problem::of_file(reader.source.name(), message)
-                .help(help)
-                .warn(),
-        );
-    }
-    let mut everything: [Option<&Stated>; 2] = [None, None];
-    for stated in own
-        .iter()
-        .filter(|stated| policy.rule(&stated.name).is_some())
-    {
-        let any = Clause::any(Direction::Out);
-        let clause = stated.clause.as_ref().unwrap_or(&any);
-        let sides = crate::policy::Side::BOTH.map(|side| clause.direction.holds(side));
-        let shadow = sides
-            .iter()
-            .zip(&everything)
-            .filter(|(holds, _)| **holds)
-            .map(|(_, before)| *before);
-        let shadow: Option<Vec<_>> = shadow.collect();
-        if let Some(before) = shadow.and_then(|before| before.first().copied()) {
-            let message = format!(
-                "the rule `{}` can never match: `{}` before it matches everything",
-                stated.name, before.name
-            );
-            reader.warn(
-                stated.span.clone(),
-                message,
-                "never reached",
-                "put it before that rule, or narrow that rule",
-            );
-        } else if !can_match(clause, &policy.sets) {
-            let help = "source and destination must be able to be of one family, and a set that is named must not be empty";
-            reader.warn(
-                stated.span.clone(),
-                format!("the rule `{}` can never match", stated.name),
-                "never matches",
-                help,
-            );
-        }
-        if clause.is_any() {
-            for (everything, _) in everything.iter_mut().zip(sides).filter(|(_, holds)| *holds) {
-                everything.get_or_insert(stated);
-            }
-        }
-    }
-    if let (Some(before), true) = (
-        everything[0],
-        policy
-            .rules
-            .iter()
-            .any(|rule| rule.origin == Origin::Builtin),
-    ) {
-        let message = format!(
-            "no built-in rule can ever match: `{}` matches everything that goes out",
-            before.name
-        );
-        let help = "the user's rules come before the built-in ones: say what it should match, or set `default` in [policy]";
-        reader.warn(before.span.clone(), message, "this rule", help);
-    }
-}
-
-/// Whether there is a family in which both addresses can match.
-fn can_match(clause: &Clause, sets: &[Set]) -> bool {
-    let empty = |wanted: &AddrMatch, family| {
-        // Intervals of a large set cost time; a set that is not negated and is not empty is enough to know.
-        let holds = |term: &Term| match term {
-            Term::Range(range) => range.family == family,
-            Term::Set(set) => sets
-                .get(*set)
-                .is_some_and(|set| set.ranges.iter().any(|range| range.family == family)),
-        };
-        !wanted.any_of.is_empty() && !wanted.any_of.iter().any(holds)
-    };
-    [Family::V4, Family::V6]
-        .iter()
-        .any(|&family| !empty(&clause.src, family) && !empty(&clause.dst, family))
 }

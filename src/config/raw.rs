@@ -4,6 +4,7 @@
 //! unknown, and [`Section::finish`] reports them.
 
 use super::error::{ConfigError, Problem, Source, nearest};
+use super::section::Section;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ pub(super) struct Reader {
     pub dir: PathBuf,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    /// Byte offset of the end of each line.
+    line_ends: Vec<usize>,
 }
 
 impl Reader {
@@ -30,6 +33,7 @@ impl Reader {
             dir: dir.to_owned(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
         }
     }
 
@@ -86,7 +90,7 @@ impl Reader {
 
     /// 1-based line of a byte offset.
     pub fn line(&self, offset: usize) -> usize {
-        super::error::position(self.source.inner(), offset).0
+        self.line_ends.partition_point(|end| *end < offset) + 1
     }
 
     fn wrong_type(&mut self, value: &Value<'_>, key: &str, wanted: &str) {
@@ -282,84 +286,5 @@ pub(super) fn as_integer(value: &DeValue<'_>) -> Option<i64> {
             Some(i64::from_str_radix(number.as_str(), number.radix()).unwrap_or(i64::MAX))
         }
         _ => None,
-    }
-}
-
-/// A table whose keys are asked for one by one.
-pub(super) struct Section<'t> {
-    name: String,
-    /// The place of the table: its header, or the inline table.
-    pub span: Range<usize>,
-    entries: Vec<(Spanned<String>, Value<'t>)>,
-    asked: Vec<&'static str>,
-}
-
-impl<'t> Section<'t> {
-    fn new(name: &str, table: DeTable<'t>, span: Range<usize>) -> Section<'t> {
-        let entries = table.into_iter().map(|(key, value)| {
-            let span = key.span();
-            (Spanned::new(span, key.into_inner().into_owned()), value)
-        });
-        let mut entries: Vec<_> = entries.collect();
-        entries.sort_by_key(|(key, _)| key.span().start);
-        Section {
-            name: name.to_owned(),
-            span,
-            entries,
-            asked: Vec::new(),
-        }
-    }
-
-    /// Takes the value of a key.
-    pub fn take(&mut self, key: &'static str) -> Option<Value<'t>> {
-        self.take_entry(key).map(|(_, value)| value)
-    }
-
-    /// Takes a key and its value.
-    pub fn take_entry(&mut self, key: &'static str) -> Option<(Spanned<String>, Value<'t>)> {
-        self.asked.push(key);
-        let at = self
-            .entries
-            .iter()
-            .position(|(found, _)| found.get_ref() == key)?;
-        Some(self.entries.remove(at))
-    }
-
-    /// Takes a subsection; an empty one where there is none.
-    pub fn section(&mut self, key: &'static str, reader: &mut Reader) -> Option<Section<'t>> {
-        let value = self.take(key)?;
-        reader.section(value, &format!("[{key}]"))
-    }
-
-    /// Everything left, as the free names of a map.
-    pub fn rest(&mut self) -> Vec<(Spanned<String>, Value<'t>)> {
-        std::mem::take(&mut self.entries)
-    }
-
-    /// Refuses keys that the language has and this version does not.
-    pub fn refuse_later(&mut self, later: &[(&'static str, &str)], reader: &mut Reader) {
-        for (key, what) in later {
-            if let Some((found, _)) = self.take_entry(key) {
-                self.asked.pop();
-                let message = format!("this version does not have `{key}` ({what})");
-                let help = format!(
-                    "take `{key}` out: it would have no effect, and a rule without it says something else"
-                );
-                reader.error(found.span(), message, "not in this version", help);
-            }
-        }
-    }
-
-    /// Reports every key that nobody asked for.
-    pub fn finish(self, reader: &mut Reader) {
-        for (key, _) in self.entries {
-            let known = self.asked.join(", ");
-            let help = match nearest(key.get_ref(), self.asked.iter().copied()) {
-                Some(near) => format!("did you mean `{near}`?"),
-                None => format!("the keys of {} are: {known}", self.name),
-            };
-            let message = format!("unknown key `{}` in {}", key.get_ref(), self.name);
-            reader.error(key.span(), message, "not a key that Portcullis knows", help);
-        }
     }
 }

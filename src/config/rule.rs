@@ -2,7 +2,8 @@
 
 use super::address;
 use super::error::nearest;
-use super::raw::{Reader, Section, Value, as_integer};
+use super::raw::{Reader, Value, as_integer};
+use super::section::Section;
 use crate::policy::rule::PROTOCOLS;
 use crate::policy::{Action, Clause, Direction, PortSet, ProtoSet, Set, Severity};
 use std::ops::Range;

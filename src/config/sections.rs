@@ -1,6 +1,7 @@
 //! The top level, and the sections that are not policy: `[bridge]`, `[metrics]`, `[alerts]`, `[control]`.
 
-use super::raw::{Reader, Section, Value};
+use super::raw::{Reader, Value};
+use super::section::Section;
 use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
     packet, policy,

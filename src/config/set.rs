@@ -3,7 +3,8 @@
 use super::address;
 use super::baseline;
 use super::error::{Problem, Source};
-use super::raw::{Reader, Section, Value};
+use super::raw::{Reader, Value};
+use super::section::Section;
 use crate::policy::{AddrRange, Set};
 use std::path::Path;
 use std::sync::Arc;

@@ -93,9 +93,10 @@ mod tests {
     #[test]
     fn control_protocols_are_reported_under_the_ethertype_of_the_session() {
         for protocol in [0x8021, 0x8057, 0xc021, 0xc023, 0xc025, 0xc223] {
-            let meta = parse(&ethernet(0x8864, &pppoe(protocol, &[1, 1, 0, 4]))).unwrap();
+            let session = pppoe(protocol, &[1, 1, 0, 4]);
+            let meta = parse(&ethernet(0x8864, &[session, vec![0; 34]].concat())).unwrap();
             assert_eq!((meta.net, meta.ethertype), (Net::Other, 0x8864));
-            assert_eq!((meta.l3, meta.end), (14, 26));
+            assert_eq!((meta.l3, meta.l4, meta.payload, meta.end), (14, 26, 26, 26));
         }
     }
 

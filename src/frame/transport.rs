@@ -124,8 +124,10 @@ mod tests {
     }
 
     #[test]
-    fn tunnels_are_named_by_number_and_not_looked_into() {
-        for proto in [4, 41, 47, 50, 108, 115, 137] {
+    fn tunnels_and_routing_protocols_are_named_by_number_and_not_looked_into() {
+        for proto in [
+            2, 4, 41, 46, 47, 50, 88, 89, 94, 97, 103, 108, 112, 115, 137,
+        ] {
             for (ethertype, packet) in [
                 (0x0800, Ip4::new(proto).build(&[1, 2, 3, 4])),
                 (0x86dd, Ip6::new(proto).build(&[1, 2, 3, 4])),

@@ -206,7 +206,7 @@ fn expand(terms: &[Term], sets: &[Set], family: Family) -> Vec<(u128, u128)> {
 }
 
 /// Sorts and joins what overlaps or touches.
-fn merge(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
+pub(super) fn merge(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
     ranges.sort_unstable();
     let mut out: Vec<(u128, u128)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {

@@ -36,7 +36,7 @@ pub fn admit(meta: &Meta, side: Side) -> Admit {
             if meta.frag == Frag::Later {
                 // Its ports are in another frame: what cannot be seen is not allowed through.
                 Admit::Drop(Reason::FragmentOrphan)
-            } else if is_neighbour_discovery(meta) {
+            } else if meta.is_neighbour_discovery() {
                 Admit::Pass
             } else {
                 Admit::Ask(Key::new(meta, side))
@@ -46,16 +46,6 @@ pub fn admit(meta: &Meta, side: Side) -> Admit {
         Net::Llc if meta.ethertype == LLC_STP => Admit::Pass,
         Net::Other | Net::Llc => Admit::Drop(Reason::Ethertype),
     }
-}
-
-/// Router and neighbour solicitation and advertisement, and redirect: hop limit 255 shows that they are of this link (RFC 4861 sections 6.1, 7.1, 8.1).
-fn is_neighbour_discovery(meta: &Meta) -> bool {
-    meta.net == Net::V6
-        && meta.proto == 58
-        && (133..=137).contains(&meta.sport)
-        && meta.dport == 0
-        && meta.hop_limit == 255
-        && meta.frag == Frag::Whole
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod addr;
 pub mod admit;
+mod compile;
 pub mod explain;
 pub mod oracle;
 pub mod rule;

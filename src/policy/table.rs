@@ -13,12 +13,9 @@
 //! Stiliadis (SIGCOMM 1998), with classes in place of intervals. The last row is the default rule, which every key
 //! satisfies, so the AND always has a bit.
 
-use super::addr::{AddrMatch, Family, Set};
-use super::rule::{Policy, PortSet};
-use super::{Action, Key, RuleId, Severity, Side, Verdict};
+use super::rule::{Clause, Direction, Policy};
+use super::{Action, Key, RuleId, Severity, Verdict, compile};
 use crate::telemetry::Reason;
-use std::collections::HashMap;
-use std::hash::Hash;
 
 /// The longest burst that one pass of [`Table::classify`] takes; longer slices take several passes.
 pub const BURST: usize = 64;
@@ -78,18 +75,18 @@ pub struct Table {
 
 /// One field: how a value finds its class, and the bitset of each class, `words` long, one after the other.
 #[derive(Clone, Debug)]
-struct Field<I> {
-    index: I,
-    bits: Vec<u64>,
+pub(super) struct Field<I> {
+    pub index: I,
+    pub bits: Vec<u64>,
 }
 
 /// Address to class, by the start of the interval that holds the address. Both families share the classes.
 #[derive(Clone, Debug)]
-struct AddrIndex {
-    v4_starts: Vec<u32>,
-    v4_class: Vec<u32>,
-    v6_starts: Vec<u128>,
-    v6_class: Vec<u32>,
+pub(super) struct AddrIndex {
+    pub v4_starts: Vec<u32>,
+    pub v4_class: Vec<u32>,
+    pub v6_starts: Vec<u128>,
+    pub v6_class: Vec<u32>,
 }
 
 impl AddrIndex {
@@ -147,49 +144,15 @@ impl Table {
                     .map(move |clause| (RuleId(id as u16), clause))
             })
             .collect();
-        let words = rows.len().div_ceil(64);
-        let mut budget = Budget {
+        let clauses: Vec<_> = rows.iter().map(|(_, clause)| *clause).collect();
+        let compile::Fields {
+            head,
+            src,
+            dst,
+            sport,
+            dport,
             words,
-            left: MAX_BYTES,
-        };
-        let heads = rows
-            .iter()
-            .map(|(_, clause)| (clause.direction, clause.protos));
-        let head = direct_field(heads, 512, &mut budget, |&(direction, protos)| {
-            (0..512u32)
-                .map(|i| direction.holds(Side::BOTH[(i >> 8) as usize]) && protos.contains(i as u8))
-                .collect()
-        })?;
-        let ports = |set: &PortSet| {
-            let mut held = vec![false; 1 << 16];
-            set.0
-                .iter()
-                .filter(|(first, last)| first <= last)
-                .for_each(|&(first, last)| held[first.into()..=last.into()].fill(true));
-            held
-        };
-        let sport = direct_field(
-            rows.iter().map(|(_, clause)| &clause.sport),
-            1 << 16,
-            &mut budget,
-            |set| ports(set),
-        )?;
-        let dport = direct_field(
-            rows.iter().map(|(_, clause)| &clause.dport),
-            1 << 16,
-            &mut budget,
-            |set| ports(set),
-        )?;
-        let src = addr_field(
-            rows.iter().map(|(_, clause)| &clause.src),
-            &policy.sets,
-            &mut budget,
-        )?;
-        let dst = addr_field(
-            rows.iter().map(|(_, clause)| &clause.dst),
-            &policy.sets,
-            &mut budget,
-        )?;
+        } = compile::fields(&clauses, &policy.sets)?;
         let last = policy.rules.len() - 1;
         let verdict = |(id, action)| match action {
             Action::Allow => Verdict::Forward,
@@ -302,159 +265,6 @@ impl Table {
     }
 }
 
-fn ends_policy(clause: &super::rule::Clause) -> bool {
-    clause.is_any() && clause.direction == super::rule::Direction::Both
-}
-
-/// What compiling may still take, and how long a bitset is.
-struct Budget {
-    words: usize,
-    left: usize,
-}
-
-impl Budget {
-    fn take(&mut self, bytes: usize) -> Result<(), CompileError> {
-        self.left = self.left.checked_sub(bytes).ok_or(CompileError::TooLarge)?;
-        Ok(())
-    }
-}
-
-/// The distinct matches of a field, and the rows that ask for each: a thousand rows that name one set cost one sweep.
-struct Matches<T> {
-    distinct: Vec<T>,
-    rows: Vec<Vec<u32>>,
-}
-
-impl<T: Clone + Eq + Hash> Matches<T> {
-    fn collect(per_row: impl Iterator<Item = T>) -> Matches<T> {
-        let (mut seen, mut distinct, mut rows) =
-            (HashMap::new(), Vec::new(), Vec::<Vec<u32>>::new());
-        for (row, wanted) in per_row.enumerate() {
-            let at = *seen.entry(wanted).or_insert_with_key(|wanted: &T| {
-                distinct.push(wanted.clone());
-                rows.push(Vec::new());
-                rows.len() - 1
-            });
-            rows[at].push(row as u32);
-        }
-        Matches { distinct, rows }
-    }
-}
-
-/// Classes as they are found: a set of matches that hold together, and its number.
-#[derive(Default)]
-struct Classes {
-    number: HashMap<Vec<u64>, u32>,
-    bits: Vec<u64>,
-}
-
-impl Classes {
-    /// The class of the values for which exactly the matches `held` (a bitset) hold.
-    fn of<T>(
-        &mut self,
-        held: &[u64],
-        matches: &Matches<T>,
-        budget: &mut Budget,
-    ) -> Result<u32, CompileError> {
-        if let Some(class) = self.number.get(held) {
-            return Ok(*class);
-        }
-        budget.take(budget.words * 8 + size_of_val(held))?;
-        let start = self.bits.len();
-        self.bits.resize(start + budget.words, 0);
-        for at in (0..matches.rows.len()).filter(|at| held[at / 64] >> (at % 64) & 1 == 1) {
-            for &row in &matches.rows[at] {
-                self.bits[start + row as usize / 64] |= 1 << (row % 64);
-            }
-        }
-        let class = self.number.len() as u32;
-        self.number.insert(held.to_vec(), class);
-        Ok(class)
-    }
-}
-
-/// A field of `values` values whose class is looked up by the value itself.
-fn direct_field<T: Clone + Eq + Hash>(
-    per_row: impl Iterator<Item = T>,
-    values: usize,
-    budget: &mut Budget,
-    holds: impl Fn(&T) -> Vec<bool>,
-) -> Result<Field<Vec<u32>>, CompileError> {
-    let matches = Matches::collect(per_row);
-    // What flips at which value; a value where nothing flips is of the class of the one before it.
-    let mut flips = vec![Vec::new(); values];
-    for (at, wanted) in matches.distinct.iter().enumerate() {
-        let mut before = false;
-        for (value, held) in holds(wanted).into_iter().enumerate().take(values) {
-            if held != before {
-                flips[value].push(at);
-            }
-            before = held;
-        }
-    }
-    let mut classes = Classes::default();
-    let mut held = vec![0; matches.distinct.len().div_ceil(64)];
-    let mut index = Vec::with_capacity(values);
-    for flips in flips {
-        flips.iter().for_each(|at| held[at / 64] ^= 1 << (at % 64));
-        let class = match index.last() {
-            Some(&same) if flips.is_empty() => same,
-            _ => classes.of(&held, &matches, budget)?,
-        };
-        index.push(class);
-    }
-    budget.take(values * size_of::<u32>())?;
-    Ok(Field {
-        index,
-        bits: classes.bits,
-    })
-}
-
-/// An address field: both families swept over the ends of the intervals that the rows ask for.
-fn addr_field<'a>(
-    per_row: impl Iterator<Item = &'a AddrMatch>,
-    sets: &[Set],
-    budget: &mut Budget,
-) -> Result<Field<AddrIndex>, CompileError> {
-    let matches = Matches::collect(per_row);
-    let mut classes = Classes::default();
-    let mut sweep = |family: Family| -> Result<(Vec<u128>, Vec<u32>), CompileError> {
-        let mut flips = Vec::new();
-        for (at, wanted) in matches.distinct.iter().enumerate() {
-            for (first, last) in wanted.intervals(sets, family) {
-                flips.push((first, at));
-                if last < family.max() {
-                    flips.push((last + 1, at));
-                }
-            }
-        }
-        flips.sort_unstable();
-        budget.take(flips.len() * size_of::<(u128, u32)>())?;
-        let mut held = vec![0; matches.distinct.len().div_ceil(64)];
-        let (mut starts, mut class) = (Vec::new(), Vec::new());
-        if flips.first().is_none_or(|flip| flip.0 != 0) {
-            starts.push(0);
-            class.push(classes.of(&held, &matches, budget)?);
-        }
-        for flips in flips.chunk_by(|a, b| a.0 == b.0) {
-            flips
-                .iter()
-                .for_each(|(_, at)| held[at / 64] ^= 1 << (at % 64));
-            starts.push(flips[0].0);
-            class.push(classes.of(&held, &matches, budget)?);
-        }
-        Ok((starts, class))
-    };
-    let (v4_starts, v4_class) = sweep(Family::V4)?;
-    let (v6_starts, v6_class) = sweep(Family::V6)?;
-    let v4_starts = v4_starts.into_iter().map(|start| start as u32).collect();
-    Ok(Field {
-        index: AddrIndex {
-            v4_starts,
-            v4_class,
-            v6_starts,
-            v6_class,
-        },
-        bits: classes.bits,
-    })
+fn ends_policy(clause: &Clause) -> bool {
+    clause.is_any() && clause.direction == Direction::Both
 }
