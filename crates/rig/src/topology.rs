@@ -113,11 +113,13 @@ impl Rig {
 
     fn wire(&self, Layout { queues, mtu }: Layout) -> Result<()> {
         let (lan, uplink) = (self.lan.name(), self.uplink.name());
+        // Both ends get the same number of queues: with fewer receive queues than its peer has transmit queues, a veth
+        // end takes an XDP program in generic mode only (Linux, drivers/net/veth.c, `veth_xdp_set`).
         // IPv6 is off before the gate's ends come up: they have nothing of their own to say on either wire.
         self.gate.set("ipv6/conf/default/disable_ipv6", "1")?;
         self.gate.ip(&format!(
-            "link add gl0 mtu {mtu} numtxqueues {queues} numrxqueues {queues} type veth peer name lan0 mtu {mtu} address {} netns {lan}
-link add gu0 mtu {mtu} numtxqueues {queues} numrxqueues {queues} type veth peer name up0 mtu {mtu} address {} netns {uplink}
+            "link add gl0 mtu {mtu} numtxqueues {queues} numrxqueues {queues} type veth peer name lan0 mtu {mtu} numtxqueues {queues} numrxqueues {queues} address {} netns {lan}
+link add gu0 mtu {mtu} numtxqueues {queues} numrxqueues {queues} type veth peer name up0 mtu {mtu} numtxqueues {queues} numrxqueues {queues} address {} netns {uplink}
 link set gl0 up promisc on
 link set gu0 up promisc on
 ", addr::LAN_MAC, addr::UPLINK_MAC))?;

@@ -277,24 +277,23 @@ fn port_line(name: &str, port: &PortCounters) -> String {
     )
 }
 
-/// A few lines of the metrics page: the gate's own, with a value other than zero, of as many kinds as there is room.
+/// A few lines of the metrics page: the first that is not zero of each metric that says what the demo is about.
 fn sample(metrics: &str) -> Vec<String> {
-    let mut kinds = Vec::new();
-    let mut lines = Vec::new();
-    for line in metrics
-        .lines()
-        .filter(|line| line.starts_with("portcullis_"))
-    {
-        let (kind, value) = (
-            line.split(['{', ' ']).next().unwrap_or(line),
-            line.rsplit(' ').next().unwrap_or("0"),
-        );
-        if value != "0" && !kinds.contains(&kind) && lines.len() < 6 {
-            kinds.push(kind);
-            lines.push(line.to_owned());
-        }
-    }
-    lines
+    let shown = [
+        "rule_packets",
+        "alerts",
+        "dropped_frames",
+        "received_frames",
+        "transmitted_frames",
+    ];
+    let first = |metric: &str| {
+        let start = format!("portcullis_{metric}_total{{");
+        metrics
+            .lines()
+            .find(|line| line.starts_with(&start) && !line.ends_with(" 0"))
+            .map(str::to_owned)
+    };
+    shown.into_iter().filter_map(first).collect()
 }
 
 #[cfg(test)]
@@ -379,12 +378,9 @@ mod tests {
     }
 
     #[test]
-    fn the_sample_of_metrics_takes_one_line_a_kind_and_no_zeros() {
-        let page = "# HELP portcullis_a x\nportcullis_a{p=\"lan\"} 0\nportcullis_a{p=\"uplink\"} 3\nportcullis_b 4\n\
-                    portcullis_b 5\nprocess_c 6\n";
-        assert_eq!(
-            sample(page),
-            ["portcullis_a{p=\"uplink\"} 3", "portcullis_b 4"]
-        );
+    fn the_sample_of_metrics_takes_one_line_a_metric_and_no_zeros() {
+        let page = "# TYPE portcullis_alerts_total counter\nportcullis_alerts_total{rule=\"irc\"} 0\n\
+                    portcullis_alerts_total{rule=\"smb\"} 10\nportcullis_alerts_total{rule=\"snmp\"} 4\nother 5\n";
+        assert_eq!(sample(page), ["portcullis_alerts_total{rule=\"smb\"} 10"]);
     }
 }
