@@ -27,7 +27,7 @@ demo: ## Run real clients against real servers through the gate, in network name
 	@cargo build --locked --quiet -p rig --bin portcullis-demo
 	@$(SUDO) $(TARGET)/debug/portcullis-demo --gate $(TARGET)/release/portcullis $(DEMO_FLAGS)
 
-# cargo-nextest where there is one. Test binaries named whole_box* need root: where make has none, as-root.sh starts
+# cargo-nextest where there is one. Test binaries named whole_box* and veth need root: where make has none, as-root.sh starts
 # them by sudo, and where that cannot be, each of their tests says that it was not run.
 CARGO_TEST ?= $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
 HOST       := $(shell rustc -vV | sed -n 's/^host: //p')

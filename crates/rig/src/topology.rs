@@ -173,10 +173,9 @@ pub fn root_or_say(what: &str) -> bool {
     use std::io::Write;
     let root = nix::unistd::geteuid().is_root();
     if !root {
-        let _ = writeln!(
-            std::io::stderr(),
-            "NOT RUN, needs root: {what} (`make test` asks sudo)"
-        );
+        // One write, so that lines of tests that run at once do not mix.
+        let line = format!("NOT RUN, needs root: {what} (`make test` asks sudo)\n");
+        let _ = std::io::stderr().write_all(line.as_bytes());
     }
     root
 }
