@@ -368,7 +368,8 @@ fn prepare<'a>(
         switched: Vec::new(),
         written: None,
     };
-    let (mut gate, hook) = put_gate(bridge, nic)?;
+    let mut gate = put_gate(bridge, nic)?;
+    let hook = gate.hook();
     let stats = gate.take_stats();
     port.gate = Some(gate);
     if Before::load(state, nic).is_none() {
@@ -420,24 +421,15 @@ fn prepare<'a>(
 }
 
 /// The gate in the driver, or in the network stack where the driver has no XDP and the config allows it.
-fn put_gate(bridge: &Bridge, nic: &Nic) -> Result<(Gate, Hook), BringupError> {
-    let taken = nic
-        .xdp
-        .map(|(_, driver)| if driver { Hook::Driver } else { Hook::Generic });
-    let attach = |hook| {
-        Gate::attach(&nic.name, nic.index, hook, &bridge.bpffs, taken).map(|gate| (gate, hook))
+fn put_gate(bridge: &Bridge, nic: &Nic) -> Result<Gate, GateError> {
+    let at = |driver| if driver { Hook::Driver } else { Hook::Generic };
+    let hooks: &[Hook] = match bridge.mode {
+        WantedMode::Auto => &[Hook::Driver, Hook::Generic],
+        WantedMode::ZeroCopy | WantedMode::Copy => &[Hook::Driver],
+        WantedMode::Generic => &[Hook::Generic],
     };
-    let first = if bridge.mode == WantedMode::Generic {
-        Hook::Generic
-    } else {
-        Hook::Driver
-    };
-    match attach(first) {
-        Err(GateError::NoDriverSupport { .. }) if bridge.mode == WantedMode::Auto => {
-            Ok(attach(Hook::Generic)?)
-        }
-        other => Ok(other?),
-    }
+    let taken = nic.xdp.map(|(_, driver)| at(driver));
+    Gate::attach(&nic.name, nic.index, hooks, &bridge.bpffs, taken)
 }
 
 type Workers = Vec<(Worker<AfXdpPort>, usize)>;
