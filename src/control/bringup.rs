@@ -65,6 +65,10 @@ pub enum BringupError {
         wanted: u32,
     },
     #[error(
+        "[bridge] frames = {frames} is too few for rings of {ring}: a NIC would starve; use at least {least}, or a smaller ring"
+    )]
+    Frames { frames: u32, ring: u32, least: u32 },
+    #[error(
         "zero-copy mode needs chunk = 4096: drivers lose full-size frames in chunks of 2048 without a word"
     )]
     SmallChunk,
@@ -213,6 +217,15 @@ fn memory(
     pairs: u32,
     notes: &mut Vec<String>,
 ) -> Result<(Umem, Vec<Frame>), BringupError> {
+    // Half a ring waits in each fill ring, as much may stand in each receive ring, and a whole one in each transmit ring.
+    let least = bridge.ring.saturating_mul(4);
+    if bridge.frames < least {
+        return Err(BringupError::Frames {
+            frames: bridge.frames,
+            ring: bridge.ring,
+            least,
+        });
+    }
     let frames = bridge.frames.saturating_mul(pairs);
     let made = Umem::new(&UmemConfig {
         frames,
