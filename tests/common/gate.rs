@@ -230,11 +230,13 @@ impl<'lab> Gate<'lab> {
 
 impl Drop for Gate<'_> {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let socket = self.socket.to_string_lossy().into_owned();
+            let status = portcullis(self.lab, &["status", "--socket", &socket, "--json"]);
+            eprintln!("the gate said:\n{}{}", self.log(), status.stdout);
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if std::thread::panicking() {
-            eprintln!("the gate said:\n{}", self.log());
-        }
     }
 }
 
