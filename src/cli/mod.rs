@@ -66,7 +66,7 @@ impl ConfigFile {
     fn load(&self) -> Result<Config, ExitCode> {
         config::load(&self.config).map_err(|e| {
             cannot(format!(
-                "{e}\n  `portcullis check -c {}` shows every problem in its place",
+                "{e}; `portcullis check -c {}` shows every problem in its place",
                 self.config.display()
             ))
         })

@@ -1,0 +1,478 @@
+//! Start, stop, death and take-over of the whole box, and what it says of itself while it runs.
+
+mod common;
+
+use common::craft::{self, Packet, TCP, UDP};
+use common::gate::{config, number, portcullis, refused, write_config};
+use common::{Gate, Lab, SOON, Wire, until};
+use nix::sys::signal::Signal;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+/// How long a frame that must not come is waited for.
+const NOT_COMING: Duration = Duration::from_millis(150);
+
+/// An allowed frame with a number in it.
+fn numbered(n: u64) -> Vec<u8> {
+    craft::padded(Packet::out(UDP, 53).payload(&n.to_be_bytes()).frame(), 60)
+}
+
+fn number_of(frame: &[u8]) -> u64 {
+    u64::from_be_bytes(frame[42..50].try_into().expect("8 bytes"))
+}
+
+/// Sends numbered frames from `first` on, one each `every`, until told to stop; the first number that was not sent.
+fn stream(wire: &Wire, first: u64, every: Duration, stop: &AtomicBool) -> u64 {
+    let start = Instant::now();
+    let mut n = 0;
+    while !stop.load(Relaxed) {
+        wire.send(&numbered(first + n as u64));
+        n += 1;
+        std::thread::sleep((every * n).saturating_sub(start.elapsed()));
+    }
+    first + u64::from(n)
+}
+
+fn kernel_drops(status: &serde_json::Value, port: &str) -> u64 {
+    let kernel = &status["ports"][port]["kernel"];
+    number(&kernel["rx_dropped"]) + number(&kernel["rx_ring_full"])
+}
+
+fn xdp_attached(lab: &Lab, interface: &str) -> bool {
+    lab.ip("gate", &format!("-j link show {interface}"))
+        .contains("\"xdp\"")
+}
+
+/// Sends some frames and sees that none arrives.
+fn assert_closed(lan: &Wire, uplink: &Wire, count: u64) {
+    uplink.drain();
+    for n in 0..count {
+        lan.send(&numbered(n));
+        uplink.send(&Packet::back(UDP, 53).frame());
+    }
+    assert_eq!(
+        uplink.next(NOT_COMING),
+        None,
+        "a frame passed a closed gate"
+    );
+    assert_eq!(lan.next(NOT_COMING), None, "a frame passed a closed gate");
+}
+
+fn assert_open(lan: &Wire, uplink: &Wire) {
+    uplink.drain();
+    lan.send(&numbered(77));
+    let got = uplink.next(SOON).expect("a frame through an open gate");
+    assert_eq!(number_of(&got), 77);
+}
+
+#[test]
+fn after_a_kill_nothing_passes_and_the_next_start_takes_over_three_times() {
+    let Some(lab) = Lab::new() else { return };
+    let (lan, uplink) = Wire::both(&lab);
+    let mut gate = Gate::start(&lab);
+    for round in 0..3 {
+        assert_open(&lan, &uplink);
+        let before = number(&gate.status()["ports"]["lan"]["gate_no_socket"]);
+        gate.signal(Signal::SIGKILL);
+        gate.ended();
+        assert!(gate.socket.exists(), "a killed process leaves its socket");
+        assert_closed(&lan, &uplink, 20);
+        // At 100 frames a second from the kill on.
+        let stop = AtomicBool::new(false);
+        let (sent, ready, back) = std::thread::scope(|scope| {
+            let sending = scope.spawn(|| stream(&lan, 0, Duration::from_millis(10), &stop));
+            let start = Instant::now();
+            gate = Gate::start(&lab);
+            let ready = start.elapsed();
+            let back = uplink.next(SOON).is_some().then(|| start.elapsed() - ready);
+            std::thread::sleep(Duration::from_millis(300));
+            stop.store(true, Relaxed);
+            (sending.join().expect("the sender"), ready, back)
+        });
+        eprintln!("round {round}: ready after {ready:?}, forwarding {back:?} after that");
+        assert!(back.is_some_and(|b| b < Duration::from_secs(2)), "{back:?}");
+        // Every frame since the kill is accounted for, those that found nobody in the kernel's own counter.
+        let status = until("all frames accounted for", SOON, || {
+            let status = gate.assert_balanced();
+            let port = &status["ports"]["lan"];
+            let found = number(&port["rx"]) + number(&port["gate_no_socket"]) - before
+                + kernel_drops(&status, "lan");
+            (found == 20 + sent).then_some(status)
+        });
+        let lost = number(&status["ports"]["lan"]["gate_no_socket"]) - before;
+        assert!(lost >= 20, "the closed gate counts what it drops: {lost}");
+        let rx = number(&status["ports"]["lan"]["rx"]);
+        let left = uplink.frames(rx as usize - 1, SOON);
+        assert_eq!(
+            left.len() as u64 + 1,
+            rx,
+            "all that was received was forwarded"
+        );
+    }
+    gate.assert_balanced();
+}
+
+#[test]
+fn sigterm_ends_cleanly_and_the_gate_stays_closed_until_detach_gives_the_nics_back() {
+    let Some(lab) = Lab::new() else { return };
+    for port in ["gl0", "gu0"] {
+        lab.must("gate", "ethtool", &format!("-K {port} gro on rxvlan on"));
+    }
+    lab.ip("gate", "link set gu0 promisc on");
+    let before = lab.ports();
+    let (lan, uplink) = Wire::both(&lab);
+    let gate = Gate::start(&lab);
+    let config = lab.dir().join("portcullis.toml");
+    let detach = ["detach", "-c", config.to_str().expect("UTF-8")];
+    assert_open(&lan, &uplink);
+    let running = portcullis(&lab, &detach);
+    running.assert_one_line(&["running", &gate.pid().to_string(), "stop it first"]);
+    assert_open(&lan, &uplink);
+    gate.assert_accounts([2, 0]);
+    let features = lab.must("gate", "ethtool", "-k gl0");
+    assert!(
+        features.contains("generic-receive-offload: off"),
+        "{features}"
+    );
+    assert!(features.contains("rx-vlan-offload: off"), "{features}");
+
+    assert_eq!(gate.end(Signal::SIGTERM).code(), Some(0));
+    assert!(xdp_attached(&lab, "gl0") && xdp_attached(&lab, "gu0"));
+    assert_eq!(lab.pins().len(), 2);
+    assert_closed(&lan, &uplink, 10);
+
+    let off = portcullis(&lab, &detach);
+    assert_eq!(off.code, Some(0), "{off:?}");
+    assert_eq!(lab.ports(), before, "the ports are not as they were");
+    assert!(lab.pins().is_empty());
+    let again = portcullis(&lab, &detach);
+    assert_eq!(again.code, Some(0), "{again:?}");
+    assert!(again.stdout.contains("no gate of ours"), "{again:?}");
+    assert_eq!(lab.ports(), before);
+}
+
+#[test]
+fn what_detach_gives_back_is_what_was_there_before_the_first_start() {
+    let Some(lab) = Lab::new() else { return };
+    lab.must("gate", "ethtool", "-K gl0 gro on");
+    let before = lab.ports();
+    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+        Gate::start(&lab).end(signal);
+    }
+    let config = lab.dir().join("portcullis.toml");
+    let out = portcullis(&lab, &["detach", "-c", config.to_str().expect("UTF-8")]);
+    assert_eq!(out.code, Some(0), "{out:?}");
+    assert_eq!(lab.ports(), before);
+}
+
+#[test]
+fn a_second_start_beside_a_running_gate_is_refused_and_does_no_harm() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::start(&lab);
+    let (lan, uplink) = Wire::both(&lab);
+    let before = lab.ports();
+    let same = refused(&lab, &lab.dir().join("portcullis.toml"));
+    same.assert_one_line(&["control.sock", "already running", "stop that one first"]);
+    // Without a common control socket it is the kernel that says so.
+    std::fs::create_dir(lab.dir().join("other")).expect("a folder");
+    let text = config(&lab, "", "").replace("/control.sock", "/other/control.sock");
+    let other = refused(&lab, &write_config(&lab, "other.toml", &text));
+    other.assert_one_line(&["gl0", "another gate", "stop that one first"]);
+    assert_eq!(lab.ports(), before);
+    assert_open(&lan, &uplink);
+    let status = gate.assert_accounts([1, 0]);
+    assert_eq!(number(&status["pid"]), u64::from(gate.pid()));
+}
+
+#[test]
+fn ctrl_c_ends_cleanly_and_the_control_socket_goes() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::start(&lab);
+    let (lan, uplink) = Wire::both(&lab);
+    assert_open(&lan, &uplink);
+    gate.assert_accounts([1, 0]);
+    let socket = gate.socket.clone();
+    assert!(socket.exists());
+    assert_eq!(gate.end(Signal::SIGINT).code(), Some(0));
+    assert!(!socket.exists());
+    let status = portcullis(
+        &lab,
+        &["status", "--socket", socket.to_str().expect("UTF-8")],
+    );
+    status.assert_one_line(&["no gate answers", "control.sock"]);
+}
+
+#[test]
+fn no_frame_that_waited_for_a_dead_link_is_sent_when_it_comes_back() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::start(&lab);
+    let (lan, uplink) = Wire::both(&lab);
+    let base = Instant::now();
+    let now = || base.elapsed().as_nanos() as u64;
+    let every = Duration::from_millis(1);
+    let stop = AtomicBool::new(false);
+    let mut arrived = Vec::new();
+    let (sent, down, up) = std::thread::scope(|scope| {
+        // The number of a frame is the time when it was sent.
+        let sending = scope.spawn(|| {
+            let mut sent = Vec::new();
+            while !stop.load(Relaxed) {
+                let time = now();
+                lan.send(&numbered(time));
+                sent.push(time);
+                std::thread::sleep(every);
+            }
+            sent
+        });
+        std::thread::sleep(every * 200);
+        lab.ip("gate", "link set gu0 down");
+        let down = now();
+        std::thread::sleep(every * 300);
+        let up = now();
+        lab.ip("gate", "link set gu0 up");
+        let resumed = now();
+        until("a frame sent after the link came up", SOON, || {
+            let time = number_of(&uplink.next(NOT_COMING)?);
+            arrived.push(time);
+            (time > resumed).then_some(())
+        });
+        std::thread::sleep(every * 100);
+        stop.store(true, Relaxed);
+        (sending.join().expect("the sender"), down, up)
+    });
+    let status = gate.assert_accounts([sent.len() as u64, 0]);
+    arrived.extend(uplink.drain().iter().map(|f| number_of(f)));
+    let while_down = sent.iter().filter(|t| (down..up).contains(*t)).count();
+    let failed = number(&status["ports"]["lan"]["tx_failed"]);
+    assert!(while_down > 10, "the link was hardly down: {while_down}");
+    assert!(
+        failed >= while_down as u64,
+        "{failed} failed, {while_down} were sent meanwhile"
+    );
+    // What the kernel took and then lost with the link, it calls completed: no more than was in its hands at that moment.
+    let lost = number(&status["ports"]["lan"]["tx"]) - arrived.len() as u64;
+    assert!(lost < 64, "{lost} frames lost beside those that failed");
+    // A worker that the scheduler kept waiting may take a frame late from its receive ring.
+    let slack = Duration::from_millis(100).as_nanos() as u64;
+    let stale = arrived
+        .iter()
+        .filter(|t| (down..up - slack).contains(*t))
+        .count();
+    assert_eq!(stale, 0, "frames from before the link came up");
+    assert!(arrived.is_sorted(), "out of order");
+}
+
+#[test]
+fn a_burst_beyond_every_ring_is_accounted_for_and_the_gate_forwards_on() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::start(&lab);
+    let (lan, uplink) = Wire::both(&lab);
+    let mut no_room = 0;
+    let frame = numbered(1);
+    for _ in 0..20_000 {
+        no_room += u64::from(!lan.try_send(&frame));
+    }
+    // What the cable took is received or dropped by the kernel, which counts it.
+    let status = until("all frames accounted for", SOON, || {
+        let on_wire = lab.counter("lan", "lan0", "tx", "packets");
+        let refused = lab.counter("lan", "lan0", "tx", "dropped");
+        let status = gate.assert_balanced();
+        let rx = number(&status["ports"]["lan"]["rx"]);
+        let all = on_wire + refused.max(no_room) == 20_000;
+        (all && rx + kernel_drops(&status, "lan") == on_wire).then_some(status)
+    });
+    let port = &status["ports"]["lan"];
+    let arrived = uplink.drain().len() as u64;
+    assert!(
+        arrived > 0 && arrived <= number(&port["tx"]),
+        "{arrived}: {port}"
+    );
+    eprintln!(
+        "of 20000: no room on the cable {no_room}, received {}, arrived {arrived}",
+        port["rx"]
+    );
+    for n in 0..100 {
+        lan.send(&numbered(n));
+        assert_eq!(uplink.next(SOON).map(|f| number_of(&f)), Some(n), "starved");
+    }
+    let rx = number(&port["rx"]);
+    gate.assert_accounts([rx + 100, 0]);
+}
+
+#[test]
+fn a_frame_too_long_for_a_chunk_is_dropped_whole_and_the_kernel_counts_it() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::with(&lab, &config(&lab, "chunk = 2048", ""));
+    let (lan, uplink) = Wire::both(&lab);
+    // Somebody raises the MTU of every port while the gate runs.
+    for (role, interface) in [
+        ("gate", "gl0"),
+        ("gate", "gu0"),
+        ("lan", "lan0"),
+        ("uplink", "up0"),
+    ] {
+        lab.ip(role, &format!("link set {interface} mtu 3000"));
+    }
+    // 2048 bytes less the 256 in front of each frame.
+    let fits = Packet::out(TCP, 443).sized(1792);
+    for len in [1793, 2000, 3000] {
+        lan.send(&Packet::out(TCP, 443).sized(len));
+    }
+    lan.send(&fits);
+    assert_eq!(uplink.next(SOON), Some(fits));
+    assert_eq!(uplink.next(NOT_COMING), None);
+    let status = gate.assert_accounts([1, 0]);
+    assert_eq!(number(&status["ports"]["lan"]["kernel"]["rx_dropped"]), 3);
+}
+
+/// User and system time of a process (proc(5), fields 14 and 15; 100 ticks a second).
+fn cpu_time(pid: u32) -> Duration {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("its stat file");
+    let fields: Vec<&str> = text
+        .rsplit(')')
+        .next()
+        .unwrap_or("")
+        .split_whitespace()
+        .collect();
+    let ticks = |at: usize| fields[at - 3].parse::<u64>().expect("ticks");
+    Duration::from_millis((ticks(14) + ticks(15)) * 10)
+}
+
+#[test]
+fn an_adaptive_gate_burns_little_when_nothing_comes_and_answers_at_once() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::with(&lab, &config(&lab, "idle = \"adaptive\"", ""));
+    let (lan, uplink) = Wire::both(&lab);
+    assert_open(&lan, &uplink);
+    let (start, used) = (Instant::now(), cpu_time(gate.pid()));
+    std::thread::sleep(Duration::from_secs(1));
+    let used = cpu_time(gate.pid()) - used;
+    let share = used.as_secs_f64() / start.elapsed().as_secs_f64();
+    assert!(share < 0.3, "{share} of a core with nothing to do");
+    for _ in 0..5 {
+        // Asleep again in between.
+        std::thread::sleep(Duration::from_millis(50));
+        let start = Instant::now();
+        assert_open(&lan, &uplink);
+        let took = start.elapsed();
+        assert!(
+            took < Duration::from_millis(500),
+            "{took:?} until the first frame"
+        );
+    }
+    gate.assert_accounts([6, 0]);
+}
+
+fn get(lab: &Lab, path: &str) -> (String, String) {
+    let answer = lab.within("gate", || {
+        let mut stream = TcpStream::connect("127.0.0.1:9155").expect("the metrics port");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("an answer in UTF-8");
+        answer
+    });
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let first = head.lines().next().expect("a status line");
+    (first.to_string(), body.to_string())
+}
+
+#[test]
+fn the_metrics_page_shows_the_same_numbers_as_status() {
+    let Some(lab) = Lab::new() else { return };
+    let listen = "[metrics]\nlisten = \"127.0.0.1:9155\"";
+    let gate = Gate::with(&lab, &config(&lab, "", listen));
+    let (lan, uplink) = Wire::both(&lab);
+    for n in 0..7 {
+        lan.send(&numbered(n));
+    }
+    lan.send(&Packet::out(UDP, 69).frame());
+    lan.send(&craft::ethernet(
+        craft::ROUTER,
+        craft::HOST,
+        0x8847,
+        &[0; 46],
+    ));
+    for _ in 0..3 {
+        uplink.send(&Packet::back(UDP, 53).frame());
+    }
+    let status = gate.assert_accounts([9, 3]);
+    assert!(get(&lab, "/healthz").0.contains(" 200 "));
+    assert!(get(&lab, "/nothing").0.contains(" 404 "));
+    let (first, page) = get(&lab, "/metrics");
+    assert!(first.contains(" 200 "), "{first}");
+    let mut values = std::collections::HashMap::new();
+    for line in page.lines().filter(|line| !line.is_empty()) {
+        if let Some(comment) = line.strip_prefix("# ") {
+            assert!(
+                comment.starts_with("HELP ") || comment.starts_with("TYPE "),
+                "{line}"
+            );
+            continue;
+        }
+        let (name, value) = line.rsplit_once(' ').expect("a name and a value");
+        assert!(name.starts_with("portcullis_"), "{line}");
+        let value: f64 = value.parse().expect("a number");
+        assert!(values.insert(name, value).is_none(), "twice: {name}");
+    }
+    let value = |name: &str| {
+        values
+            .get(name)
+            .copied()
+            .unwrap_or_else(|| panic!("no {name} in {page}"))
+    };
+    for name in ["lan", "uplink"] {
+        let port = &status["ports"][name];
+        for (metric, key) in [
+            ("received_frames_total{port=\"PORT\"}", "rx"),
+            ("received_bytes_total{port=\"PORT\"}", "rx_bytes"),
+            (
+                "frames_total{port=\"PORT\",verdict=\"forward\"}",
+                "forwarded",
+            ),
+            ("frames_total{port=\"PORT\",verdict=\"reject\"}", "rejected"),
+            ("transmitted_frames_total{port=\"PORT\"}", "tx"),
+            ("transmit_failed_frames_total{port=\"PORT\"}", "tx_failed"),
+        ] {
+            let metric = format!("portcullis_{}", metric.replace("PORT", name));
+            assert_eq!(value(&metric), number(&port[key]) as f64, "{metric}");
+        }
+    }
+    for reason in ["rule", "ethertype"] {
+        let metric = format!("portcullis_dropped_frames_total{{port=\"lan\",reason=\"{reason}\"}}");
+        assert_eq!(value(&metric), 1.0, "{reason}");
+    }
+    assert_eq!(value("portcullis_rule_packets_total{rule=\"tftp\"}"), 1.0);
+}
+
+#[test]
+fn status_for_people_names_both_ports_and_balances() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::start(&lab);
+    let (lan, uplink) = Wire::both(&lab);
+    assert_open(&lan, &uplink);
+    gate.assert_accounts([1, 0]);
+    let out = portcullis(
+        &lab,
+        &["status", "--socket", gate.socket.to_str().expect("UTF-8")],
+    );
+    assert_eq!(out.code, Some(0), "{out:?}");
+    for words in [
+        "gl0 (copy, queues: 1)",
+        "gu0 (copy, queues: 1)",
+        "healthy",
+        "[balanced]",
+        "rx 1 = forwarded 1",
+    ] {
+        assert!(out.stdout.contains(words), "no `{words}` in {}", out.stdout);
+    }
+    assert!(!out.stdout.contains("on their way"));
+}
