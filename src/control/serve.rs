@@ -45,7 +45,7 @@ pub enum ServeError {
         address: std::net::SocketAddr,
         source: std::io::Error,
     },
-    #[error("control socket {path}: {source}", path = path.display())]
+    #[error("control socket {path}: {source}{}", hint(source), path = path.display())]
     Socket {
         path: PathBuf,
         source: std::io::Error,
@@ -59,6 +59,15 @@ pub enum ServeError {
     Os(std::io::Error),
     #[error("a worker ended by itself; the in-kernel gate stays on the NICs and drops everything")]
     WorkerEnded,
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; run as root, or set [control] socket to a path that this user may make"
+        }
+        _ => "",
+    }
 }
 
 /// Runs until SIGTERM or SIGINT. The in-kernel gate stays attached, and closed.
