@@ -246,6 +246,17 @@ fn an_alert_file_that_cannot_be_written_is_refused() {
 }
 
 #[test]
+fn a_file_in_the_place_of_the_control_socket_is_not_replaced() {
+    let Some(lab) = Lab::new() else { return };
+    let precious = lab.dir().join("precious");
+    std::fs::write(&precious, "do not lose").expect("a file");
+    let text = replaced(&lab, "/control.sock", "/precious");
+    assert_refused(&lab, &text, &["control socket", "precious", "not a socket"]);
+    let kept = std::fs::read_to_string(&precious).expect("the file");
+    assert_eq!(kept, "do not lose");
+}
+
+#[test]
 fn cores_that_this_machine_does_not_have_are_refused() {
     let Some(lab) = Lab::new() else { return };
     assert_refused(

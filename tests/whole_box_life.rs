@@ -3,7 +3,7 @@
 mod common;
 
 use common::craft::{self, Packet, TCP, UDP};
-use common::gate::{config, number, portcullis, refused, write_config};
+use common::gate::{config, kernel_drops, number, portcullis, refused, write_config};
 use common::{Gate, Lab, SOON, Wire, until};
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
@@ -33,11 +33,6 @@ fn stream(wire: &Wire, first: u64, every: Duration, stop: &AtomicBool) -> u64 {
         std::thread::sleep((every * n).saturating_sub(start.elapsed()));
     }
     first + u64::from(n)
-}
-
-fn kernel_drops(status: &serde_json::Value, port: &str) -> u64 {
-    let kernel = &status["ports"][port]["kernel"];
-    number(&kernel["rx_dropped"]) + number(&kernel["rx_ring_full"])
 }
 
 fn xdp_attached(lab: &Lab, interface: &str) -> bool {
@@ -78,6 +73,8 @@ fn after_a_kill_nothing_passes_and_the_next_start_takes_over_three_times() {
         gate.signal(Signal::SIGKILL);
         gate.ended();
         assert!(gate.socket.exists(), "a killed process leaves its socket");
+        let socket = gate.socket.to_str().expect("UTF-8");
+        portcullis(&lab, &["status", "--socket", socket]).assert_one_line(&["no gate answers"]);
         assert_closed(&lan, &uplink, 20);
         // At 100 frames a second from the kill on.
         let stop = AtomicBool::new(false);
@@ -265,40 +262,131 @@ fn no_frame_that_waited_for_a_dead_link_is_sent_when_it_comes_back() {
 }
 
 #[test]
-fn a_burst_beyond_every_ring_is_accounted_for_and_the_gate_forwards_on() {
+fn a_burst_beyond_every_ring_is_accounted_for_both_ways_and_the_gate_forwards_on() {
     let Some(lab) = Lab::new() else { return };
     let gate = Gate::start(&lab);
     let (lan, uplink) = Wire::both(&lab);
-    let mut no_room = 0;
-    let frame = numbered(1);
-    for _ in 0..20_000 {
-        no_room += u64::from(!lan.try_send(&frame));
-    }
-    // What the cable took is received or dropped by the kernel, which counts it.
-    let status = until("all frames accounted for", SOON, || {
-        let on_wire = lab.counter("lan", "lan0", "tx", "packets");
-        let refused = lab.counter("lan", "lan0", "tx", "dropped");
-        let status = gate.assert_balanced();
-        let rx = number(&status["ports"]["lan"]["rx"]);
-        let all = on_wire + refused.max(no_room) == 20_000;
-        (all && rx + kernel_drops(&status, "lan") == on_wire).then_some(status)
+    const COUNT: u64 = 20_000;
+    let back = craft::padded(Packet::back(UDP, 53).frame(), 60);
+    std::thread::scope(|scope| {
+        for (wire, frame) in [(&lan, numbered(1)), (&uplink, back.clone())] {
+            // Those that find no room on the cable are counted by its interface.
+            scope.spawn(move || (0..COUNT).for_each(|_| _ = wire.try_send(&frame)));
+        }
     });
-    let port = &status["ports"]["lan"];
-    let arrived = uplink.drain().len() as u64;
-    assert!(
-        arrived > 0 && arrived <= number(&port["tx"]),
-        "{arrived}: {port}"
-    );
-    eprintln!(
-        "of 20000: no room on the cable {no_room}, received {}, arrived {arrived}",
-        port["rx"]
-    );
+    // What the cable took is received, or dropped by the kernel, which counts it.
+    let status = until("all frames accounted for", SOON, || {
+        let status = gate.assert_nothing_lost();
+        let ends = [("lan", "lan0"), ("uplink", "up0")];
+        let all = ends.iter().all(|(role, interface)| {
+            let tx = |what| lab.counter(role, interface, "tx", what);
+            let port = &status["ports"][*role];
+            tx("packets") == number(&port["rx"]) + kernel_drops(&status, role)
+                && tx("packets") + tx("dropped") == COUNT
+        });
+        all.then_some(status)
+    });
+    for (name, to) in [("lan", &uplink), ("uplink", &lan)] {
+        let arrived = to.drain().len() as u64;
+        let port = &status["ports"][name];
+        eprintln!(
+            "{name}: of {COUNT}, received {}, arrived {arrived}",
+            port["rx"]
+        );
+        assert!(
+            arrived > 0 && arrived <= number(&port["tx"]),
+            "{arrived}: {port}"
+        );
+    }
     for n in 0..100 {
         lan.send(&numbered(n));
         assert_eq!(uplink.next(SOON).map(|f| number_of(&f)), Some(n), "starved");
+        uplink.send(&back);
+        assert_eq!(lan.next(SOON).as_ref(), Some(&back), "starved");
     }
-    let rx = number(&port["rx"]);
-    gate.assert_accounts([rx + 100, 0]);
+    let rx = |port: &str| number(&status["ports"][port]["rx"]) + 100;
+    gate.assert_accounts([rx("lan"), rx("uplink")]);
+}
+
+#[test]
+fn a_lost_carrier_makes_no_stale_frames_and_forwarding_resumes_by_itself() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::start(&lab);
+    let (lan, uplink) = Wire::both(&lab);
+    assert_open(&lan, &uplink);
+    // The far end goes down: the port of the gate is up and has no carrier.
+    lab.ip("uplink", "link set up0 down");
+    for n in 1000..1100 {
+        lan.send(&numbered(n));
+    }
+    gate.assert_accounts([101, 0]);
+    lab.ip("uplink", "link set up0 up");
+    let mut sent = 101;
+    let first = until("a frame after the carrier came back", SOON, || {
+        lan.send(&numbered(sent));
+        sent += 1;
+        uplink.next(Duration::from_millis(20))
+    });
+    assert!(number_of(&first) < 1000, "a stale frame");
+    assert!(
+        uplink.drain().iter().all(|f| number_of(f) < 1000),
+        "a stale frame"
+    );
+    gate.assert_accounts([sent, 0]);
+}
+
+#[test]
+fn a_start_in_another_mode_takes_over_what_a_killed_one_left() {
+    let Some(lab) = Lab::new() else { return };
+    let (lan, uplink) = Wire::both(&lab);
+    for mode in ["copy", "generic", "copy"] {
+        let gate = Gate::with(&lab, &config(&lab, &format!("mode = \"{mode}\""), ""));
+        assert_open(&lan, &uplink);
+        let status = gate.assert_accounts([1, 0]);
+        assert_eq!(status["ports"]["lan"]["mode"], mode);
+        gate.end(Signal::SIGKILL);
+        assert_closed(&lan, &uplink, 5);
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_the_closed_gate_of_an_earlier_one_closed() {
+    let Some(lab) = Lab::new() else { return };
+    let (lan, uplink) = Wire::both(&lab);
+    Gate::start(&lab).end(Signal::SIGKILL);
+    // Somebody takes the gate off one NIC, and makes that one a NIC that a gate cannot be put on in its driver.
+    let pin = lab
+        .pins()
+        .into_iter()
+        .find(|pin| pin.to_string_lossy().contains("/gu0-"));
+    std::fs::remove_file(pin.expect("a pin of gu0").join("link")).expect("removed");
+    until("gu0 without a program", SOON, || {
+        (!xdp_attached(&lab, "gu0")).then_some(())
+    });
+    for (role, interface) in [("gate", "gu0"), ("uplink", "up0")] {
+        lab.ip(role, &format!("link set {interface} mtu 3700"));
+    }
+    let text = config(&lab, "mode = \"copy\"", "");
+    refused(&lab, &write_config(&lab, "refused.toml", &text)).assert_one_line(&["gu0", "no XDP"]);
+    assert!(xdp_attached(&lab, "gl0"), "the closed gate is gone");
+    assert_closed(&lan, &uplink, 5);
+}
+
+#[test]
+fn detach_gives_back_one_nic_where_the_other_is_gone() {
+    let Some(lab) = Lab::new() else { return };
+    lab.must("gate", "ethtool", "-K gu0 gro on");
+    Gate::start(&lab).end(Signal::SIGTERM);
+    lab.ip("gate", "link del gl0");
+    let config = lab.dir().join("portcullis.toml");
+    let detach = ["detach", "-c", config.to_str().expect("UTF-8")];
+    portcullis(&lab, &detach).assert_one_line(&["gl0", "no such interface"]);
+    assert!(!xdp_attached(&lab, "gu0"));
+    let features = lab.must("gate", "ethtool", "-k gu0");
+    assert!(
+        features.contains("generic-receive-offload: on"),
+        "{features}"
+    );
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn behind_the_rule(attempts: impl FnOnce(&Lab) + Send, rejected: u64) {
     let gate = Gate::with(&lab, &config(&lab, "", RULE));
     let uplink = Wire::open(&lab, "uplink", "up0");
     attempts(&lab);
-    let status = gate.assert_balanced();
+    let status = gate.assert_nothing_lost();
     let lan = &status["ports"]["lan"];
     assert_eq!(number(&lan["rejected"]), rejected, "{status:#}");
     assert_eq!(
@@ -49,9 +49,6 @@ fn behind_the_rule(attempts: impl FnOnce(&Lab) + Send, rejected: u64) {
         "{status:#}"
     );
     assert_eq!(number(&status["rules"]["no-9999"]["packets"]), rejected);
-    // All that the LAN sent since the gate was ready was received; before that there was nobody.
-    let sent = lab.counter("lan", "lan0", "tx", "packets");
-    assert!(number(&lan["rx"]) + number(&lan["gate_no_socket"]) <= sent);
     let seen = uplink.drain();
     assert!(!seen.is_empty(), "not even ARP got through");
     assert_eq!(with_port(&seen), 0, "a rejected frame reached the uplink");
@@ -149,6 +146,6 @@ fn what_is_not_rejected_connects_through_the_same_gate() {
         });
         assert_eq!(from, to);
     }
-    let status = gate.assert_balanced();
+    let status = gate.assert_nothing_lost();
     assert_eq!(number(&status["ports"]["lan"]["rejected"]), 0);
 }

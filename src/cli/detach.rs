@@ -1,7 +1,7 @@
 //! `portcullis detach`.
 
 use super::{ConfigFile, cannot};
-use crate::config::Config;
+use crate::config::{Bridge, Config};
 use crate::control::socket::{self, Request};
 use crate::os::nic;
 use crate::os::offload::{self, Before};
@@ -43,22 +43,27 @@ fn detach(config: &Config) -> Result<(), Box<dyn Error>> {
         .into());
     }
     let state = socket.parent().unwrap_or(Path::new("/run/portcullis"));
-    for name in [&bridge.lan, &bridge.uplink] {
-        let nic = nic::block_on(nic::inspect(name))?;
-        let was_there = gate::detach(name, nic.index, &bridge.bpffs)?;
-        if let Some(before) = Before::load(state, &nic) {
-            offload::switch(name, &before.features, true)?;
-            nic::block_on(nic::set_flags(&nic, before.promisc))?;
-            Before::forget(state, name);
-        }
-        println!(
-            "{name}: {}",
-            if was_there {
-                "the gate is off, the NIC is as it was"
-            } else {
-                "no gate of ours is on it"
-            }
-        );
+    // One that fails, being gone for example, is no reason to keep the other.
+    let [lan, uplink] = [&bridge.lan, &bridge.uplink].map(|name| give_back(name, bridge, state));
+    lan.and(uplink)
+}
+
+/// Takes the gate off one NIC, and undoes what a start switched.
+fn give_back(name: &str, bridge: &Bridge, state: &Path) -> Result<(), Box<dyn Error>> {
+    let nic = nic::block_on(nic::inspect(name))?;
+    let was_there = gate::detach(name, nic.index, &bridge.bpffs)?;
+    if let Some(before) = Before::load(state, &nic) {
+        offload::switch(name, &before.features, true)?;
+        nic::block_on(nic::set_flags(&nic, before.promisc))?;
+        Before::forget(state, name);
     }
+    println!(
+        "{name}: {}",
+        if was_there {
+            "the gate is off, the NIC is as it was"
+        } else {
+            "no gate of ours is on it"
+        }
+    );
     Ok(())
 }

@@ -11,8 +11,8 @@ use crate::port::afxdp::AfXdpPort;
 use crate::telemetry::EventRing;
 use crate::worker::Worker;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -45,7 +45,7 @@ pub enum ServeError {
         address: std::net::SocketAddr,
         source: std::io::Error,
     },
-    #[error("control socket {path}: {source}", path = path.display())]
+    #[error("control socket {path}: {source}{}", hint(source), path = path.display())]
     Socket {
         path: PathBuf,
         source: std::io::Error,
@@ -59,6 +59,15 @@ pub enum ServeError {
     Os(std::io::Error),
     #[error("a worker ended by itself; the in-kernel gate stays on the NICs and drops everything")]
     WorkerEnded,
+}
+
+fn hint(source: &std::io::Error) -> &'static str {
+    match source.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; run as root, or set [control] socket to a path that this user may make"
+        }
+        _ => "",
+    }
 }
 
 /// Runs until SIGTERM or SIGINT. The in-kernel gate stays attached, and closed.
@@ -171,18 +180,24 @@ struct Crew {
 }
 
 impl Crew {
+    /// Returns when each worker has made its first turn, which gives its sockets the memory to receive in.
     fn start(workers: Vec<(Worker<AfXdpPort>, usize)>, idle: Idle) -> Result<Crew, ServeError> {
         let mut crew = Crew {
             stop: Arc::default(),
             alive: Arc::default(),
             threads: Vec::new(),
         };
-        for (index, (worker, core)) in workers.into_iter().enumerate() {
+        let (turned, turns) = mpsc::channel();
+        for (index, (mut worker, core)) in workers.into_iter().enumerate() {
             let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
             alive.fetch_add(1, Relaxed);
+            let turned = turned.clone();
             let work = move || {
                 let _gone = Gone(alive);
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
+                worker.turn(now());
+                // Nobody waits any more where another worker has failed already.
+                let _ = turned.send(());
                 work(worker, idle, &stop);
             };
             let thread = std::thread::Builder::new()
@@ -190,6 +205,11 @@ impl Crew {
                 .spawn(work)
                 .map_err(ServeError::Os)?;
             crew.threads.push(thread);
+        }
+        drop(turned);
+        for _ in &crew.threads {
+            // The channel closes early if a worker panics in its first turn.
+            turns.recv().map_err(|_| ServeError::WorkerEnded)?;
         }
         Ok(crew)
     }

@@ -3,7 +3,7 @@
 use super::status::State;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub enum Request {
 /// Binds the socket for its owner only. One that nobody answers on is left over from a process that died, and is replaced.
 ///
 /// # Errors
-/// That it cannot be bound, or that a gate is running behind it.
+/// That it cannot be bound, that a gate is running behind it, or that the path is that of something else than a socket.
 pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
@@ -37,9 +37,16 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
             "a gate is already running behind it; stop that one first",
         ));
     }
-    match std::fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
-        _ => {}
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(std::io::Error::new(
+                std::io::ErrorKind::AlreadyExists,
+                "something is there that is not a socket; name another path, or remove it",
+            ));
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+        Err(e) => return Err(e),
     }
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;

@@ -203,6 +203,28 @@ impl<'lab> Gate<'lab> {
         })
     }
 
+    /// Every frame that the XDP program of a port has seen (`ethtool -S`) was received, dropped by the kernel, which
+    /// counts it, or found nobody: for labs whose hosts speak by themselves. In driver mode, from the first attach on.
+    pub fn assert_nothing_lost(&self) -> Value {
+        until("every frame accounted for", Duration::from_secs(5), || {
+            let seen = [("lan", "gl0"), ("uplink", "gu0")].map(|(name, port)| {
+                let text = self.lab.must("gate", "ethtool", &format!("-S {port}"));
+                let counts = text.lines().filter(|line| line.contains("_xdp_packets:"));
+                let seen: u64 = counts
+                    .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+                    .sum();
+                (name, seen)
+            });
+            let status = self.assert_balanced();
+            let all = seen.iter().all(|(name, seen)| {
+                let port = &status["ports"][*name];
+                number(&port["rx"]) + number(&port["gate_no_socket"]) + kernel_drops(&status, name)
+                    == *seen
+            });
+            all.then_some(status)
+        })
+    }
+
     /// The lines of the alert file, once there are `count` of them.
     pub fn alerts(&self, count: usize) -> Vec<Value> {
         let file = self.lab.dir().join("alerts.jsonl");
@@ -245,6 +267,12 @@ pub fn number(value: &Value) -> u64 {
     value
         .as_u64()
         .unwrap_or_else(|| panic!("no number: {value}"))
+}
+
+/// Frames that the kernel dropped for want of memory or of room in the receive ring.
+pub fn kernel_drops(status: &Value, port: &str) -> u64 {
+    let kernel = &status["ports"][port]["kernel"];
+    number(&kernel["rx_dropped"]) + number(&kernel["rx_ring_full"])
 }
 
 /// The counter of a drop reason; 0 where it is left out.
