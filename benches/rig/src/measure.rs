@@ -55,6 +55,11 @@ impl Figures {
         }
     }
 
+    /// True if the sink took nearly nothing of the box's core.
+    pub fn apart(&self) -> bool {
+        self.sink_apart >= 0.9
+    }
+
     /// What the contender is compared by: frames forwarded, or received where all are to be dropped.
     pub fn rate(&self, load: Load) -> f64 {
         match load {
@@ -84,23 +89,16 @@ impl Sample {
         })
     }
 
-    /// Frames that the sink took since `earlier`, and how many of them on `core`.
-    fn sunk_since(&self, earlier: &Sample, core: usize) -> (u64, u64) {
-        let by_core: Vec<u64> = self
-            .sunk
-            .iter()
-            .zip(&earlier.sunk)
-            .map(|(now, then)| now - then)
-            .collect();
-        (
-            by_core.iter().sum(),
-            by_core.get(core).copied().unwrap_or(0),
-        )
-    }
-
     fn since(&self, earlier: &Sample, core: usize) -> Figures {
         let seconds = (self.at - earlier.at).as_secs_f64();
-        let (sunk, apart) = self.sunk_since(earlier, core);
+        let by_core = || {
+            self.sunk
+                .iter()
+                .zip(&earlier.sunk)
+                .map(|(now, then)| now - then)
+        };
+        let sunk: u64 = by_core().sum();
+        let apart = by_core().nth(core).unwrap_or(0);
         let on_cpu = (self.on_cpu - earlier.on_cpu) as f64;
         let received = (self.received - earlier.received) as f64;
         Figures {
@@ -165,15 +163,14 @@ fn window(
     setup: &Setup,
     last: bool,
 ) -> Result<Option<Figures>, Failure> {
+    let core = setup.generator_core;
     let start = Sample::take(traffic, running)?;
     pause(setup.warm_up)?;
     let warm = Sample::take(traffic, running)?;
-    let (all, apart) = warm.sunk_since(&start, setup.generator_core);
-    if apart * 10 < all * 9 && !last {
+    if !last && !warm.since(&start, core).apart() {
         return Ok(None);
     }
     pause(setup.window)?;
-    Ok(Some(
-        Sample::take(traffic, running)?.since(&warm, setup.generator_core),
-    ))
+    let figures = Sample::take(traffic, running)?.since(&warm, core);
+    Ok((last || figures.apart()).then_some(figures))
 }

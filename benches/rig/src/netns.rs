@@ -81,9 +81,10 @@ impl Lab {
     }
 
     /// The sink's NAPI, once it ran, stays with the core on which it ran: it is polled by a timer there, and no frame wakes it elsewhere
-    /// (`napi_defer_hard_irqs` and `gro_flush_timeout`, docs.kernel.org/networking/napi.html). After 4,000 empty polls it lets go.
+    /// (`napi_defer_hard_irqs` and `gro_flush_timeout`, docs.kernel.org/networking/napi.html). After 4,000 empty polls in a row it lets go,
+    /// and also when an empty poll follows one that was just full.
     pub fn defer_sink(&self) -> Result<(), Failure> {
-        const POLL_NANOSECONDS: u32 = 40_000;
+        const POLL_NANOSECONDS: u32 = 25_000;
         let class = format!("/sys/class/net/{UPLINK_FAR}");
         self.shell(&self.uplink, &format!("echo 4000 > {class}/napi_defer_hard_irqs && echo {POLL_NANOSECONDS} > {class}/gro_flush_timeout"))
     }

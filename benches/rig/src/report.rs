@@ -70,7 +70,7 @@ impl Report {
 
     /// Adds one measurement of the contender at `index`.
     pub fn add(&mut self, index: usize, figures: Figures) {
-        if figures.sink_apart < 0.9 {
+        if !figures.apart() {
             let name = self.contenders[index].0.name;
             self.remark(format!(
                 "{name}: {:.0} % of the sink's work was on the box's core in one round",

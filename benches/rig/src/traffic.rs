@@ -13,6 +13,8 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/rig.bpf.o");
 
 /// Frames that the kernel generates before it hands them on: its NAPI weight.
 const BATCH: u32 = 64;
+/// Frames that put the sink in its place: fewer than a NAPI poll takes, else the kernel does not defer after it.
+const PLACING: u32 = 16;
 /// Frames of one call: a fraction of a second, so that a stop is soon seen.
 const CALL: u32 = 1 << 18;
 
@@ -23,7 +25,6 @@ const STATE_OFFERED: u32 = 1;
 /// Both ends of the rig, loaded.
 pub struct Traffic {
     ebpf: Ebpf,
-    templates: Array<MapData, Template>,
     state: Array<MapData, u64>,
     sunk: PerCpuArray<MapData, u64>,
     lan_far: u32,
@@ -44,7 +45,8 @@ impl Traffic {
         netns::within(&lab.uplink, || {
             sink.attach_to_if_index(up, XdpMode::Driver).map(drop)
         })??;
-        let mut templates = Array::try_from(ebpf.take_map("templates").ok_or("no map templates")?)?;
+        let mut templates: Array<MapData, Template> =
+            Array::try_from(ebpf.take_map("templates").ok_or("no map templates")?)?;
         let state = Array::try_from(ebpf.take_map("state").ok_or("no map state")?)?;
         let sunk = PerCpuArray::try_from(ebpf.take_map("sunk").ok_or("no map sunk")?)?;
         for (at, template) in (0..).zip(frames::templates(load)) {
@@ -52,7 +54,6 @@ impl Traffic {
         }
         Ok(Traffic {
             ebpf,
-            templates,
             state,
             sunk,
             lan_far: lab.index(&lab.lan, LAN_FAR)?,
@@ -78,7 +79,7 @@ impl Traffic {
         let program = program(&self.ebpf, "generate")?;
         netns::within(&lab.mid, || -> Result<(), String> {
             netns::pin(0, core).map_err(|e| e.to_string())?;
-            burst(program, BATCH).map_err(|e| e.to_string())
+            burst(program, PLACING).map_err(|e| e.to_string())
         })??;
         Ok(self.state.set(STATE_OUT, u64::from(self.lan_far), 0)?)
     }
