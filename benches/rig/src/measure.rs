@@ -31,7 +31,7 @@ pub struct Setup {
 /// What one contender did in one round, per second but for the shares.
 #[derive(Clone, Copy, Debug)]
 pub struct Figures {
-    /// Frames that the generator made; far more than a box can take.
+    /// Frames that the generator made.
     pub offered: f64,
     /// Frames that the box received.
     pub received: f64,
@@ -49,10 +49,16 @@ impl Figures {
     /// Share of the frames that the box received and did not send on.
     pub fn lost(&self) -> f64 {
         if self.received > 0.0 {
-            1.0 - self.forwarded / self.received
+            (1.0 - self.forwarded / self.received).max(0.0)
         } else {
             0.0
         }
+    }
+
+    /// True if the box took nearly all that was offered: then the generator's core, which also has the sink and may have the receive work,
+    /// was the limit, and the box could do more.
+    pub fn generator_bound(&self) -> bool {
+        self.received > 0.95 * self.offered
     }
 
     /// True if the sink took nearly nothing of the box's core.
