@@ -40,3 +40,4 @@ test: ## Run every test: unit, property, replay, whole-box (the last as root)
 lint: ## Check the formatting, and clippy with warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+include benches/rig/rig.mk
