@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::gate::{BINARY, Output, config, dropped, refused, write_config};
+use common::gate::{BINARY, Output, config, dropped, portcullis, refused, write_config};
 use common::lab::Cables;
 use common::{Gate, Lab, SOON, Wire, craft::Packet};
 use std::os::unix::fs::PermissionsExt;
@@ -254,6 +254,25 @@ fn a_file_in_the_place_of_the_control_socket_is_not_replaced() {
     assert_refused(&lab, &text, &["control socket", "precious", "not a socket"]);
     let kept = std::fs::read_to_string(&precious).expect("the file");
     assert_eq!(kept, "do not lose");
+}
+
+#[test]
+fn a_place_for_pins_that_cannot_be_one_is_refused() {
+    let Some(lab) = Lab::new() else { return };
+    let bridge = format!("bpffs = \"{}/refused.toml\"", lab.dir().display());
+    let words = ["refused.toml", "not a BPF file system", "mount -t bpf"];
+    assert_refused(&lab, &config(&lab, &bridge, ""), &words);
+}
+
+#[test]
+fn detach_without_a_config_or_without_nics_says_so() {
+    let Some(lab) = Lab::new() else { return };
+    let before = lab.ports();
+    portcullis(&lab, &["detach", "-c", "/nowhere.toml"]).assert_one_line(&["/nowhere.toml"]);
+    let path = write_config(&lab, "empty.toml", "");
+    let path = path.to_str().expect("UTF-8");
+    portcullis(&lab, &["detach", "-c", path]).assert_one_line(&["[bridge]"]);
+    assert_eq!(lab.ports(), before);
 }
 
 #[test]

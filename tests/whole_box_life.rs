@@ -155,7 +155,7 @@ fn what_detach_gives_back_is_what_was_there_before_the_first_start() {
     let Some(lab) = Lab::new() else { return };
     lab.must("gate", "ethtool", "-K gl0 gro on");
     let before = lab.ports();
-    for signal in [Signal::SIGKILL, Signal::SIGTERM] {
+    for signal in [Signal::SIGKILL, Signal::SIGTERM, Signal::SIGINT] {
         Gate::start(&lab).end(signal);
     }
     let config = lab.dir().join("portcullis.toml");
@@ -370,6 +370,62 @@ fn a_start_that_fails_leaves_the_closed_gate_of_an_earlier_one_closed() {
     refused(&lab, &write_config(&lab, "refused.toml", &text)).assert_one_line(&["gu0", "no XDP"]);
     assert!(xdp_attached(&lab, "gl0"), "the closed gate is gone");
     assert_closed(&lan, &uplink, 5);
+}
+
+/// Takes a mount away again.
+struct Mount(std::path::PathBuf);
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg(&self.0).output();
+    }
+}
+
+#[test]
+fn a_bpf_file_system_that_is_not_there_is_mounted() {
+    let Some(lab) = Lab::new() else { return };
+    let mount = Mount(lab.dir().join("bpf"));
+    let bridge = format!("bpffs = \"{}\"", mount.0.display());
+    let (lan, uplink) = Wire::both(&lab);
+    for _ in 0..2 {
+        let gate = Gate::with(&lab, &config(&lab, &bridge, ""));
+        assert_open(&lan, &uplink);
+        gate.assert_accounts([1, 0]);
+        gate.end(Signal::SIGKILL);
+        assert_closed(&lan, &uplink, 5);
+    }
+    assert!(
+        lab.pins().is_empty(),
+        "pins in another file system than the one named"
+    );
+    let pinned = std::fs::read_dir(mount.0.join("portcullis")).expect("pins");
+    assert_eq!(pinned.count(), 2);
+}
+
+#[test]
+fn the_smallest_config_runs_and_serves_metrics() {
+    let Some(lab) = Lab::new() else { return };
+    let socket = lab.dir().join("control.sock");
+    let text = format!(
+        "[bridge]\nlan = \"gl0\"\nuplink = \"gu0\"\n[control]\nsocket = \"{}\"\n",
+        socket.display()
+    );
+    let gate = Gate::with(&lab, &text);
+    let (lan, uplink) = Wire::both(&lab);
+    for n in 0..100 {
+        lan.send(&numbered(n));
+    }
+    let got: Vec<u64> = uplink
+        .frames(100, SOON)
+        .iter()
+        .map(|f| number_of(f))
+        .collect();
+    assert!(got.into_iter().eq(0..100));
+    lan.send(&Packet::out(UDP, 69).frame());
+    let status = gate.assert_accounts([101, 0]);
+    assert_eq!(number(&status["rules"]["tftp"]["packets"]), 1);
+    assert!(get(&lab, "/healthz").0.contains(" 200 "));
+    assert_eq!(gate.end(Signal::SIGTERM).code(), Some(0));
 }
 
 #[test]

@@ -56,6 +56,9 @@ impl Lab {
             return None;
         }
         let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        if n == 0 {
+            sweep();
+        }
         let lab = Lab {
             name: format!("box{}n{n}", std::process::id()),
             dir: tempfile::tempdir().expect("a temporary folder"),
@@ -238,6 +241,25 @@ impl Drop for Lab {
             let _ = Command::new("ip")
                 .args(["netns", "del", &self.namespace(role)])
                 .output();
+        }
+    }
+}
+
+/// Removes what a test run left that was ended by SIGKILL; what ran inside died with it.
+fn sweep() {
+    let names = std::fs::read_dir("/run/netns")
+        .into_iter()
+        .flatten()
+        .flatten();
+    for name in names.filter_map(|entry| entry.file_name().into_string().ok()) {
+        let Some((pid, _)) = name
+            .strip_prefix("box")
+            .and_then(|rest| rest.split_once('n'))
+        else {
+            continue;
+        };
+        if pid.parse::<u32>().is_ok() && !Path::new("/proc").join(pid).exists() {
+            let _ = Command::new("ip").args(["netns", "del", &name]).output();
         }
     }
 }

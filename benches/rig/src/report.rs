@@ -151,7 +151,8 @@ impl Report {
             );
         }
         out += "\nMpps: median of the frames a second at the sink; on the lines `drop:`, of the frames received, all of which are dropped.\n\
-                ns/frame: time on the CPU of the box's threads for each frame received; a box in user space spins, so that is all the time there is. Ratios are of medians of this run; `one core` to `floor, one core`.\n\
+                ns/frame: time on the CPU of the box's threads for each frame received; a box in user space spins, so that is all the time there is.\n\
+                on CPU: share of a core; for a spinning box, what is missing to 100 % other processes took: run it on a quiet machine. Ratios are of medians of this run; `one core` to `floor, one core`.\n\
                 receives on: whose core does the LAN port's receive work (NAPI); on the generator's core it is not in ns/frame.\n";
         for (contender, rounds) in &self.contenders {
             let bound = rounds.iter().filter(|f| f.generator_bound()).count();
