@@ -13,6 +13,9 @@ use af_xdp::{Frame, Umem};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+/// Bursts from one queue before the kernel is told to send: a wake-up is a syscall, and costs less for many frames at once.
+const BURSTS: usize = 4;
+
 /// One core's share of the gate: its queues of both sides, its frames, its counters.
 pub struct Worker<P: Port> {
     umem: Umem,
@@ -115,23 +118,32 @@ impl<P: Port> Worker<P> {
         received
     }
 
-    /// One burst from one queue to the other side.
+    /// From one queue to the other side: up to [`BURSTS`] bursts, told to the kernel at once.
     fn pass(&mut self, side: Side, queue: usize, now: u64) -> usize {
         let other = side.other();
         let out = queue % self.ports[other as usize].len();
         self.reclaim(other, out);
-        let port = &mut self.ports[side as usize][queue];
-        port.refill(&mut self.pool);
-        let oversize = port.take_oversize();
-        let received = port.receive(&mut self.burst.received, BURST);
-        if received > 0 {
+        self.ports[side as usize][queue].refill(&mut self.pool);
+        let mut total = 0;
+        for _ in 0..BURSTS {
+            let port = &mut self.ports[side as usize][queue];
+            let received = port.receive(&mut self.burst.received, BURST);
+            if received == 0 {
+                break;
+            }
+            total += received;
             self.judge(side);
             self.act(side, now);
+            self.send(side, out, now);
+            self.send_replies(side, queue, now);
+            if received < BURST {
+                break;
+            }
         }
+        let oversize = self.ports[side as usize][queue].take_oversize();
         self.account_oversize(side, oversize);
-        self.send(side, out, now);
-        self.send_replies(side, queue, now);
-        received
+        self.ports[other as usize][out].flush(now);
+        total
     }
 
     /// Takes back what was sent on a queue of `side`: frames that came from the other one.
@@ -187,16 +199,12 @@ impl<P: Port> Worker<P> {
         let counters = &self.counters.sides[side as usize];
         let mut bytes = 0;
         let (mut forwarded, mut forwarded_bytes) = (0, 0);
-        let frames = self
-            .burst
-            .received
-            .drain(..)
-            .zip(self.burst.parsed.drain(..))
-            .zip(self.burst.verdicts.drain(..));
-        for ((frame, parsed), (verdict, rule)) in frames {
+        counters.rx.add(self.burst.received.len() as u64);
+        let judged = self.burst.parsed.iter().zip(&self.burst.verdicts);
+        let frames = self.burst.received.drain(..).zip(judged);
+        for (frame, (parsed, &(verdict, rule))) in frames {
             let len = frame.len() as u64;
             bytes += len;
-            counters.rx.add(1);
             let mut cause = None;
             if let Some(rule) = rule {
                 let index = usize::from(rule.0);
@@ -238,7 +246,7 @@ impl<P: Port> Worker<P> {
                 (Verdict::Forward, _) => self.burst.forward.push(frame),
                 // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
                 (Verdict::Reject(_), Ok(meta)) => {
-                    match self.rejector.answer(&self.umem, frame, &meta, side, now) {
+                    match self.rejector.answer(&self.umem, frame, meta, side, now) {
                         Ok(reply) => self.burst.replies.push(reply),
                         Err(frame) => self.pool.push(frame),
                     }
@@ -246,6 +254,8 @@ impl<P: Port> Worker<P> {
                 _ => self.pool.push(frame),
             }
         }
+        self.burst.parsed.clear();
+        self.burst.verdicts.clear();
         counters.rx_bytes.add(bytes);
         counters.forwarded.add(forwarded);
         counters.forwarded_bytes.add(forwarded_bytes);
@@ -259,18 +269,17 @@ impl<P: Port> Worker<P> {
 
     /// Sends the burst on the other side; what finds no room is dropped and counted.
     fn send(&mut self, side: Side, queue: usize, now: u64) {
-        let port = &mut self.ports[side.other() as usize][queue];
-        let forward = &mut self.burst.forward;
-        if !forward.is_empty() && port.send(forward) > 0 && !forward.is_empty() {
-            // A full ring is usually one that was not yet told to send.
-            port.flush(now);
-            port.send(forward);
+        let other = side.other();
+        self.ports[other as usize][queue].send(&mut self.burst.forward);
+        if !self.burst.forward.is_empty() {
+            // A full ring is usually one that was not yet told to send, or whose completions nobody took.
+            self.ports[other as usize][queue].flush(now);
+            self.reclaim(other, queue);
+            self.ports[other as usize][queue].send(&mut self.burst.forward);
         }
-        port.flush(now);
-        self.counters.sides[side as usize]
-            .tx_failed
-            .add(forward.len() as u64);
-        self.pool.append(forward);
+        let failed = self.burst.forward.len() as u64;
+        self.counters.sides[side as usize].tx_failed.add(failed);
+        self.pool.append(&mut self.burst.forward);
     }
 
     /// Sends our own answers back where the frames came from.

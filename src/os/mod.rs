@@ -1,4 +1,5 @@
 //! What Portcullis asks of the operating system outside the frame path.
 
+pub mod affinity;
 pub mod nic;
 pub mod offload;
