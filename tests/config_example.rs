@@ -279,3 +279,11 @@ fn every_example_of_the_policy_page_loads() {
     }
     assert!(blocks > 10, "{blocks} blocks");
 }
+
+#[test]
+fn the_config_that_is_shipped_loads_and_passes_its_own_tests() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/portcullis.toml");
+    let report = config::check::report(&path);
+    assert!(report.is_ok(), "{}", report.human(false));
+    assert_eq!((report.tests, report.warnings.len()), (2, 0));
+}

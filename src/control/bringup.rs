@@ -65,6 +65,10 @@ pub enum BringupError {
         wanted: u32,
     },
     #[error(
+        "[bridge] frames = {frames} is too few for rings of {ring}: a NIC would starve; use at least {least}, or a smaller ring"
+    )]
+    Frames { frames: u32, ring: u32, least: u32 },
+    #[error(
         "zero-copy mode needs chunk = 4096: drivers lose full-size frames in chunks of 2048 without a word"
     )]
     SmallChunk,
@@ -213,6 +217,15 @@ fn memory(
     pairs: u32,
     notes: &mut Vec<String>,
 ) -> Result<(Umem, Vec<Frame>), BringupError> {
+    // Half a ring waits in each fill ring, as much may stand in each receive ring, and a whole one in each transmit ring.
+    let least = bridge.ring.saturating_mul(4);
+    if bridge.frames < least {
+        return Err(BringupError::Frames {
+            frames: bridge.frames,
+            ring: bridge.ring,
+            least,
+        });
+    }
     let frames = bridge.frames.saturating_mul(pairs);
     let made = Umem::new(&UmemConfig {
         frames,
@@ -396,7 +409,8 @@ fn prepare<'a>(
         switched: Vec::new(),
         written: None,
     };
-    let (mut gate, hook) = put_gate(bridge, nic)?;
+    let mut gate = put_gate(bridge, nic)?;
+    let hook = gate.hook();
     let stats = gate.take_stats();
     port.gate = Some(gate);
     if Before::load(state, nic).is_none() {
@@ -448,24 +462,15 @@ fn prepare<'a>(
 }
 
 /// The gate in the driver, or in the network stack where the driver has no XDP and the config allows it.
-fn put_gate(bridge: &Bridge, nic: &Nic) -> Result<(Gate, Hook), BringupError> {
-    let taken = nic
-        .xdp
-        .map(|(_, driver)| if driver { Hook::Driver } else { Hook::Generic });
-    let attach = |hook| {
-        Gate::attach(&nic.name, nic.index, hook, &bridge.bpffs, taken).map(|gate| (gate, hook))
+fn put_gate(bridge: &Bridge, nic: &Nic) -> Result<Gate, GateError> {
+    let at = |driver| if driver { Hook::Driver } else { Hook::Generic };
+    let hooks: &[Hook] = match bridge.mode {
+        WantedMode::Auto => &[Hook::Driver, Hook::Generic],
+        WantedMode::ZeroCopy | WantedMode::Copy => &[Hook::Driver],
+        WantedMode::Generic => &[Hook::Generic],
     };
-    let first = if bridge.mode == WantedMode::Generic {
-        Hook::Generic
-    } else {
-        Hook::Driver
-    };
-    match attach(first) {
-        Err(GateError::NoDriverSupport { .. }) if bridge.mode == WantedMode::Auto => {
-            Ok(attach(Hook::Generic)?)
-        }
-        other => Ok(other?),
-    }
+    let taken = nic.xdp.map(|(_, driver)| at(driver));
+    Gate::attach(&nic.name, nic.index, hooks, &bridge.bpffs, taken)
 }
 
 type Workers = Vec<(Worker<AfXdpPort>, usize)>;

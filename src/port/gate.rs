@@ -4,15 +4,19 @@
 
 use aya::maps::{MapData, PerCpuArray, XskMap};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
-use aya::programs::xdp::XdpLink;
+use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// `gate.bpf.c`, compiled; see `src/bpf/build.sh`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/gate.bpf.o");
+
+/// A NIC is free again this long after its link was let go, at most.
+const LETS_GO: Duration = Duration::from_millis(500);
 
 /// Where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,66 +65,66 @@ pub struct Gate {
     nic: String,
     ebpf: Ebpf,
     link: PinnedLink,
+    hook: Hook,
     dir: PathBuf,
     adopted: bool,
 }
 
 impl Gate {
-    /// Puts the gate on the NIC, or takes over the one that an earlier process left there. `taken` says that some XDP program is attached.
+    /// Puts the gate on the NIC at the first of `hooks` that its driver has, or takes over the one that an earlier process left there,
+    /// at whichever of them it is. `taken` says where some XDP program is attached now.
     ///
     /// # Errors
     /// [`GateError`]; the NIC is then as it was.
     pub fn attach(
         nic: &str,
         index: u32,
-        hook: Hook,
+        hooks: &[Hook],
         bpffs: &Path,
         taken: Option<Hook>,
     ) -> Result<Gate, GateError> {
         let dir = pin_dir(bpffs, nic, index);
-        let other = |what, why: String| GateError::Other {
-            nic: nic.to_string(),
-            what,
-            why,
-        };
         ensure_bpffs(bpffs)?;
-        let old = adoptable(&dir, hook, taken);
-        if old.is_none() && taken.is_some() && !dir.join("link").exists() {
+        let pinned = dir.join("link").exists();
+        if taken.is_some() && !pinned {
             return Err(GateError::Taken {
                 nic: nic.to_string(),
             });
         }
-        if old.is_none() {
+        let old = taken
+            .filter(|hook| pinned && hooks.contains(hook))
+            .and_then(|hook| Some((open_link(&dir)?, hook)));
+        let adopted = old.is_some();
+        if !adopted {
             remove_pins(&dir);
         }
-        std::fs::create_dir_all(&dir)
-            .map_err(|e| other("cannot make its folder in bpffs", e.to_string()))?;
-        let undo = |e: GateError| {
-            if old_is_new(&dir) {
+        let attached = load(nic, &dir).and_then(|mut ebpf| {
+            let program = program(&mut ebpf, nic)?;
+            let (link, hook) = match old {
+                Some((link, hook)) => (take_over(program, link, nic, &dir)?, hook),
+                // Pins that were just removed let go of the NIC a moment later.
+                None => attach_new(program, nic, index, hooks, pinned, &dir)?,
+            };
+            Ok((ebpf, link, hook))
+        });
+        let (ebpf, link, hook) = attached.inspect_err(|_| {
+            if !adopted {
                 remove_pins(&dir);
             }
-            e
-        };
-        let mut ebpf = EbpfLoader::new()
-            .map_pin_path("xsks", dir.join("xsks"))
-            .map_pin_path("stats", dir.join("stats"))
-            .load(OBJECT)
-            .map_err(|e| {
-                undo(if denied(&e) {
-                    GateError::Privilege
-                } else {
-                    other("cannot load the gate", chain(&e))
-                })
-            })?;
-        let adopted = old.is_some();
-        let link = place(&mut ebpf, nic, index, hook, &dir, old).map_err(undo)?;
+        })?;
         Ok(Gate {
             nic: nic.to_string(),
             ebpf,
             link,
+            hook,
             dir,
             adopted,
         })
+    }
+
+    /// Where the program runs.
+    pub fn hook(&self) -> Hook {
+        self.hook
     }
 
     /// True if the program of an earlier process was taken over, so that the NIC was never without a gate.
@@ -226,87 +230,124 @@ fn remove_pins(dir: &Path) {
     let _ = std::fs::remove_dir(dir);
 }
 
-fn old_is_new(dir: &Path) -> bool {
-    !dir.join("link").exists()
-}
-
-/// The pinned link, if it is on this NIC in the mode that is wanted.
-fn adoptable(dir: &Path, hook: Hook, taken: Option<Hook>) -> Option<XdpLink> {
-    // The link of an interface that is gone stays pinned, dead; then nothing is attached here.
-    if taken? != hook {
-        return None;
-    }
+fn open_link(dir: &Path) -> Option<XdpLink> {
     let pinned = PinnedLink::from_pin(dir.join("link")).ok()?;
     XdpLink::try_from(FdLink::from(pinned)).ok()
 }
 
-fn place(
-    ebpf: &mut Ebpf,
-    nic: &str,
-    index: u32,
-    hook: Hook,
-    dir: &Path,
-    old: Option<XdpLink>,
-) -> Result<PinnedLink, GateError> {
-    let other = |what, why: String| GateError::Other {
+fn other(nic: &str, what: &'static str, why: String) -> GateError {
+    GateError::Other {
         nic: nic.to_string(),
         what,
         why,
-    };
+    }
+}
+
+/// Reads the object, and makes or adopts its maps.
+fn load(nic: &str, dir: &Path) -> Result<Ebpf, GateError> {
+    std::fs::create_dir_all(dir)
+        .map_err(|e| other(nic, "cannot make its folder in bpffs", e.to_string()))?;
+    EbpfLoader::new()
+        .map_pin_path("xsks", dir.join("xsks"))
+        .map_pin_path("stats", dir.join("stats"))
+        .load(OBJECT)
+        .map_err(|e| match os_code(&e) {
+            Some(nix::libc::EPERM | nix::libc::EACCES) => GateError::Privilege,
+            _ => other(nic, "cannot load the gate", chain(&e)),
+        })
+}
+
+/// Loads the program into the kernel.
+fn program<'a>(ebpf: &'a mut Ebpf, nic: &str) -> Result<&'a mut Xdp, GateError> {
+    let missing = || other(nic, "cannot load the gate", "no such program".into());
     let program: &mut Xdp = ebpf
         .program_mut("gate")
-        .ok_or_else(|| {
-            other(
-                "cannot load the gate",
-                "the object has no program of that name".into(),
-            )
-        })?
+        .ok_or_else(missing)?
         .try_into()
-        .map_err(|e: ProgramError| other("cannot load the gate", chain(&e)))?;
-    program.load().map_err(|e| {
-        if denied(&e) {
-            GateError::Privilege
-        } else {
-            other("the kernel refuses the gate", chain(&e))
-        }
+        .map_err(|e: ProgramError| other(nic, "cannot load the gate", chain(&e)))?;
+    program.load().map_err(|e| match os_code(&e) {
+        Some(nix::libc::EPERM | nix::libc::EACCES) => GateError::Privilege,
+        _ => other(nic, "the kernel refuses the gate", chain(&e)),
     })?;
-    if let Some(link) = old {
-        // The link was pinned under this path already: swapping the program leaves no moment without one.
-        program
-            .attach_to_link(link)
-            .map_err(|e| other("cannot take over the gate of an earlier process", chain(&e)))?;
-        return PinnedLink::from_pin(dir.join("link"))
-            .map_err(|e: LinkError| other("cannot open the pinned link", chain(&e)));
+    Ok(program)
+}
+
+/// Swaps the program behind the pinned link: no moment without one.
+fn take_over(
+    program: &mut Xdp,
+    link: XdpLink,
+    nic: &str,
+    dir: &Path,
+) -> Result<PinnedLink, GateError> {
+    let what = "cannot take over the gate of an earlier process";
+    program
+        .attach_to_link(link)
+        .map_err(|e| other(nic, what, chain(&e)))?;
+    PinnedLink::from_pin(dir.join("link")).map_err(|e| other(nic, what, chain(&e)))
+}
+
+/// Attaches by a new link at the first hook that works, and pins it.
+fn attach_new(
+    program: &mut Xdp,
+    nic: &str,
+    index: u32,
+    hooks: &[Hook],
+    wait: bool,
+    dir: &Path,
+) -> Result<(PinnedLink, Hook), GateError> {
+    let mut tried = Err(other(nic, "cannot attach the gate", "nowhere to".into()));
+    let deadline = Instant::now() + if wait { LETS_GO } else { Duration::ZERO };
+    for hook in hooks {
+        tried = loop {
+            match attach_at(program, nic, index, *hook) {
+                Err(GateError::Taken { .. }) if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                tried => break tried,
+            }
+        };
+        match &tried {
+            Err(GateError::NoDriverSupport { .. }) => {}
+            _ => break,
+        }
     }
+    let (id, hook) = tried?;
+    let link = program
+        .take_link(id)
+        .map_err(|e| other(nic, "cannot attach the gate", chain(&e)))?;
+    // Without a link of its own the attachment would end with the process: refused, not accepted silently.
+    let old_kernel = "this kernel has no XDP links (Linux 5.9 or later is needed)";
+    let link: FdLink = link
+        .try_into()
+        .map_err(|e: LinkError| other(nic, old_kernel, chain(&e)))?;
+    let pinned = link
+        .pin(dir.join("link"))
+        .map_err(|e| other(nic, "cannot pin the gate in bpffs", chain(&e)))?;
+    Ok((pinned, hook))
+}
+
+fn attach_at(
+    program: &mut Xdp,
+    nic: &str,
+    index: u32,
+    hook: Hook,
+) -> Result<(XdpLinkId, Hook), GateError> {
     let mode = match hook {
         Hook::Driver => XdpMode::Driver,
         Hook::Generic => XdpMode::Skb,
     };
-    let id = program
-        .attach_to_if_index(index, mode)
-        .map_err(|e| match os_code(&e) {
-            Some(nix::libc::EBUSY | nix::libc::EEXIST) => GateError::Taken {
-                nic: nic.to_string(),
-            },
-            Some(nix::libc::EPERM) => GateError::Privilege,
-            _ if hook == Hook::Driver => GateError::NoDriverSupport {
-                nic: nic.to_string(),
-                why: chain(&e),
-            },
-            _ => other("cannot attach the gate", chain(&e)),
-        })?;
-    let link = program
-        .take_link(id)
-        .map_err(|e| other("cannot attach the gate", chain(&e)))?;
-    // Without a link of its own (kernels before 5.9) the attachment would end with the process: refused, not accepted silently.
-    let link: FdLink = link.try_into().map_err(|e: LinkError| {
-        other(
-            "this kernel has no XDP links (Linux 5.9 or later is needed)",
-            chain(&e),
-        )
-    })?;
-    link.pin(dir.join("link"))
-        .map_err(|e| other("cannot pin the gate in bpffs", chain(&e)))
+    let id = program.attach_to_if_index(index, mode);
+    id.map(|id| (id, hook)).map_err(|e| match os_code(&e) {
+        Some(nix::libc::EBUSY | nix::libc::EEXIST) => GateError::Taken {
+            nic: nic.to_string(),
+        },
+        Some(nix::libc::EPERM) => GateError::Privilege,
+        _ if hook == Hook::Driver => GateError::NoDriverSupport {
+            nic: nic.to_string(),
+            why: chain(&e),
+        },
+        _ => other(nic, "cannot attach the gate", chain(&e)),
+    })
 }
 
 fn ensure_bpffs(path: &Path) -> Result<(), GateError> {
@@ -349,10 +390,6 @@ fn os_code(e: &(dyn std::error::Error + 'static)) -> Option<i32> {
         at = error.source();
     }
     None
-}
-
-fn denied(e: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(os_code(e), Some(nix::libc::EPERM | nix::libc::EACCES))
 }
 
 /// An error and what is behind it, on one line.

@@ -1,0 +1,43 @@
+# portcullis: one command each. `make` alone says which.
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+# Only what needs root gets it; whoever is root already has no need of sudo.
+SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
+# STAY=1 and JSON=1 for the demo.
+DEMO_FLAGS := $(if $(filter-out 0,$(STAY)),--stay) $(if $(filter-out 0,$(JSON)),--json)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
+	@echo '  make demo STAY=1  the same, left up until Enter; JSON=1 prints JSON'
+
+setup: ## Install the Debian packages that building, demo and tests need (asks sudo)
+	@deploy/setup.sh build demo test
+
+build: ## Build the gate, release
+	cargo build --release --locked --bin portcullis
+
+# The rig is built for debugging, whatever the gate is: the release profile aborts on panic, and the rig takes its
+# namespaces down by unwinding.
+demo: ## Run real clients against real servers through the gate, in network namespaces
+	@deploy/setup.sh build demo
+	@cargo build --release --locked --quiet --bin portcullis
+	@cargo build --locked --quiet -p rig --bin portcullis-demo
+	@$(SUDO) $(TARGET)/debug/portcullis-demo --gate $(TARGET)/release/portcullis $(DEMO_FLAGS)
+
+# cargo-nextest where there is one. Test binaries named whole_box* and veth need root: where make has none, as-root.sh starts
+# them by sudo, and where that cannot be, each of their tests says that it was not run.
+CARGO_TEST ?= $(if $(shell command -v cargo-nextest),cargo nextest run,cargo test)
+HOST       := $(shell rustc -vV | sed -n 's/^host: //p')
+RUNNER     := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
+
+test: ## Run every test: unit, property, replay, whole-box (the last as root)
+	@deploy/setup.sh build demo test
+	@$(if $(SUDO),$(RUNNER)=$(CURDIR)/crates/rig/as-root.sh) $(CARGO_TEST) --workspace --locked --no-fail-fast
+
+lint: ## Check the formatting, and clippy with warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+include benches/rig/rig.mk

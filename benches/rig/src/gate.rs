@@ -1,0 +1,132 @@
+//! Portcullis itself as a box: its release binary, with the baseline policy and nothing else in its config.
+
+use crate::netns::Lab;
+use crate::{Failure, pause};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const START: Duration = Duration::from_secs(10);
+const STOP: Duration = Duration::from_secs(3);
+
+/// A running gate; dropped, it is stopped and its folder removed.
+pub struct GateBox {
+    binary: PathBuf,
+    child: Child,
+    dir: PathBuf,
+}
+
+impl GateBox {
+    /// Starts the gate in the middle of the lab, its one worker spinning on `core`, and waits until it says that it is ready.
+    pub fn start(lab: &Lab, binary: &Path, core: usize) -> Result<GateBox, Failure> {
+        let dir = std::env::temp_dir().join(&lab.mid);
+        std::fs::create_dir_all(&dir)?;
+        let shown = dir.display();
+        let config = format!(
+            "[bridge]\nlan = \"{}\"\nuplink = \"{}\"\ncores = [{core}]\nidle = \"spin\"\nbpffs = \"{shown}/bpf\"\n\n\
+             [control]\nsocket = \"{shown}/control.sock\"\n\n\
+             [alerts]\nfile = \"{shown}/alerts.jsonl\"\n\n\
+             [metrics]\nlisten = \"off\"\n",
+            lab.lan_port, lab.uplink_port
+        );
+        std::fs::write(dir.join("portcullis.toml"), config)?;
+        let child = Command::new("nsenter")
+            .arg(format!("--net=/run/netns/{}", lab.mid))
+            .arg(binary)
+            .args(["run", "-c"])
+            .arg(dir.join("portcullis.toml"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(File::create(dir.join("log"))?)
+            .spawn()?;
+        let mut gate = GateBox {
+            binary: binary.to_path_buf(),
+            child,
+            dir,
+        };
+        let started = Instant::now();
+        while !gate.log().contains("portcullis: ready") {
+            if gate.child.try_wait()?.is_some() || started.elapsed() > START {
+                return Err(format!("the gate did not start: {}", gate.log().trim()).into());
+            }
+            pause(Duration::from_millis(20))?;
+        }
+        Ok(gate)
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
+    }
+
+    /// Process id of the gate, and thread id of its one worker.
+    pub fn worker(&self) -> Result<i32, Failure> {
+        for entry in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))?.flatten() {
+            let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            if comm.starts_with("worker-") {
+                return Ok(entry.file_name().to_string_lossy().parse()?);
+            }
+        }
+        Err("the gate has no worker thread".into())
+    }
+
+    /// What `portcullis status --json` says.
+    pub fn status(&self) -> Result<Value, Failure> {
+        let done = Command::new(&self.binary)
+            .args(["status", "--json", "--socket"])
+            .arg(self.dir.join("control.sock"))
+            .stdin(Stdio::null())
+            .output()?;
+        if !done.status.success() {
+            return Err(format!(
+                "portcullis status: {}",
+                String::from_utf8_lossy(&done.stderr).trim()
+            )
+            .into());
+        }
+        Ok(serde_json::from_slice(&done.stdout)?)
+    }
+
+    /// Frames that its worker has received on the LAN port.
+    pub fn received(&self) -> Result<u64, Failure> {
+        let status = self.status()?;
+        Ok(status["ports"]["lan"]["rx"]
+            .as_u64()
+            .ok_or("status has no ports.lan.rx")?)
+    }
+
+    /// Refuses a gate that cannot say what became of each frame, once nothing is on its way any more.
+    pub fn balanced(&self) -> Result<(), Failure> {
+        let mut status = Value::Null;
+        for _ in 0..20 {
+            status = self.status()?;
+            if status["balanced"] == true {
+                return Ok(());
+            }
+            pause(Duration::from_millis(50))?;
+        }
+        Err(format!("the gate's counters do not balance: {}", status["ports"]).into())
+    }
+}
+
+impl Drop for GateBox {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.child.id() as i32);
+        let _ = kill(pid, Signal::SIGTERM);
+        let asked = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) {
+            if asked.elapsed() > STOP {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        // With the file system go the pins, and with them the programs.
+        let _ = nix::mount::umount2(&self.dir.join("bpf"), nix::mount::MntFlags::MNT_DETACH);
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}

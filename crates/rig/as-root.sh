@@ -1,0 +1,7 @@
+#!/bin/sh
+# A cargo runner: starts by sudo the test binaries that make network namespaces, all others as they are.
+case ${1##*/} in
+  whole_box*|veth-*)
+    if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then exec sudo -- "$@"; fi ;;
+esac
+exec "$@"

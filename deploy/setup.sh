@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building, the demo, the tests and CI need.
+#
+#   deploy/setup.sh [build] [demo] [test] [ci]     no group: build demo
+#
+# Does nothing, quickly, when all of them are there. No daemon that comes with a package is started or
+# left enabled: the demo runs servers of its own, inside network namespaces, with files of its own.
+set -euo pipefail
+
+# A Rust toolchain needs a linker and the C library's headers.
+build=(gcc libc6-dev)
+# What makes the namespaces (iproute2, ethtool), the real servers, and the real clients.
+# python3-aiosmtpd is the mail server because, unlike exim, postfix or opensmtpd, it replaces no mail
+# transport agent of the machine's.
+demo=(iproute2 ethtool
+      dnsmasq-base nginx ngircd python3-aiosmtpd snmpd samba iperf3
+      bind9-dnsutils curl ii snmp smbclient iputils-ping)
+# The whole-box tests compare with a Linux bridge, with and without nftables.
+test=(nftables)
+# CI builds the XDP gate again and compares it with the committed object.
+ci=(clang libbpf-dev linux-libc-dev)
+
+say() { printf 'setup: %s\n' "$*" >&2; }
+die() { say "$*"; exit 1; }
+
+wanted=()
+[ $# -gt 0 ] || set -- build demo
+for group in "$@"; do
+  case $group in
+    build) wanted+=("${build[@]}") ;;
+    demo)  wanted+=("${demo[@]}") ;;
+    test)  wanted+=("${test[@]}") ;;
+    ci)    wanted+=("${ci[@]}") ;;
+    *)     die "no such group: $group (build, demo, test, ci)" ;;
+  esac
+done
+
+command -v dpkg-query >/dev/null && command -v apt-get >/dev/null ||
+  die "this is not a Debian-like system; install by hand what these packages hold: ${wanted[*]}"
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Abbrev}' "$1" 2>/dev/null)" = "ii " ]; }
+missing=()
+for package in "${wanted[@]}"; do installed "$package" || missing+=("$package"); done
+[ ${#missing[@]} -gt 0 ] || exit 0
+
+root=()
+if [ "$(id -u)" -ne 0 ]; then
+  command -v sudo >/dev/null || die "run as root, or install sudo: needs ${missing[*]}"
+  root=(sudo)
+fi
+say "installing ${missing[*]}"
+
+# invoke-rc.d asks this file before it starts a service; 101 means "not allowed".
+policy=/usr/sbin/policy-rc.d
+if [ ! -e "$policy" ]; then
+  trap '"${root[@]}" rm -f "$policy"' EXIT
+  printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee "$policy" >/dev/null
+  "${root[@]}" chmod 755 "$policy"
+fi
+apt() { "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 "$@"; }
+apt install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
+  apt update
+  apt install -y --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Installed is not wanted at every boot: only what came in just now is disabled.
+if command -v systemctl >/dev/null; then
+  for package in "${missing[@]}"; do
+    case $package in
+      nginx | ngircd | snmpd) units=("$package") ;;
+      samba)                  units=(smbd nmbd samba-ad-dc) ;;
+      *)                      continue ;;
+    esac
+    "${root[@]}" systemctl disable "${units[@]}" >/dev/null 2>&1 || true
+  done
+fi
