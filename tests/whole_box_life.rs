@@ -151,6 +151,28 @@ fn sigterm_ends_cleanly_and_the_gate_stays_closed_until_detach_gives_the_nics_ba
 }
 
 #[test]
+fn detach_leaves_a_gate_alone_that_runs_behind_another_control_socket_or_does_not_answer() {
+    let Some(lab) = Lab::new() else { return };
+    lab.must("gate", "ethtool", "-K gl0 gro on");
+    let gate = Gate::start(&lab);
+    let (lan, uplink) = Wire::both(&lab);
+    let running = lab.ports();
+    let text = config(&lab, "", "").replace("/control.sock", "/other.sock");
+    let path = write_config(&lab, "other.toml", &text);
+    let detach = |path: &std::path::Path| {
+        let out = portcullis(&lab, &["detach", "-c", path.to_str().expect("UTF-8")]);
+        out.assert_one_line(&["gl0", "running on it", "stop it first"]);
+        assert_eq!(lab.ports(), running);
+    };
+    detach(&path);
+    gate.signal(Signal::SIGSTOP);
+    detach(&lab.dir().join("portcullis.toml"));
+    gate.signal(Signal::SIGCONT);
+    assert_open(&lan, &uplink);
+    gate.assert_accounts([1, 0]);
+}
+
+#[test]
 fn what_detach_gives_back_is_what_was_there_before_the_first_start() {
     let Some(lab) = Lab::new() else { return };
     lab.must("gate", "ethtool", "-K gl0 gro on");

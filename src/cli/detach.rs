@@ -2,6 +2,7 @@
 
 use super::{ConfigFile, cannot};
 use crate::config::{Bridge, Config};
+use crate::control::bringup;
 use crate::control::socket::{self, Request};
 use crate::os::nic;
 use crate::os::offload::{self, Before};
@@ -41,6 +42,15 @@ fn detach(config: &Config) -> Result<(), Box<dyn Error>> {
             answer["pid"]
         )
         .into());
+    }
+    // One that does not answer: stopped, or started with another control socket.
+    for name in [&bridge.lan, &bridge.uplink] {
+        if nic::block_on(nic::inspect(name)).is_ok_and(|nic| bringup::in_use(&nic)) {
+            return Err(format!(
+                "{name}: a gate or another AF_XDP program is running on it; stop it first"
+            )
+            .into());
+        }
     }
     let state = socket.parent().unwrap_or(Path::new("/run/portcullis"));
     // One that fails, being gone for example, is no reason to keep the other.

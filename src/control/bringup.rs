@@ -240,6 +240,39 @@ fn memory(
     Ok(made)
 }
 
+const PROBE_MEMORY: UmemConfig = UmemConfig {
+    frames: 64,
+    chunk: 4096,
+    headroom: 0,
+    huge_pages: false,
+};
+
+const PROBE_RINGS: RingSizes = RingSizes {
+    fill: 64,
+    completion: 64,
+    rx: 64,
+    tx: 64,
+};
+
+/// True if some process receives by AF_XDP on the first queue of a NIC, whether it answers on a control socket or not.
+pub fn in_use(nic: &Nic) -> bool {
+    let config = SocketConfig {
+        ifindex: nic.index,
+        queue: 0,
+        mode: Mode::Copy,
+        rings: PROBE_RINGS,
+        need_wakeup: true,
+        busy_poll: None,
+        tx_budget: None,
+    };
+    Umem::new(&PROBE_MEMORY).is_ok_and(|(umem, _)| {
+        matches!(
+            Socket::bind(&umem, &config, None),
+            Err(BindError::Busy { .. })
+        )
+    })
+}
+
 /// Whether a NIC gets zero copy: asked by binding once, with memory of its own, and letting go again.
 fn copy_or_not(bridge: &Bridge, nic: &Nic) -> Result<Mode, BringupError> {
     match bridge.mode {
@@ -249,17 +282,12 @@ fn copy_or_not(bridge: &Bridge, nic: &Nic) -> Result<Mode, BringupError> {
         WantedMode::ZeroCopy | WantedMode::Auto => {}
     }
     let (umem, _) = Umem::new(&UmemConfig {
-        frames: 64,
         chunk: bridge.chunk,
-        headroom: 0,
-        huge_pages: false,
+        ..PROBE_MEMORY
     })?;
-    let mut config = socket_config(bridge, nic, 0, Mode::ZeroCopy);
-    config.rings = RingSizes {
-        fill: 64,
-        completion: 64,
-        rx: 64,
-        tx: 64,
+    let config = SocketConfig {
+        rings: PROBE_RINGS,
+        ..socket_config(bridge, nic, 0, Mode::ZeroCopy)
     };
     match (Socket::bind(&umem, &config, None), bridge.mode) {
         (Ok(_), _) => Ok(Mode::ZeroCopy),
