@@ -1,0 +1,183 @@
+//! From a configuration to workers that are ready to run: look at the NICs, bind the sockets, put the gate on, make the NICs fit.
+//!
+//! Whatever fails on the way leaves the NICs as they were.
+
+mod error;
+mod look;
+mod prepare;
+mod sockets;
+
+pub use error::BringupError;
+pub use sockets::in_use;
+
+use super::status::PortInfo;
+use crate::action::reject::Rejector;
+use crate::config::Bridge;
+use crate::policy::Side;
+use crate::policy::table::Table;
+use crate::port::afxdp::AfXdpPort;
+use crate::port::gate::Gate;
+use crate::telemetry::{EventRing, event};
+use crate::worker::Worker;
+use af_xdp::{Frame, Pages, Socket, Umem, UmemConfig};
+use ipnet::IpNet;
+use look::look;
+use prepare::prepare;
+use sockets::{bind_all, copy_or_not};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Alert events between a worker and the control thread.
+const EVENTS: usize = 4096;
+
+/// A gate that is ready.
+pub struct Ready {
+    /// Each with the core that it belongs on.
+    pub workers: Vec<(Worker<AfXdpPort>, usize)>,
+    /// By side, with the in-kernel gate, which is pinned.
+    pub ports: [(PortInfo, Gate); 2],
+    /// One from each worker.
+    pub events: Vec<EventRing>,
+    /// What a person should know: huge pages that were not there, a veth.
+    pub notes: Vec<String>,
+}
+
+/// Makes everything ready. `state` is the folder where the NICs' state before is written down for `detach`.
+///
+/// # Errors
+/// [`BringupError`], one line that says what to do; the NICs are then as they were.
+pub fn bring_up(
+    bridge: &Bridge,
+    table: &Arc<Table>,
+    inside: &[IpNet],
+    state: &Path,
+) -> Result<Ready, BringupError> {
+    let mut notes = Vec::new();
+    let nics = [
+        look(&bridge.lan, bridge, &mut notes)?,
+        look(&bridge.uplink, bridge, &mut notes)?,
+    ];
+    let queues = nics.each_ref().map(|nic| nic.rx_queues);
+    let cores = cores(bridge, queues[0].min(queues[1]) as usize)?;
+    let (umem, memory) = memory(bridge, queues[0].max(queues[1]), &mut notes)?;
+    let modes = [
+        copy_or_not(bridge, &nics[0])?,
+        copy_or_not(bridge, &nics[1])?,
+    ];
+    let sockets = bind_all(bridge, &nics, modes, &umem)?;
+    let lan = prepare(bridge, &nics[0], Side::Lan, &sockets[0], state)?;
+    let uplink = prepare(bridge, &nics[1], Side::Uplink, &sockets[1], state)?;
+    let (workers, events) = distribute(bridge, umem, memory, sockets, table, inside, &cores);
+    Ok(Ready {
+        workers,
+        events,
+        notes,
+        ports: [lan.keep(), uplink.keep()],
+    })
+}
+
+/// The cores that the workers are pinned to: those of the config, or the last ones that this process may use.
+fn cores(bridge: &Bridge, most: usize) -> Result<Vec<usize>, BringupError> {
+    let allowed: Vec<usize> = core_affinity::get_core_ids()
+        .unwrap_or_default()
+        .iter()
+        .map(|core| core.id)
+        .collect();
+    match &bridge.cores {
+        Some(wanted) if wanted.iter().all(|core| allowed.contains(core)) => {
+            Ok(wanted.iter().copied().take(most).collect())
+        }
+        Some(wanted) => Err(BringupError::Cores {
+            wanted: wanted.clone(),
+            allowed,
+        }),
+        None => Ok(allowed.into_iter().rev().take(most).collect()),
+    }
+}
+
+fn memory(
+    bridge: &Bridge,
+    pairs: u32,
+    notes: &mut Vec<String>,
+) -> Result<(Umem, Vec<Frame>), BringupError> {
+    // Half a ring waits in each fill ring, as much may stand in each receive ring, and a whole one in each transmit ring.
+    let least = bridge.ring.saturating_mul(4);
+    if bridge.frames < least {
+        return Err(BringupError::Frames {
+            frames: bridge.frames,
+            ring: bridge.ring,
+            least,
+        });
+    }
+    let frames = bridge.frames.saturating_mul(pairs);
+    let made = Umem::new(&UmemConfig {
+        frames,
+        chunk: bridge.chunk,
+        headroom: 0,
+        huge_pages: bridge.huge_pages,
+    })?;
+    if bridge.huge_pages && made.0.pages() == Pages::Small {
+        let pages = (u64::from(frames) * u64::from(bridge.chunk)).div_ceil(2 << 20);
+        notes.push(format!("no huge pages are free, so packet memory is in small ones; to change that: sysctl vm.nr_hugepages={pages}"));
+    }
+    Ok(made)
+}
+
+const PROBE_MEMORY: UmemConfig = UmemConfig {
+    frames: 64,
+    chunk: 4096,
+    headroom: 0,
+    huge_pages: false,
+};
+
+const PROBE_RINGS: RingSizes = RingSizes {
+    fill: 64,
+    completion: 64,
+    rx: 64,
+    tx: 64,
+};
+
+type Workers = Vec<(Worker<AfXdpPort>, usize)>;
+
+type Workers = Vec<(Worker<AfXdpPort>, usize)>;
+
+/// Deals queues and memory out to as many workers as there are cores for.
+fn distribute(
+    bridge: &Bridge,
+    umem: Umem,
+    mut memory: Vec<Frame>,
+    sockets: [Vec<Socket>; 2],
+    table: &Arc<Table>,
+    inside: &[IpNet],
+    cores: &[usize],
+) -> (Workers, Vec<EventRing>) {
+    let share = memory.len() / cores.len().max(1);
+    let mut dealt: Vec<[Vec<AfXdpPort>; 2]> =
+        cores.iter().map(|_| [Vec::new(), Vec::new()]).collect();
+    for (side, sockets) in sockets.into_iter().enumerate() {
+        for (queue, socket) in sockets.into_iter().enumerate() {
+            let port = AfXdpPort::new(socket, bridge.ring, bridge.ring / 2);
+            dealt[queue % cores.len()][side].push(port);
+        }
+    }
+    let mut events = Vec::new();
+    let mut workers = Vec::new();
+    for (ports, core) in dealt.into_iter().zip(cores) {
+        let frames = memory.split_off(memory.len() - share);
+        let ring = event::ring(EVENTS);
+        events.push(Arc::clone(&ring));
+        let rejector = Rejector::new(inside.to_vec());
+        workers.push((
+            Worker::new(
+                umem.clone(),
+                frames,
+                ports,
+                Arc::clone(table),
+                rejector,
+                ring,
+            ),
+            *core,
+        ));
+    }
+    (workers, events)
+}
