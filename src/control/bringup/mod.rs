@@ -123,22 +123,6 @@ fn memory(
     Ok(made)
 }
 
-const PROBE_MEMORY: UmemConfig = UmemConfig {
-    frames: 64,
-    chunk: 4096,
-    headroom: 0,
-    huge_pages: false,
-};
-
-const PROBE_RINGS: RingSizes = RingSizes {
-    fill: 64,
-    completion: 64,
-    rx: 64,
-    tx: 64,
-};
-
-type Workers = Vec<(Worker<AfXdpPort>, usize)>;
-
 type Workers = Vec<(Worker<AfXdpPort>, usize)>;
 
 /// Deals queues and memory out to as many workers as there are cores for.

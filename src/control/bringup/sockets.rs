@@ -8,6 +8,20 @@ use af_xdp::{BindError, Mode, RingSizes, Socket, SocketConfig, Umem, UmemConfig}
 /// Frames that one wake-up may send in copy mode; the kernel's own default is 32.
 const TX_BUDGET: u32 = 256;
 
+/// Memory and rings of a socket that is bound only to see whether it can be.
+const PROBE_MEMORY: UmemConfig = UmemConfig {
+    frames: 64,
+    chunk: 4096,
+    headroom: 0,
+    huge_pages: false,
+};
+const PROBE_RINGS: RingSizes = RingSizes {
+    fill: 64,
+    completion: 64,
+    rx: 64,
+    tx: 64,
+};
+
 /// True if some process receives by AF_XDP on the first queue of a NIC, whether it answers on a control socket or not.
 pub fn in_use(nic: &Nic) -> bool {
     let config = SocketConfig {
