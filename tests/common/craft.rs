@@ -117,6 +117,16 @@ impl Packet {
     }
 }
 
+/// An allowed frame, out, with a number in it.
+pub fn numbered(n: u64) -> Vec<u8> {
+    padded(Packet::out(UDP, 53).payload(&n.to_be_bytes()).frame(), 60)
+}
+
+/// The number in it.
+pub fn number_of(frame: &[u8]) -> u64 {
+    u64::from_be_bytes(frame[42..50].try_into().expect("8 bytes"))
+}
+
 /// Puts tags (TPID, TCI) behind the addresses, the first one outermost.
 pub fn tagged(frame: &[u8], tags: &[[u16; 2]]) -> Vec<u8> {
     let mut out = frame[..12].to_vec();

@@ -1,6 +1,7 @@
 //! An end of a cable, in raw frames (packet(7)).
 
-use super::Lab;
+use super::craft::{Packet, UDP, number_of, numbered};
+use super::{Lab, SOON};
 use nix::libc;
 use std::io::{Error, ErrorKind};
 use std::mem::{size_of, zeroed};
@@ -46,7 +47,7 @@ impl Wire {
 
     /// Sends, again until there is room.
     pub fn send(&self, frame: &[u8]) {
-        super::until("room on the wire", super::SOON, || {
+        super::until("room on the wire", SOON, || {
             self.try_send(frame).then_some(())
         });
     }
@@ -123,6 +124,32 @@ impl Wire {
         }
         Some(bytes)
     }
+}
+
+/// How long a frame that must not come is waited for.
+pub const NOT_COMING: Duration = Duration::from_millis(150);
+
+/// Sends some frames and sees that none arrives.
+pub fn assert_closed(lan: &Wire, uplink: &Wire, count: u64) {
+    uplink.drain();
+    for n in 0..count {
+        lan.send(&numbered(n));
+        uplink.send(&Packet::back(UDP, 53).frame());
+    }
+    assert_eq!(
+        uplink.next(NOT_COMING),
+        None,
+        "a frame passed a closed gate"
+    );
+    assert_eq!(lan.next(NOT_COMING), None, "a frame passed a closed gate");
+}
+
+/// Sends a frame and sees it arrive.
+pub fn assert_open(lan: &Wire, uplink: &Wire) {
+    uplink.drain();
+    lan.send(&numbered(77));
+    let got = uplink.next(SOON).expect("a frame through an open gate");
+    assert_eq!(number_of(&got), 77);
 }
 
 /// TPID and TCI of the tag that the kernel took out.
