@@ -132,7 +132,11 @@ impl<'lab> Gate<'lab> {
             let log = self.log();
             let ended = self.child.try_wait().expect("wait");
             assert!(ended.is_none(), "the gate ended ({ended:?}): {log}");
-            log.contains("portcullis: ready").then_some(())
+            // The line is written in pieces: it is there when its end is.
+            let mut lines = log.split_inclusive('\n');
+            lines
+                .any(|line| line.starts_with("portcullis: ready") && line.ends_with('\n'))
+                .then_some(())
         });
     }
 
