@@ -34,7 +34,7 @@ struct Burst {
     received: Vec<Frame>,
     forward: Vec<Frame>,
     replies: Vec<Frame>,
-    parsed: Vec<Result<Meta, Reason>>,
+    metas: [Meta; BURST],
     verdicts: Vec<(Verdict, Option<RuleId>)>,
     keys: Vec<Key>,
     asked: Vec<u8>,
@@ -47,7 +47,7 @@ impl Burst {
             received: Vec::with_capacity(BURST),
             forward: Vec::with_capacity(BURST),
             replies: Vec::with_capacity(BURST),
-            parsed: Vec::with_capacity(BURST),
+            metas: [Meta::NONE; BURST],
             verdicts: Vec::with_capacity(BURST),
             keys: Vec::with_capacity(BURST),
             asked: Vec::with_capacity(BURST),
@@ -158,7 +158,7 @@ impl<P: Port> Worker<P> {
     fn judge(&mut self, side: Side) {
         let Burst {
             received,
-            parsed,
+            metas,
             verdicts,
             keys,
             asked,
@@ -168,11 +168,10 @@ impl<P: Port> Worker<P> {
         for frame in received.iter() {
             self.umem.prefetch(frame);
         }
-        for (at, frame) in received.iter().enumerate() {
-            let meta = frame::parse(self.umem.bytes(frame));
-            let verdict = match &meta {
-                Err(reason) => Verdict::Drop(*reason),
-                Ok(meta) => match admit(meta, side) {
+        for (at, (frame, meta)) in received.iter().zip(metas.iter_mut()).enumerate() {
+            let verdict = match frame::parse_into(self.umem.bytes(frame), meta) {
+                Err(reason) => Verdict::Drop(reason),
+                Ok(()) => match admit(meta, side) {
                     Admit::Pass => Verdict::Forward,
                     Admit::Drop(reason) => Verdict::Drop(reason),
                     Admit::Ask(key) => {
@@ -183,7 +182,6 @@ impl<P: Port> Worker<P> {
                     }
                 },
             };
-            parsed.push(meta);
             verdicts.push((verdict, None));
         }
         self.table.classify(keys, &mut rules[..keys.len()]);
@@ -200,9 +198,9 @@ impl<P: Port> Worker<P> {
         let mut bytes = 0;
         let (mut forwarded, mut forwarded_bytes) = (0, 0);
         counters.rx.add(self.burst.received.len() as u64);
-        let judged = self.burst.parsed.iter().zip(&self.burst.verdicts);
+        let judged = self.burst.metas.iter().zip(&self.burst.verdicts);
         let frames = self.burst.received.drain(..).zip(judged);
-        for (frame, (parsed, &(verdict, rule))) in frames {
+        for (frame, (meta, &(verdict, rule))) in frames {
             let len = frame.len() as u64;
             bytes += len;
             let mut cause = None;
@@ -229,32 +227,30 @@ impl<P: Port> Worker<P> {
                 Verdict::Reject(_) => counters.rejected.add(1),
             }
             if let Some(cause) = cause {
-                let meta = parsed.unwrap_or_else(|_| frame::macs(self.umem.bytes(&frame)));
                 let event = Event {
                     time: now,
                     cause,
                     verdict,
                     side,
                     len: frame.len() as u32,
-                    meta,
+                    meta: *meta,
                 };
                 if self.events.push(event).is_err() {
                     self.counters.events_lost.add(1);
                 }
             }
-            match (verdict, parsed) {
-                (Verdict::Forward, _) => self.burst.forward.push(frame),
+            match verdict {
+                Verdict::Forward => self.burst.forward.push(frame),
                 // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
-                (Verdict::Reject(_), Ok(meta)) => {
+                Verdict::Reject(_) => {
                     match self.rejector.answer(&self.umem, frame, meta, side, now) {
                         Ok(reply) => self.burst.replies.push(reply),
                         Err(frame) => self.pool.push(frame),
                     }
                 }
-                _ => self.pool.push(frame),
+                Verdict::Drop(_) => self.pool.push(frame),
             }
         }
-        self.burst.parsed.clear();
         self.burst.verdicts.clear();
         counters.rx_bytes.add(bytes);
         counters.forwarded.add(forwarded);

@@ -49,25 +49,23 @@ impl<'a> Header<'a> {
 /// Everything up to the network header. `net` is [`Net::V4`] or [`Net::V6`] where an IP header is to follow at `l3`;
 /// `end` is the end of what the link layer says it carries.
 #[inline(always)]
-pub(super) fn parse(frame: &[u8]) -> Result<Meta, Reason> {
+pub(super) fn parse(frame: &[u8], meta: &mut Meta) -> Result<(), Reason> {
+    *meta = Meta::NONE;
     let header = Header::new_checked(frame)?;
     let len = u16::try_from(frame.len()).map_err(|_| Reason::Oversize)?;
-    let mut meta = Meta {
-        dst_mac: header.dst(),
-        src_mac: header.src(),
-        ethertype: header.kind(),
-        l3: HEADER_LEN as u16,
-        l4: len,
-        payload: len,
-        end: len,
-        ..Meta::default()
-    };
+    meta.dst_mac = header.dst();
+    meta.src_mac = header.src();
+    meta.ethertype = header.kind();
+    meta.l3 = HEADER_LEN as u16;
+    meta.l4 = len;
+    meta.payload = len;
+    meta.end = len;
     match header.kind() {
         IPV4 => meta.net = Net::V4,
         IPV6 => meta.net = Net::V6,
-        _ => parse_rest(frame, &mut meta)?,
+        _ => parse_rest(frame, meta)?,
     }
-    Ok(meta)
+    Ok(())
 }
 
 /// What is not plainly IP: tags, PPPoE, LLC, ARP and the ethertypes that are not looked into.

@@ -79,6 +79,30 @@ pub struct Meta {
 }
 
 impl Meta {
+    /// Nothing known.
+    pub const NONE: Meta = Meta {
+        src: 0,
+        dst: 0,
+        frag_id: 0,
+        frag_offset: 0,
+        net: Net::Other,
+        frag: Frag::Whole,
+        proto: 0,
+        tcp_flags: 0,
+        hop_limit: 0,
+        vlan_depth: 0,
+        sport: 0,
+        dport: 0,
+        ethertype: 0,
+        vlan: [0; 2],
+        dst_mac: [0; 6],
+        src_mac: [0; 6],
+        l3: 0,
+        l4: 0,
+        payload: 0,
+        end: 0,
+    };
+
     /// The source as a standard address; `None` where the frame is not IP.
     pub fn src_ip(&self) -> Option<std::net::IpAddr> {
         to_ip(self.net, self.src)

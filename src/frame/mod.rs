@@ -53,21 +53,6 @@ pub use meta::{Frag, Meta, Net};
 
 use crate::telemetry::Reason;
 
-/// What can be said of a frame that does not parse: its MAC addresses, where it is long enough to have them.
-pub fn macs(frame: &[u8]) -> Meta {
-    let address = |at: usize| {
-        frame
-            .get(at..at + 6)
-            .and_then(|bytes| <[u8; 6]>::try_from(bytes).ok())
-            .unwrap_or_default()
-    };
-    Meta {
-        dst_mac: address(0),
-        src_mac: address(6),
-        ..Meta::default()
-    }
-}
-
 /// Parses one frame as it came from the wire: from the destination MAC on, without the FCS.
 ///
 /// `Ok` does not say that the frame may pass, only that every field a rule looks at is known. Checksums are not looked
@@ -79,13 +64,23 @@ pub fn macs(frame: &[u8]) -> Meta {
 /// [`Reason::VlanDepth`], [`Reason::ExtHeader`], [`Reason::SourceRoute`], [`Reason::FragmentTiny`], and
 /// [`Reason::Oversize`] for more than 65,535 bytes, which no offset of [`Meta`] could name.
 pub fn parse(frame: &[u8]) -> Result<Meta, Reason> {
-    let mut meta = ethernet::parse(frame)?;
-    match meta.net {
-        Net::V4 => ipv4::parse(frame, &mut meta)?,
-        Net::V6 => ipv6::parse(frame, &mut meta)?,
-        Net::Other | Net::Llc => {}
-    }
+    let mut meta = Meta::NONE;
+    parse_into(frame, &mut meta)?;
     Ok(meta)
+}
+
+/// [`parse`] into a record that is there already: a worker has one for each frame of a burst, and moving records about
+/// costs more than filling them.
+///
+/// # Errors
+/// As [`parse`]; `meta` then holds what was read so far, the MAC addresses where there are any.
+pub fn parse_into(frame: &[u8], meta: &mut Meta) -> Result<(), Reason> {
+    ethernet::parse(frame, meta)?;
+    match meta.net {
+        Net::V4 => ipv4::parse(frame, meta),
+        Net::V6 => ipv6::parse(frame, meta),
+        Net::Other | Net::Llc => Ok(()),
+    }
 }
 
 /// The `N` bytes at `pos`; `None` where fewer are left.

@@ -2,7 +2,7 @@
 
 use super::capture::{CaptureError, CaptureReader, CaptureWriter, Captured};
 use super::{BURST, Port, Reclaimed};
-use crate::frame;
+use crate::frame::{self, Meta};
 use crate::policy::Side;
 use af_xdp::{Frame, Umem};
 use ipnet::IpNet;
@@ -37,7 +37,9 @@ impl Sides {
     /// the LAN, since nothing else is on its way there; of frames whose addresses do not tell (ARP, link-local, multicast), those of a MAC address
     /// that was seen with a LAN source.
     pub fn of(&mut self, frame: &[u8]) -> Side {
-        let meta = frame::parse(frame).unwrap_or_else(|_| frame::macs(frame));
+        let mut meta = Meta::NONE;
+        // What does not parse is from the side that its MAC address says.
+        let _ = frame::parse_into(frame, &mut meta);
         let lan = if !self.macs.is_empty() {
             self.macs.contains(&meta.src_mac)
         } else {

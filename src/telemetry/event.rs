@@ -28,7 +28,7 @@ pub struct Event {
     pub side: Side,
     /// Its length, bytes.
     pub len: u32,
-    /// Its headers; where parsing failed, only the MAC addresses.
+    /// Its headers; where parsing failed, what was read until then.
     pub meta: Meta,
 }
 
