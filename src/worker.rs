@@ -123,6 +123,11 @@ impl<P: Port> Worker<P> {
         let other = side.other();
         let out = queue % self.ports[other as usize].len();
         self.reclaim(other, out);
+        if queue >= self.ports[other as usize].len() {
+            // No queue of the other side sends here, so nobody else looks after the replies that this one sent.
+            self.ports[side as usize][queue].flush(now);
+            self.reclaim(side, queue);
+        }
         self.ports[side as usize][queue].refill(&mut self.pool);
         let mut total = 0;
         for _ in 0..BURSTS {
@@ -509,6 +514,40 @@ mod tests {
         );
         assert!(snapshot.balanced(), "{snapshot:?}");
         assert_eq!(bench.worker.pool().len(), FRAMES);
+    }
+
+    #[test]
+    fn replies_on_a_queue_that_nothing_is_forwarded_to_come_back_too() {
+        let (umem, frames) = Umem::new(&UmemConfig {
+            frames: FRAMES as u32,
+            chunk: 2048,
+            headroom: 0,
+            huge_pages: false,
+        })
+        .unwrap();
+        let port = || MemoryPort::with_capacity(FRAMES);
+        let ports = [vec![port(), port()], vec![port()]];
+        let table = Arc::new(Table::compile(&policy()).unwrap());
+        let rejector = Rejector::new(vec![]);
+        let ring = event::ring(16);
+        let mut worker = Worker::new(umem, frames, ports, Arc::clone(&table), rejector, ring);
+        for _ in 0..10 {
+            for (side, queue, port) in [(Side::Lan, 1, 6667), (Side::Uplink, 0, 80)] {
+                let mut frame = worker.pool().pop().unwrap();
+                worker.umem().write(&mut frame, &tcp(port)).unwrap();
+                worker.ports(side)[queue].arriving.push_back(frame);
+            }
+        }
+        for _ in 0..4 {
+            worker.turn(1);
+            for side in Side::BOTH {
+                worker.ports(side).iter_mut().for_each(MemoryPort::finish);
+            }
+        }
+        let snapshot = Snapshot::take(&[worker.counters()], &table, &[]);
+        assert_eq!((snapshot.sides[1].replies, snapshot.sides[1].tx), (10, 10));
+        assert!(snapshot.balanced(), "{snapshot:?}");
+        assert_eq!(worker.pool().len(), FRAMES);
     }
 
     #[test]

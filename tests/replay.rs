@@ -253,3 +253,40 @@ fn what_cannot_be_replayed_is_said_in_one_line_with_status_2() {
     }
     assert_eq!(read(&case.capture).len(), 1, "the capture is still there");
 }
+
+#[test]
+fn a_capture_that_was_cut_off_is_replayed_as_far_as_it_goes_and_said_to_be_broken() {
+    let case = Case::new("", &[(0, out(9, 53)), (1, out(9, 69)), (2, out(9, 443))]);
+    let whole = std::fs::read(&case.capture).unwrap();
+    std::fs::write(&case.capture, &whole[..whole.len() - 20]).unwrap();
+    let output = case.run(&[&LAN[..], &["--json"]].concat());
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("after 2 frames"));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&report["frames"], &report["forwarded"]),
+        (&2.into(), &1.into())
+    );
+}
+
+#[test]
+fn neighbour_discovery_that_would_leave_the_link_is_asked_like_anything_else() {
+    let config = "[lan]\nprefixes = [\"fd77::/64\"]\n";
+    let solicit = |dst: [u16; 8]| {
+        let src = [0x2606, 0x4700, 0, 0, 0, 0, 0, 9];
+        let bytes = |ip: [u16; 8]| -> [u8; 16] { std::net::Ipv6Addr::from(ip).octets() };
+        let mut frame = Vec::new();
+        PacketBuilder::ethernet2(HOST, ROUTER)
+            .ipv6(bytes(src), bytes(dst), 255)
+            .icmpv6_raw(135, 0, [0; 4])
+            .write(&mut frame, &[7; 1000])
+            .unwrap();
+        frame
+    };
+    let far = solicit([0x2606, 0x2800, 0x220, 1, 0, 0, 0, 0x34]);
+    let near = solicit([0xff02, 0, 0, 0, 0, 1, 0xff00, 1]);
+    let case = Case::new(config, &[(0, far), (1, near)]);
+    let report = case.json(&["--lan-mac", "02:00:00:00:00:09"]);
+    assert_eq!(report["rules"]["spoofed-source"]["packets"], 1);
+    assert_eq!(report["forwarded"], 1, "the one that stays on the link");
+}

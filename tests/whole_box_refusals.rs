@@ -54,7 +54,7 @@ fn a_second_nic_that_refuses_the_gate_leaves_the_first_as_it_was() {
     for (role, interface) in [("gate", "gu0"), ("uplink", "up0")] {
         lab.ip(role, &format!("link set {interface} mtu 3700"));
     }
-    let words = ["gu0", "no XDP", "mode = \"auto\" or mode = \"generic\""];
+    let words = ["gu0", "no XDP", "mode = \"auto\" or \"generic\""];
     assert_refused(&lab, &config(&lab, "mode = \"copy\"", ""), &words);
 }
 

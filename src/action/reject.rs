@@ -101,10 +101,9 @@ impl Rejector {
     fn take_token(&mut self, now: u64) -> bool {
         const NANOS: u64 = 1_000_000_000 / RATE;
         let earned = now.saturating_sub(self.filled) / NANOS;
-        if earned > 0 {
-            self.tokens = self.tokens.saturating_add(earned).min(BUCKET);
-            self.filled = now;
-        }
+        self.tokens = self.tokens.saturating_add(earned).min(BUCKET);
+        // The part of a token that is not earned yet stays for the next time.
+        self.filled = self.filled.saturating_add(earned.saturating_mul(NANOS));
         let some = self.tokens > 0;
         self.tokens -= u64::from(some);
         some

@@ -76,6 +76,9 @@ fn human(explanation: &Explanation) -> String {
         text += &format!(", alert {level}");
     }
     text += &format!("\n  why: {}\n", explanation.why);
+    if let Some(note) = explanation.note {
+        text += &format!("  note: {note}\n");
+    }
     if !explanation.also.is_empty() {
         text += &format!(
             "  would have matched after it: {}\n",

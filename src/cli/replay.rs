@@ -8,7 +8,7 @@ use crate::control::snapshot::{Flowed, Named, RuleHits, Snapshot};
 use crate::policy::Side;
 use crate::policy::table::Table;
 use crate::port::Port;
-use crate::port::capture::{CaptureReader, CaptureWriter};
+use crate::port::capture::{CaptureError, CaptureReader, CaptureWriter};
 use crate::port::pcap::{PcapPort, Sides, Stage};
 use crate::telemetry::{Reason, event};
 use crate::worker::Worker;
@@ -72,16 +72,21 @@ impl Replay {
             Err(code) => return code,
         };
         match self.replay(&config) {
-            Ok(report) if self.json => print_json(&report),
-            Ok(report) => {
-                print!("{}", human(&report, &self.capture));
-                ExitCode::SUCCESS
+            Ok((report, broken)) => {
+                let printed = if self.json {
+                    print_json(&report)
+                } else {
+                    print!("{}", human(&report, &self.capture));
+                    ExitCode::SUCCESS
+                };
+                // What could be read is told all the same: a capture that was cut off is an everyday thing.
+                broken.map_or(printed, cannot)
             }
             Err(e) => cannot(e),
         }
     }
 
-    fn replay(&self, config: &Config) -> Result<Report, Box<dyn Error>> {
+    fn replay(&self, config: &Config) -> Result<(Report, Option<CaptureError>), Box<dyn Error>> {
         let table = Arc::new(Table::compile(&config.policy)?);
         let prefixes = if self.lan_prefix.is_empty() {
             config.policy.lan_prefixes.clone()
@@ -148,12 +153,9 @@ impl Replay {
             .sum();
         debug_assert_eq!(in_flight, 0);
         let cut = Stage::lock(&stage).cut;
-        Stage::lock(&stage).finish()?;
-        Ok(report(
-            &Snapshot::take(&[worker.counters()], &table, incidents.by_rule()),
-            &incidents,
-            cut,
-        ))
+        let broken = Stage::lock(&stage).finish().err();
+        let snapshot = Snapshot::take(&[worker.counters()], &table, incidents.by_rule());
+        Ok((report(&snapshot, &incidents, cut), broken))
     }
 }
 

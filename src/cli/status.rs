@@ -76,11 +76,7 @@ fn human(status: &Value) -> String {
             port["forwarded"],
             port["tx"],
             port["tx_failed"],
-            if port["balanced"] == true {
-                "balanced"
-            } else {
-                "frames on their way"
-            },
+            balance(port),
         );
         if !dropped.is_empty() {
             out += &format!("       dropped: {}\n", dropped.join(", "));
@@ -99,6 +95,17 @@ fn human(status: &Value) -> String {
         );
     }
     out
+}
+
+/// Frames between the verdict and the wire are counted as forwarded and not yet as sent.
+fn balance(port: &Value) -> String {
+    let n = |name: &str| port[name].as_u64().unwrap_or(0);
+    let under_way = n("forwarded").saturating_sub(n("tx") + n("tx_failed"));
+    if port["balanced"] == true {
+        "balanced".into()
+    } else {
+        format!("not settled: {under_way} frames forwarded and not yet sent")
+    }
 }
 
 fn text(value: &Value) -> &str {

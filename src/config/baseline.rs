@@ -13,9 +13,12 @@ pub const SETS: [&str; 3] = ["lan", "mail_servers", "resolvers"];
 const LAN: usize = 0;
 const MAIL_SERVERS: usize = 1;
 
+/// The rule of sources that are not inside; its alerts go by MAC address.
+pub const SPOOFED_SOURCE: &str = "spoofed-source";
+
 /// The names of the built-in rules, in order of evaluation.
 pub const NAMES: [&str; 9] = [
-    "spoofed-source",
+    SPOOFED_SOURCE,
     "tftp",
     "smtp",
     "irc",
@@ -77,6 +80,7 @@ const GLOBAL: [&str; 9] = [
 
 const BROADCAST: &str = "255.255.255.255/32";
 const LINK_LOCAL_V6: &str = "fe80::/10";
+const LINK_LOCAL_V4: &str = "169.254.0.0/16";
 const MULTICAST_V4: &str = "224.0.0.0/4";
 const MULTICAST_V6: &str = "ff00::/8";
 const UNSPECIFIED_V4: &str = "0.0.0.0/32";
@@ -133,7 +137,10 @@ fn spoofed_source() -> Vec<Clause> {
     let link = [LINK_LOCAL_V6, MULTICAST_V6];
     let stranger = AddrMatch {
         any_of: vec![],
-        none_of: terms(&[LINK_LOCAL_V6, UNSPECIFIED_V6, UNSPECIFIED_V4], &[LAN]),
+        none_of: terms(
+            &[LINK_LOCAL_V6, LINK_LOCAL_V4, UNSPECIFIED_V6, UNSPECIFIED_V4],
+            &[LAN],
+        ),
     };
     vec![
         Clause {
@@ -170,6 +177,17 @@ fn spoofed_source() -> Vec<Clause> {
             dst: AddrMatch {
                 any_of: vec![],
                 none_of: terms(&[BROADCAST, MULTICAST_V4], &[]),
+            },
+            ..out.clone()
+        },
+        Clause {
+            src: AddrMatch {
+                any_of: terms(&[LINK_LOCAL_V4], &[]),
+                none_of: vec![Term::Set(LAN)],
+            },
+            dst: AddrMatch {
+                any_of: vec![],
+                none_of: terms(&[LINK_LOCAL_V4, BROADCAST, MULTICAST_V4], &[]),
             },
             ..out
         },

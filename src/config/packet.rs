@@ -85,6 +85,11 @@ impl Packet<'_> {
                 (message, "write two IPv4 or two IPv6 addresses".to_owned()),
             ));
         }
+        if (proto == 1 && family == Family::V6) || (proto == 58 && family == Family::V4) {
+            let message = "ICMP goes over IPv4, and ICMPv6 over IPv6".to_owned();
+            let help = "write \"icmp\" with IPv4 addresses, or \"icmpv6\" with IPv6 addresses";
+            return Err(wrong("proto", (message, help.to_owned())));
+        }
         let echo = if proto == 58 { 128 } else { 8 };
         let (sport, dport) = match proto {
             1 | 58 => (
@@ -234,4 +239,33 @@ fn key(reader: &mut Reader, mut section: Section<'_>) -> Option<Key> {
             reader.error(place, error.message, "here", error.help);
         })
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn packet<'a>(proto: &'a str, src: &'a str, dst: &'a str) -> Packet<'a> {
+        Packet {
+            direction: "out",
+            proto,
+            src,
+            dst,
+            ..Packet::default()
+        }
+    }
+
+    #[test]
+    fn each_icmp_goes_with_its_own_family() {
+        let echo = packet("icmpv6", "fd77::9", "fd77::1").key().unwrap();
+        assert_eq!((echo.sport, echo.dport), (128, 0));
+        assert!(packet("icmp", "10.77.0.9", "10.77.0.1").key().is_ok());
+        for (proto, src, dst) in [
+            ("icmpv6", "10.77.0.9", "8.8.8.8"),
+            ("icmp", "fd77::9", "fd77::1"),
+        ] {
+            let error = packet(proto, src, dst).key().unwrap_err();
+            assert_eq!(error.field, "proto", "{error}");
+        }
+    }
 }

@@ -1,8 +1,9 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
+use crate::config::baseline::SPOOFED_SOURCE;
 use crate::frame::Meta;
 use crate::policy::table::Table;
-use crate::policy::{Severity, Side, Verdict};
+use crate::policy::{RuleId, Severity, Side, Verdict};
 use crate::telemetry::{Cause, Event};
 use crate::worker::reason_alert;
 use serde::Serialize;
@@ -13,8 +14,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Open incidents at most; a flood of forged sources must not cost the box its memory.
+/// Open incidents at most: what is beyond it is counted, and costs no memory.
 const OPEN_AT_MOST: usize = 65_536;
+/// Of these, at most so many of one rule behind one MAC address, so that a host that forges sources leaves room for others.
+const OPEN_FOR_A_MAC: u32 = 1_024;
 
 /// One line of the alert file. Field names are those of Suricata's EVE format where it has one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,6 +77,10 @@ pub struct Incidents {
     table: Arc<Table>,
     window: u64,
     open: HashMap<Key, Incident>,
+    /// Open incidents by cause and MAC address.
+    behind: HashMap<(Cause, [u8; 6]), u32>,
+    /// The rule whose alerts go by MAC address alone.
+    spoofed: Option<Cause>,
     by_rule: Vec<u64>,
     lines: u64,
     uncounted: u64,
@@ -83,10 +90,14 @@ impl Incidents {
     /// None open. A repeat within `window` of the last line is counted, not told.
     pub fn new(table: Arc<Table>, window: Duration) -> Incidents {
         let by_rule = vec![0; table.rules().len()];
+        let mut names = table.rules().iter().map(|rule| &rule.name[..]);
+        let spoofed = names.position(|name| name == SPOOFED_SOURCE);
         Incidents {
             table,
             window: window.as_nanos() as u64,
             open: HashMap::new(),
+            behind: HashMap::new(),
+            spoofed: spoofed.map(|index| Cause::Rule(RuleId(index as u16))),
             by_rule,
             lines: 0,
             uncounted: 0,
@@ -95,30 +106,30 @@ impl Incidents {
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
     pub fn take(&mut self, event: &Event) -> Option<Line> {
-        let key = key(event);
-        let full = self.open.len() >= OPEN_AT_MOST;
-        let incident = match self.open.get_mut(&key) {
-            Some(incident) => incident,
-            None if full => {
+        let key = self.key(event);
+        if !self.open.contains_key(&key) {
+            let behind = self.behind.entry((key.0, key.1)).or_insert(0);
+            if self.open.len() >= OPEN_AT_MOST || *behind >= OPEN_FOR_A_MAC {
                 self.uncounted += 1;
                 return None;
             }
-            None => self.open.entry(key).or_insert(Incident {
-                first: event.time,
-                event: *event,
-                last: event.time,
-                packets: 0,
-                told: 0,
-                line: 0,
-            }),
-        };
+            *behind += 1;
+        }
+        let incident = self.open.entry(key).or_insert(Incident {
+            first: event.time,
+            event: *event,
+            last: event.time,
+            packets: 0,
+            told: 0,
+            line: 0,
+        });
         incident.packets += 1;
         incident.last = incident.last.max(event.time);
         incident.event = *event;
         if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
             return None;
         }
-        Some(self.tell(key, event.time))
+        self.tell(key, event.time)
     }
 
     /// Closes the incidents whose window is over at `now`: a last line for those with repeats that no line has told of.
@@ -137,11 +148,15 @@ impl Incidents {
                 .get(&key)
                 .is_some_and(|incident| incident.packets > incident.told)
             {
-                lines.push(self.tell(key, now));
+                lines.extend(self.tell(key, now));
             } else {
                 self.open.remove(&key);
+                if let Some(behind) = self.behind.get_mut(&(key.0, key.1)) {
+                    *behind = behind.saturating_sub(1);
+                }
             }
         }
+        self.behind.retain(|_, open| *open > 0);
         lines
     }
 
@@ -176,28 +191,31 @@ impl Incidents {
         self.uncounted
     }
 
-    fn tell(&mut self, key: Key, now: u64) -> Line {
+    /// The inside host: the source of what leaves, the destination of what comes in.
+    fn key(&self, event: &Event) -> Key {
+        let meta = &event.meta;
+        let v6 = meta.net == crate::frame::Net::V6;
+        match event.side {
+            // The address is a lie, so it is no part of who it was.
+            Side::Lan if self.spoofed == Some(event.cause) => (event.cause, meta.src_mac, 0, false),
+            Side::Lan => (event.cause, meta.src_mac, meta.src, v6),
+            Side::Uplink => (event.cause, meta.dst_mac, meta.dst, v6),
+        }
+    }
+
+    fn tell(&mut self, key: Key, now: u64) -> Option<Line> {
+        let incident = self.open.get_mut(&key)?;
+        incident.told = incident.packets;
+        incident.line = now;
         self.lines += 1;
         if let Cause::Rule(rule) = key.0
             && let Some(count) = self.by_rule.get_mut(usize::from(rule.0))
         {
             *count += 1;
         }
-        // The key was looked up by the caller.
-        let incident = self.open.get_mut(&key).expect("an open incident");
-        incident.told = incident.packets;
-        incident.line = now;
-        line(incident, &self.table)
-    }
-}
-
-/// The inside host: the source of what leaves, the destination of what comes in.
-fn key(event: &Event) -> Key {
-    let meta = &event.meta;
-    let v6 = meta.net == crate::frame::Net::V6;
-    match event.side {
-        Side::Lan => (event.cause, meta.src_mac, meta.src, v6),
-        Side::Uplink => (event.cause, meta.dst_mac, meta.dst, v6),
+        self.open
+            .get(&key)
+            .map(|incident| line(incident, &self.table))
     }
 }
 
@@ -326,5 +344,93 @@ impl Sink {
     /// Lines that could not be written.
     pub fn lost(&self) -> u64 {
         self.lost
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Net;
+    use crate::telemetry::Reason;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn incidents() -> Incidents {
+        let text = "[lan]\nprefixes = [\"10.77.0.0/24\"]\n";
+        let config = crate::config::parse(text, "test", Path::new(".")).unwrap();
+        let table = Arc::new(Table::compile(&config.policy).unwrap());
+        Incidents::new(table, Duration::from_secs(60))
+    }
+
+    fn event(incidents: &Incidents, rule: &str, mac: u8, src: u32, time: u64) -> Event {
+        let index = incidents.table.rules().iter().position(|r| r.name == rule);
+        let meta = Meta {
+            net: Net::V4,
+            proto: 17,
+            src: src.into(),
+            dst: 0x5db8_d822,
+            dport: 69,
+            src_mac: [2, 0, 0, 0, 0, mac],
+            ..Meta::NONE
+        };
+        Event {
+            time,
+            cause: Cause::Rule(RuleId(index.unwrap() as u16)),
+            verdict: Verdict::Drop(Reason::Rule),
+            side: Side::Lan,
+            len: 60,
+            meta,
+        }
+    }
+
+    #[test]
+    fn a_new_host_alerts_at_once_and_its_repeats_are_counted_into_the_next_line() {
+        let mut all = incidents();
+        let host = 0x0a4d_0009;
+        let first = event(&all, "tftp", 9, host, SECOND);
+        assert_eq!(all.take(&first).unwrap().alert.packets, 1);
+        for n in 1..1000 {
+            let again = event(&all, "tftp", 9, host, SECOND + n * 1_000_000);
+            assert_eq!(all.take(&again), None);
+        }
+        let other = event(&all, "tftp", 10, host + 1, 2 * SECOND);
+        assert!(all.take(&other).is_some(), "another host");
+        let same_host = event(&all, "irc", 9, host, 2 * SECOND);
+        assert!(all.take(&same_host).is_some(), "another rule");
+        assert!(all.expire(30 * SECOND).is_empty(), "within the window");
+        let told = all.expire(70 * SECOND);
+        assert_eq!(told.len(), 1, "only the incident with repeats");
+        assert_eq!(told[0].alert.packets, 1000);
+        assert!(all.expire(200 * SECOND).is_empty());
+        assert!(
+            all.open.is_empty() && all.behind.is_empty(),
+            "all is closed"
+        );
+        assert_eq!(all.lines(), 4);
+    }
+
+    #[test]
+    fn a_host_that_forges_sources_is_one_incident_by_its_mac() {
+        let mut all = incidents();
+        let lines = (0..70_000)
+            .filter(|n| {
+                let event = event(&all, "spoofed-source", 9, *n, SECOND);
+                all.take(&event).is_some()
+            })
+            .count();
+        assert_eq!((lines, all.uncounted()), (1, 0));
+    }
+
+    #[test]
+    fn a_host_with_many_addresses_leaves_room_for_another() {
+        let mut all = incidents();
+        for n in 0..70_000 {
+            let event = event(&all, "tftp", 9, 0x0a4d_0000 + n, SECOND);
+            all.take(&event);
+        }
+        assert_eq!(all.lines(), u64::from(OPEN_FOR_A_MAC));
+        assert_eq!(all.uncounted(), 70_000 - u64::from(OPEN_FOR_A_MAC));
+        let other = event(&all, "irc", 10, 0x0a4d_0a0a, SECOND);
+        assert!(all.take(&other).is_some());
     }
 }

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the control thread looks at the event rings.
 const TICK: Duration = Duration::from_millis(20);
@@ -43,7 +43,7 @@ pub enum ServeError {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Bringup(#[from] BringupError),
-    #[error("[metrics] listen = \"{address}\": {source}")]
+    #[error("[metrics] listen = \"{address}\": {source}; name another address or port, or \"off\"")]
     Metrics {
         address: std::net::SocketAddr,
         source: std::io::Error,
@@ -53,7 +53,7 @@ pub enum ServeError {
         path: PathBuf,
         source: std::io::Error,
     },
-    #[error("[alerts] file {path}: {source}", path = path.display())]
+    #[error("[alerts] file {path}: {source}; name a file that can be made", path = path.display())]
     Alerts {
         path: PathBuf,
         source: std::io::Error,
@@ -85,6 +85,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         .build()
         .map_err(ServeError::Os)?;
     let _inside = runtime.enter();
+    // Asked for now, answered when the gate is ready: a start is never cut off half-way.
+    let signals = Signals {
+        terminate: signal(SignalKind::terminate()).map_err(ServeError::Os)?,
+        interrupt: signal(SignalKind::interrupt()).map_err(ServeError::Os)?,
+    };
     // What can fail without touching a NIC comes first.
     let metrics = config.metrics.listen.map(|address| {
         let bind = || {
@@ -136,6 +141,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     affinity::keep_off(&cores);
     announce(&state, &config);
     let outcome = runtime.block_on(control(
+        signals,
         Arc::clone(&state),
         &crew,
         &events,
@@ -145,6 +151,12 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     crew.stop();
     drain(&state, &events, u64::MAX);
     outcome
+}
+
+/// What ends the gate.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 struct RemoveOnDrop<'a>(&'a Path);
@@ -271,14 +283,13 @@ fn nap(worker: &mut Worker<AfXdpPort>) {
 }
 
 async fn control(
+    mut signals: Signals,
     state: Arc<State>,
     crew: &Crew,
     events: &[EventRing],
     metrics: Option<tokio::net::TcpListener>,
     listener: tokio::net::UnixListener,
 ) -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Os)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Os)?;
     let answering = tokio::spawn(socket::serve(listener, Arc::clone(&state)));
     let serving = metrics.map(|listener| {
         tokio::spawn(http::serve(
@@ -292,8 +303,8 @@ async fn control(
     let mut ticks = 0u32;
     let outcome = loop {
         tokio::select! {
-            _ = terminate.recv() => break Ok(()),
-            _ = interrupt.recv() => break Ok(()),
+            _ = signals.terminate.recv() => break Ok(()),
+            _ = signals.interrupt.recv() => break Ok(()),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 drain(&state, events, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });

@@ -115,6 +115,7 @@ impl Meta {
 
     /// A router or neighbour solicitation or advertisement, or a redirect, that its receiver would heed: ICMPv6 type
     /// 133 to 137 and code 0, whole, and with a hop limit of 255, so from this link (RFC 4861 sections 6.1, 7.1, 8.1).
+    /// Says nothing of where it goes: see [`Meta::stays_on_link`].
     pub fn is_neighbour_discovery(&self) -> bool {
         self.net == Net::V6
             && self.proto == 58
@@ -122,6 +123,12 @@ impl Meta {
             && self.hop_limit == 255
             && matches!(self.sport, 133..=137)
             && self.dport == 0
+    }
+
+    /// An IPv6 packet that no router passes on: to a link-local address (fe80::/10, RFC 4291 section 2.5.6) or to a
+    /// multicast group of link-local scope (ff02::/16, section 2.7).
+    pub fn stays_on_link(&self) -> bool {
+        self.net == Net::V6 && (self.dst >> 118 == 0xfe80 >> 6 || self.dst >> 112 == 0xff02)
     }
 }
 

@@ -36,7 +36,7 @@ pub fn admit(meta: &Meta, side: Side) -> Admit {
             if meta.frag == Frag::Later {
                 // Its ports are in another frame: what cannot be seen is not allowed through.
                 Admit::Drop(Reason::FragmentOrphan)
-            } else if meta.is_neighbour_discovery() {
+            } else if meta.is_neighbour_discovery() && meta.stays_on_link() {
                 Admit::Pass
             } else {
                 Admit::Ask(Key::new(meta, side))
@@ -84,9 +84,11 @@ mod tests {
     }
 
     #[test]
-    fn neighbour_discovery_passes_only_with_hop_limit_255() {
+    fn neighbour_discovery_passes_only_with_hop_limit_255_and_only_on_the_link() {
+        let to = |dst: &str| u128::from(dst.parse::<std::net::Ipv6Addr>().unwrap());
         let solicitation = Meta {
             net: Net::V6,
+            dst: to("ff02::1:ff00:9"),
             proto: 58,
             sport: 135,
             hop_limit: 255,
@@ -98,6 +100,19 @@ mod tests {
             ..solicitation
         };
         assert!(matches!(admit(&routed, Side::Lan), Admit::Ask(_)));
+        for far in ["2606:2800:220:1::34", "fd77::1", "ff05::2", "ff0e::1"] {
+            let dst = to(far);
+            let routed = Meta {
+                dst,
+                ..solicitation
+            };
+            assert!(matches!(admit(&routed, Side::Lan), Admit::Ask(_)), "{far}");
+        }
+        let near = Meta {
+            dst: to("fe80::1"),
+            ..solicitation
+        };
+        assert_eq!(admit(&near, Side::Lan), Admit::Pass);
         let echo = Meta {
             sport: 128,
             ..solicitation

@@ -3,6 +3,7 @@
 use super::rule::{Origin, Policy, Rule};
 use super::table::Table;
 use super::{Key, RuleId, Verdict, oracle};
+use crate::frame::{Meta, Net};
 use serde::Serialize;
 
 /// One decision, explained.
@@ -20,6 +21,9 @@ pub struct Explanation {
     pub why: String,
     /// Where the rule comes from: `built in`, `line N of the config`, or `the default`.
     pub origin: String,
+    /// What the rules are not asked about, where that may concern this packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<&'static str>,
     /// The rules that match too and come later, in order, without the default.
     pub also: Vec<String>,
 }
@@ -84,8 +88,25 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
         alert: rule.alert.map(super::Severity::name),
         why: why(policy, rule, key),
         origin: origin(rule.origin),
+        note: note(key),
         also: also.map(|rule| rule.name.clone()).collect(),
     })
+}
+
+/// Neighbour discovery on the link never reaches the rules; a key does not hold the hop limit that shows it.
+fn note(key: &Key) -> Option<&'static str> {
+    let meta = Meta {
+        net: if key.v6 { Net::V6 } else { Net::V4 },
+        proto: key.proto,
+        sport: key.sport,
+        dport: key.dport,
+        dst: key.dst,
+        hop_limit: 255,
+        ..Meta::NONE
+    };
+    (meta.is_neighbour_discovery() && meta.stays_on_link()).then_some(
+        "with a hop limit of 255 this is neighbour discovery on the link, which passes before any rule is asked",
+    )
 }
 
 /// The sentence.

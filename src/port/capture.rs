@@ -215,8 +215,7 @@ fn take(
         }
         PcapBlockOwned::NG(Block::InterfaceDescription(interface)) => {
             ethernet(interface.linktype)?;
-            let per_second = interface
-                .ts_resolution()
+            let per_second = resolution(interface.if_tsresol)
                 .ok_or_else(|| Refused::Broken("an impossible time resolution".into()))?;
             clocks.push(Clock {
                 per_second,
@@ -249,8 +248,17 @@ fn take(
     Ok(true)
 }
 
+/// Units in a second: the exponent of 10, or with the high bit of 2 (pcapng, section 4.2, `if_tsresol`).
+fn resolution(exponent: u8) -> Option<u64> {
+    match exponent & 0x80 {
+        0 => 10u64.checked_pow(exponent.into()),
+        _ => 1u64.checked_shl(u32::from(exponent & 0x7f)),
+    }
+}
+
 fn ethernet(linktype: Linktype) -> Result<(), Refused> {
-    if linktype == Linktype::ETHERNET {
+    // In a pcap header the bits above say how long an FCS is.
+    if linktype.0 & 0xffff == Linktype::ETHERNET.0 {
         Ok(())
     } else {
         Err(Refused::Linktype(linktype.0))

@@ -44,7 +44,9 @@ pub enum GateError {
         "{nic} already runs an XDP program that is not ours; see `ip link show {nic}`, take it off with `ip link set dev {nic} xdp off`"
     )]
     Taken { nic: String },
-    #[error("{nic}: its driver has no XDP ({why}); use mode = \"auto\" or mode = \"generic\"")]
+    #[error(
+        "{nic}: its driver has no XDP, or not at this MTU ({why}); set mode = \"auto\" or \"generic\", or run: ip link set {nic} mtu 1500"
+    )]
     NoDriverSupport { nic: String, why: String },
     #[error(
         "not allowed to load BPF programs; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_NET_RAW"

@@ -146,10 +146,8 @@ impl Stage {
     /// # Errors
     /// What went wrong while reading or writing.
     pub fn finish(&mut self) -> Result<(), CaptureError> {
-        match self.error.take() {
-            Some(e) => Err(e),
-            None => self.writer.take().map_or(Ok(()), CaptureWriter::finish),
-        }
+        let written = self.writer.take().map_or(Ok(()), CaptureWriter::finish);
+        self.error.take().map_or(written, Err)
     }
 
     fn advance(&mut self) {

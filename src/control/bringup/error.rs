@@ -53,9 +53,15 @@ pub enum BringupError {
         source: BindError,
         hint: &'static str,
     },
+    #[error(
+        "{nic}: the kernel does not tell its offloads, so they cannot be checked; set offloads = \"set\", and run: ethtool -K {nic} gro off lro off rxvlan off"
+    )]
+    Features { nic: String },
     #[error("packet memory: {0}")]
     Umem(#[from] UmemError),
-    #[error("cores = {wanted:?}: this process may run on {allowed:?} only")]
+    #[error(
+        "[bridge] cores = {wanted:?}: this process may run on {allowed:?}; name some of these, or leave `cores` out"
+    )]
     Cores {
         wanted: Vec<usize>,
         allowed: Vec<usize>,

@@ -51,6 +51,14 @@ pub(super) fn look(
             wanted: wanted.into(),
         });
     }
+    if nic.features.is_empty() {
+        if bridge.offloads == Offloads::Check {
+            return Err(BringupError::Features { nic: nic.name });
+        }
+        notes.push(format!(
+            "the kernel does not tell the offloads of {name}; see to it that GRO, LRO and VLAN stripping are off: ethtool -K {name} gro off lro off rxvlan off"
+        ));
+    }
     let harmful = offload::harmful(&nic);
     if bridge.offloads == Offloads::Check && !harmful.is_empty() {
         let command = format!(

@@ -67,6 +67,9 @@ pub fn bring_up(
     let sockets = bind_all(bridge, &nics, modes, &umem)?;
     let lan = prepare(bridge, &nics[0], Side::Lan, &sockets[0], state)?;
     let uplink = prepare(bridge, &nics[1], Side::Uplink, &sockets[1], state)?;
+    for port in [&lan, &uplink] {
+        notes.extend(port.slow_note(bridge));
+    }
     let (workers, events) = distribute(bridge, umem, memory, sockets, table, inside, &cores);
     Ok(Ready {
         workers,
@@ -84,11 +87,15 @@ fn cores(bridge: &Bridge, most: usize) -> Result<Vec<usize>, BringupError> {
         .map(|core| core.id)
         .collect();
     match &bridge.cores {
-        Some(wanted) if wanted.iter().all(|core| allowed.contains(core)) => {
+        Some(wanted) if !wanted.is_empty() && wanted.iter().all(|core| allowed.contains(core)) => {
             Ok(wanted.iter().copied().take(most).collect())
         }
         Some(wanted) => Err(BringupError::Cores {
             wanted: wanted.clone(),
+            allowed,
+        }),
+        None if allowed.is_empty() => Err(BringupError::Cores {
+            wanted: Vec::new(),
             allowed,
         }),
         None => Ok(allowed.into_iter().rev().take(most).collect()),

@@ -21,6 +21,18 @@ pub(super) struct Prepared<'a> {
 }
 
 impl Prepared<'_> {
+    /// What to say where `auto` ended in the slowest mode.
+    pub(super) fn slow_note(&self, bridge: &Bridge) -> Option<String> {
+        let generic = self
+            .gate
+            .as_ref()
+            .is_some_and(|gate| gate.hook() == Hook::Generic);
+        let name = &self.nic.name;
+        (generic && bridge.mode == WantedMode::Auto).then(|| {
+            format!("{name} runs in generic mode, the slowest: its driver has no XDP, or not at an MTU of {}, or an earlier gate was left so (then: portcullis detach, and start again)", self.nic.mtu)
+        })
+    }
+
     pub(super) fn keep(mut self) -> (PortInfo, Gate) {
         self.written = None;
         self.switched.clear();
