@@ -300,6 +300,20 @@ fn a_source_outside_the_lan_is_spoofed_unless_it_is_of_the_link() {
         (
             "out",
             "udp",
+            "169.254.9.9:5353",
+            "224.0.0.251:5353",
+            "default",
+        ),
+        (
+            "out",
+            "udp",
+            "169.254.9.9:5353",
+            "93.184.216.34:53",
+            "spoofed-source",
+        ),
+        (
+            "out",
+            "udp",
             "0.0.0.0:68",
             "93.184.216.34:67",
             "spoofed-source",
