@@ -9,8 +9,7 @@ use ipnet::IpNet;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
     Icmpv4DstUnreachable, Icmpv4Packet, Icmpv4Repr, Icmpv6DstUnreachable, Icmpv6Packet, Icmpv6Repr,
-    IpAddress, IpProtocol, Ipv4Address, Ipv4Packet, Ipv4Repr, Ipv6Address, Ipv6Packet, Ipv6Repr,
-    TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
+    IpAddress, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,
 };
 use std::net::IpAddr;
 
@@ -21,6 +20,7 @@ const BUCKET: u64 = 200;
 /// Bytes quoted of the transport header and what follows it (RFC 792 asks for 8).
 const QUOTE: usize = 64;
 const HOP_LIMIT: u8 = 64;
+const TCP: u8 = 6;
 /// Ethernet, two tags, PPPoE, IPv6, ICMPv6, quoted IPv6 header, quote: 14 + 8 + 8 + 40 + 8 + 40 + 64.
 const LONGEST: usize = 192;
 /// The least length of an Ethernet frame without FCS (IEEE 802.3).
@@ -135,109 +135,72 @@ fn build(frame: &[u8], meta: &Meta, out: &mut [u8; LONGEST]) -> Option<usize> {
     out[..6].copy_from_slice(&meta.src_mac);
     out[6..12].copy_from_slice(&meta.dst_mac);
     let ip = &mut out[l3..];
-    let ip_len = match (meta.net, meta.proto) {
-        (Net::V4, 6) => {
-            let (src, dst) = v4(meta);
-            let rst = reset(transport)?;
-            let header = Ipv4Repr {
-                src_addr: dst,
-                dst_addr: src,
-                next_header: IpProtocol::Tcp,
-                payload_len: rst.buffer_len(),
-                hop_limit: HOP_LIMIT,
-            };
-            header.emit(&mut Ipv4Packet::new_unchecked(&mut *ip), &checksums());
-            let at = header.buffer_len();
-            emit_tcp(
-                &rst,
-                ip.get_mut(at..at + rst.buffer_len())?,
-                dst.into(),
-                src.into(),
-            );
-            at + rst.buffer_len()
+    let (host, far) = (address(meta.src_ip()?), address(meta.dst_ip()?));
+    let ip_len = if meta.proto == TCP {
+        let rst = reset(transport)?;
+        let body = header(ip, far, host, IpProtocol::Tcp, rst.buffer_len())?;
+        let mut packet = TcpPacket::new_unchecked(&mut *body.1);
+        rst.emit(&mut packet, &far, &host, &checksums());
+        body.0 + rst.buffer_len()
+    } else {
+        let data = &transport[..transport.len().min(QUOTE)];
+        match IpRepr::new(
+            host,
+            far,
+            meta.proto.into(),
+            transport.len(),
+            meta.hop_limit,
+        ) {
+            IpRepr::Ipv4(quoted) => {
+                let reason = Icmpv4DstUnreachable::CommProhibited;
+                let error = Icmpv4Repr::DstUnreachable {
+                    reason,
+                    header: quoted,
+                    data,
+                };
+                let body = header(ip, far, host, IpProtocol::Icmp, error.buffer_len())?;
+                let mut packet = Icmpv4Packet::new_unchecked(&mut *body.1);
+                error.emit(&mut packet, &checksums());
+                body.0 + error.buffer_len()
+            }
+            IpRepr::Ipv6(quoted) => {
+                let (from, to) = (quoted.dst_addr, quoted.src_addr);
+                let reason = Icmpv6DstUnreachable::AdminProhibit;
+                let error = Icmpv6Repr::DstUnreachable {
+                    reason,
+                    header: quoted,
+                    data,
+                };
+                let body = header(ip, far, host, IpProtocol::Icmpv6, error.buffer_len())?;
+                let mut packet = Icmpv6Packet::new_unchecked(&mut *body.1);
+                error.emit(&from, &to, &mut packet, &checksums());
+                body.0 + error.buffer_len()
+            }
         }
-        (Net::V6, 6) => {
-            let (src, dst) = v6(meta);
-            let rst = reset(transport)?;
-            let header = Ipv6Repr {
-                src_addr: dst,
-                dst_addr: src,
-                next_header: IpProtocol::Tcp,
-                payload_len: rst.buffer_len(),
-                hop_limit: HOP_LIMIT,
-            };
-            header.emit(&mut Ipv6Packet::new_unchecked(&mut *ip));
-            let at = header.buffer_len();
-            emit_tcp(
-                &rst,
-                ip.get_mut(at..at + rst.buffer_len())?,
-                dst.into(),
-                src.into(),
-            );
-            at + rst.buffer_len()
-        }
-        (Net::V4, proto) => {
-            let (src, dst) = v4(meta);
-            let quoted = Ipv4Repr {
-                src_addr: src,
-                dst_addr: dst,
-                next_header: IpProtocol::from(proto),
-                payload_len: transport.len(),
-                hop_limit: meta.hop_limit,
-            };
-            let data = &transport[..transport.len().min(QUOTE)];
-            let error = Icmpv4Repr::DstUnreachable {
-                reason: Icmpv4DstUnreachable::CommProhibited,
-                header: quoted,
-                data,
-            };
-            let header = Ipv4Repr {
-                src_addr: dst,
-                dst_addr: src,
-                next_header: IpProtocol::Icmp,
-                payload_len: error.buffer_len(),
-                hop_limit: HOP_LIMIT,
-            };
-            header.emit(&mut Ipv4Packet::new_unchecked(&mut *ip), &checksums());
-            let at = header.buffer_len();
-            error.emit(
-                &mut Icmpv4Packet::new_unchecked(ip.get_mut(at..at + error.buffer_len())?),
-                &checksums(),
-            );
-            at + error.buffer_len()
-        }
-        (Net::V6, proto) => {
-            let (src, dst) = v6(meta);
-            let quoted = Ipv6Repr {
-                src_addr: src,
-                dst_addr: dst,
-                next_header: IpProtocol::from(proto),
-                payload_len: transport.len(),
-                hop_limit: meta.hop_limit,
-            };
-            let data = &transport[..transport.len().min(QUOTE)];
-            let error = Icmpv6Repr::DstUnreachable {
-                reason: Icmpv6DstUnreachable::AdminProhibit,
-                header: quoted,
-                data,
-            };
-            let header = Ipv6Repr {
-                src_addr: dst,
-                dst_addr: src,
-                next_header: IpProtocol::Icmpv6,
-                payload_len: error.buffer_len(),
-                hop_limit: HOP_LIMIT,
-            };
-            header.emit(&mut Ipv6Packet::new_unchecked(&mut *ip));
-            let at = header.buffer_len();
-            let mut packet = Icmpv6Packet::new_unchecked(ip.get_mut(at..at + error.buffer_len())?);
-            error.emit(&dst, &src, &mut packet, &checksums());
-            at + error.buffer_len()
-        }
-        (Net::Other | Net::Llc, _) => return None,
     };
     set_pppoe_length(out, meta, ip_len);
     Some((l3 + ip_len).max(SHORTEST))
+}
+
+/// Writes an IP header for `len` bytes; its length, and the place for those.
+fn header(
+    out: &mut [u8],
+    from: IpAddress,
+    to: IpAddress,
+    next: IpProtocol,
+    len: usize,
+) -> Option<(usize, &mut [u8])> {
+    let ip = IpRepr::new(from, to, next, len, HOP_LIMIT);
+    let at = ip.header_len();
+    ip.emit(out.get_mut(..at + len)?, &checksums());
+    Some((at, out.get_mut(at..at + len)?))
+}
+
+fn address(ip: IpAddr) -> IpAddress {
+    match ip {
+        IpAddr::V4(ip) => IpAddress::Ipv4(ip),
+        IpAddr::V6(ip) => IpAddress::Ipv6(ip),
+    }
 }
 
 /// The RST that ends the connection a segment belongs to (RFC 9293 section 3.10.7.1).
@@ -264,10 +227,6 @@ fn reset(segment: &[u8]) -> Option<TcpRepr<'static>> {
     })
 }
 
-fn emit_tcp(rst: &TcpRepr<'_>, out: &mut [u8], from: IpAddress, to: IpAddress) {
-    rst.emit(&mut TcpPacket::new_unchecked(out), &from, &to, &checksums());
-}
-
 /// PPPoE carries the length of what follows it (RFC 2516 section 4): the PPP protocol field and the packet.
 fn set_pppoe_length(out: &mut [u8; LONGEST], meta: &Meta, ip_len: usize) {
     let ethertype = 12 + 4 * usize::from(meta.vlan_depth);
@@ -279,17 +238,6 @@ fn set_pppoe_length(out: &mut [u8; LONGEST], meta: &Meta, ip_len: usize) {
 
 fn checksums() -> ChecksumCapabilities {
     ChecksumCapabilities::default()
-}
-
-fn v4(meta: &Meta) -> (Ipv4Address, Ipv4Address) {
-    (
-        Ipv4Address::from(meta.src as u32),
-        Ipv4Address::from(meta.dst as u32),
-    )
-}
-
-fn v6(meta: &Meta) -> (Ipv6Address, Ipv6Address) {
-    (Ipv6Address::from(meta.src), Ipv6Address::from(meta.dst))
 }
 
 #[cfg(test)]

@@ -212,11 +212,11 @@ impl Report {
         })
     }
 
-    /// Writes `<date>-forwarding.txt` and `.json` into a folder.
+    /// Writes `<date and time>-forwarding.txt` and `.json` into a folder: a later run overwrites none.
     pub fn save(&self, folder: &Path) -> Result<(), Failure> {
         std::fs::create_dir_all(folder)?;
-        let day = self.date.get(..10).unwrap_or(&self.date);
-        let stem = folder.join(format!("{day}-forwarding"));
+        let time: String = self.date.chars().filter(|c| *c != ':').collect();
+        let stem = folder.join(format!("{time}-forwarding"));
         std::fs::write(stem.with_extension("txt"), self.text())?;
         std::fs::write(stem.with_extension("json"), format!("{:#}\n", self.json()))?;
         eprintln!("bench-rig: wrote {}.txt and .json", stem.display());
