@@ -3,7 +3,7 @@
 use super::{ConfigFile, cannot, print_json};
 use crate::control::socket::{self, Request};
 use serde_json::Value;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -34,8 +34,24 @@ impl Status {
                 print!("{}", human(&status));
                 ExitCode::SUCCESS
             }
-            Err(e) => cannot(format!("no gate answers on {}: {e}", path.display())),
+            Err(e) => cannot(silence(&path, &e)),
         }
+    }
+}
+
+/// Why there is no answer.
+fn silence(path: &Path, e: &std::io::Error) -> String {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied, TimedOut, WouldBlock};
+    let path = path.display();
+    match e.kind() {
+        NotFound | ConnectionRefused => format!(
+            "no gate is running behind {path}; start it with `portcullis run`, or name another socket with --socket"
+        ),
+        WouldBlock | TimedOut => {
+            format!("a gate has {path} open and does not answer: its process is stopped or hangs")
+        }
+        PermissionDenied => format!("{path}: {e}; ask as root"),
+        _ => format!("{path}: {e}"),
     }
 }
 
