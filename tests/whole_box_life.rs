@@ -41,7 +41,8 @@ fn after_a_kill_nothing_passes_and_the_next_start_takes_over_three_times() {
         gate.ended();
         assert!(gate.socket.exists(), "a killed process leaves its socket");
         let socket = gate.socket.to_str().expect("UTF-8");
-        portcullis(&lab, &["status", "--socket", socket]).assert_one_line(&["no gate answers"]);
+        portcullis(&lab, &["status", "--socket", socket])
+            .assert_one_line(&["no gate is running", "portcullis run"]);
         assert_closed(&lan, &uplink, 20);
         // At 100 frames a second from the kill on.
         let stop = AtomicBool::new(false);
@@ -187,7 +188,7 @@ fn ctrl_c_ends_cleanly_and_the_control_socket_goes() {
         &lab,
         &["status", "--socket", socket.to_str().expect("UTF-8")],
     );
-    status.assert_one_line(&["no gate answers", "control.sock"]);
+    status.assert_one_line(&["no gate is running", "control.sock"]);
 }
 
 #[test]
