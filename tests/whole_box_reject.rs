@@ -4,6 +4,7 @@ mod common;
 
 use common::craft::{SERVER4, SERVER6};
 use common::gate::{config, number};
+use common::lab::Cables;
 use common::{Gate, Lab, Wire};
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -148,4 +149,26 @@ fn what_is_not_rejected_connects_through_the_same_gate() {
     }
     let status = gate.assert_nothing_lost();
     assert_eq!(number(&status["ports"]["lan"]["rejected"]), 0);
+}
+
+#[test]
+fn answers_on_more_queues_inside_than_outside_are_all_accounted_for() {
+    let cables = Cables {
+        queues: [2, 1],
+        addresses: true,
+        ..Cables::default()
+    };
+    let Some(lab) = Lab::with(cables) else { return };
+    let gate = Gate::with(&lab, &config(&lab, "", RULE));
+    const ATTEMPTS: u64 = 60;
+    for n in 0..ATTEMPTS {
+        let server = servers()[n as usize % 2];
+        // Each from another port, so that both queues have their share.
+        let failed = lab.within("lan", || TcpStream::connect_timeout(&server, AT_ONCE * 5));
+        let kind = failed.err().map(|e| e.kind());
+        assert_eq!(kind, Some(ErrorKind::ConnectionRefused), "{server}");
+    }
+    let status = gate.assert_balanced();
+    assert_eq!(number(&status["ports"]["lan"]["rejected"]), ATTEMPTS);
+    assert_eq!(number(&status["ports"]["uplink"]["replies"]), ATTEMPTS);
 }
