@@ -210,7 +210,7 @@ impl<P: Port> Worker<P> {
             bytes += len;
             let mut cause = None;
             if let Some(rule) = rule {
-                let index = usize::from(rule.0);
+                let index = rule.index();
                 if let Some(hits) = self.counters.rules.get(index) {
                     hits.packets.add(1);
                     hits.bytes.add(len);

@@ -254,7 +254,7 @@ fn a_set_of_100_000_prefixes_loads_and_compiles_and_is_exact() {
             ..Packet::default()
         };
         let id = table.lookup(&packet.key().unwrap());
-        assert_eq!(table.rules()[usize::from(id.0)].name, rule, "{dst}");
+        assert_eq!(table.rules()[id.index()].name, rule, "{dst}");
     }
 }
 

@@ -560,7 +560,7 @@ fn an_action_alone_keeps_the_match_and_the_place_of_a_built_in_rule() {
     assert_eq!((at, rule.alert), (6, None));
     let table = Table::compile(&config.policy).unwrap();
     let id = table.lookup(&key("out", "tcp", "10.77.0.9:4", "93.184.216.34:445"));
-    assert_eq!(usize::from(id.0), at);
+    assert_eq!(id.index(), at);
     assert!(matches!(table.verdict(id), Verdict::Reject(_)));
 }
 

@@ -1,5 +1,6 @@
 //! The compiled table is the rules, read one by one: random policies and keys, compared with the oracle.
 
+use portcullis::frame::Net;
 use portcullis::policy::addr::Family;
 use portcullis::policy::{
     Action, AddrMatch, AddrRange, Clause, DEFAULT_RULE, Direction, Key, Origin, Policy, PortSet,
@@ -97,18 +98,13 @@ fn clause() -> impl Strategy<Value = Clause> {
             dst,
             sport,
             dport,
+            ..Clause::any(direction)
         },
     )
 }
 
 fn rule(at: usize, clauses: Vec<Clause>, action: Action) -> Rule {
-    Rule {
-        name: format!("r{at}"),
-        action,
-        alert: None,
-        clauses,
-        origin: Origin::User { line: at },
-    }
+    Rule::new(format!("r{at}"), action, clauses, Origin::User { line: at })
 }
 
 fn policy(rules: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Value = Policy> {
@@ -122,13 +118,12 @@ fn policy(rules: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Va
             .enumerate()
             .map(|(at, (clauses, action))| rule(at, clauses, action))
             .collect();
-        rules.push(Rule {
-            name: DEFAULT_RULE.to_owned(),
-            action: Action::Drop,
-            alert: None,
-            clauses: vec![Clause::any(Direction::Both)],
-            origin: Origin::Default,
-        });
+        rules.push(Rule::new(
+            DEFAULT_RULE,
+            Action::Drop,
+            vec![Clause::any(Direction::Both)],
+            Origin::Default,
+        ));
         let sets = sets
             .into_iter()
             .enumerate()
@@ -143,6 +138,7 @@ fn policy(rules: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Va
             lan_prefixes: vec![],
             sets,
             disabled: vec![],
+            shadow: false,
         }
     })
 }
@@ -209,7 +205,9 @@ fn key(dice: &mut Dice, edges: &[Vec<u128>; 2]) -> Key {
         },
         proto: dice.pick(&[6, 17, 6, 17, 1, 58, 0, 47, 255, 18]),
         side: dice.pick(&Side::BOTH),
-        v6,
+        net: if v6 { Net::V6 } else { Net::V4 },
+        ethertype: if v6 { 0x86dd } else { 0x0800 },
+        ..Key::EMPTY
     }
 }
 
@@ -221,7 +219,7 @@ fn compare(policy: &Policy, seed: u64, bursts: usize) -> Result<(usize, usize), 
     let (mut pairs, mut met) = (0, 0);
     for _ in 0..bursts {
         let keys: Vec<_> = (0..64).map(|_| key(&mut dice, &edges)).collect();
-        let mut found = [RuleId(u16::MAX); 64];
+        let mut found = [RuleId(u32::MAX); 64];
         table.classify(&keys, &mut found);
         for (key, found) in keys.iter().zip(found) {
             prop_assert_eq!(
@@ -233,7 +231,7 @@ fn compare(policy: &Policy, seed: u64, bursts: usize) -> Result<(usize, usize), 
             );
             prop_assert_eq!(found, table.lookup(key));
             pairs += 1;
-            met += usize::from(usize::from(found.0) + 1 < policy.rules.len());
+            met += usize::from(found.index() + 1 < policy.rules.len());
         }
     }
     Ok((pairs, met))
@@ -291,7 +289,9 @@ fn a_burst_of_any_length_is_answered_as_far_as_both_slices_reach() {
         dport: 69,
         proto: 17,
         side: Side::Lan,
-        v6: false,
+        net: Net::V4,
+        ethertype: 0x0800,
+        ..Key::EMPTY
     };
     for (keys, out) in [
         (0, 0),
@@ -304,7 +304,7 @@ fn a_burst_of_any_length_is_answered_as_far_as_both_slices_reach() {
         (200, 130),
         (70, 200),
     ] {
-        let mut found = vec![RuleId(u16::MAX); out];
+        let mut found = vec![RuleId(u32::MAX); out];
         table.classify(&vec![key; keys], &mut found);
         let (reached, rest) = found.split_at(keys.min(out));
         assert!(
@@ -312,7 +312,7 @@ fn a_burst_of_any_length_is_answered_as_far_as_both_slices_reach() {
             "{keys} keys, {out} places"
         );
         assert!(
-            rest.iter().all(|id| *id == RuleId(u16::MAX)),
+            rest.iter().all(|id| *id == RuleId(u32::MAX)),
             "{keys} keys, {out} places"
         );
     }
@@ -346,7 +346,9 @@ fn sixty_five_thousand_rules_compile_and_one_more_is_refused() {
         dport,
         proto: 6,
         side: Side::Lan,
-        v6: false,
+        net: Net::V4,
+        ethertype: 0x0800,
+        ..Key::EMPTY
     };
     assert_eq!(table.lookup(&key(1999)), RuleId(1999));
     assert_eq!(table.lookup(&key(2000)), RuleId(2000));
@@ -377,7 +379,9 @@ fn an_explanation_names_the_clause_and_what_would_have_matched_after_it() {
         dport: 69,
         proto: 17,
         side: Side::Lan,
-        v6: false,
+        net: Net::V4,
+        ethertype: 0x0800,
+        ..Key::EMPTY
     };
     let said = explain(&policy, &table, &key).unwrap();
     assert_eq!(

@@ -90,11 +90,8 @@ const UNSPECIFIED_V6: &str = "::/128";
 /// of [`SETS`] by index.
 pub fn rules() -> Vec<Rule> {
     let rule = |name: &str, alert, clauses| Rule {
-        name: name.to_owned(),
-        action: Action::Drop,
         alert,
-        clauses,
-        origin: Origin::Builtin,
+        ..Rule::new(name, Action::Drop, clauses, Origin::Builtin)
     };
     use Severity::{High, Low, Medium};
     let [spoofed, tftp, smtp, irc, snmp, msrpc, smb, netbios, bogon] = NAMES;

@@ -5,6 +5,7 @@ use super::error::nearest;
 use super::raw::{Reader, as_integer};
 use super::rule::number_of;
 use super::section::Section;
+use crate::frame::Net;
 use crate::policy::addr::bits;
 use crate::policy::rule::PROTOCOLS;
 use crate::policy::{Family, Key, PolicyTest, ProtoSet, Side};
@@ -104,8 +105,14 @@ impl Packet<'_> {
             sport,
             dport,
             proto,
+            ethertype: if family == Family::V6 { 0x86dd } else { 0x0800 },
+            net: if family == Family::V6 {
+                Net::V6
+            } else {
+                Net::V4
+            },
             side,
-            v6: family == Family::V6,
+            ..Key::EMPTY
         })
     }
 }

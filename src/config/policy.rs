@@ -120,6 +120,7 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
         lan_prefixes,
         sets,
         disabled: Vec::new(),
+        shadow: false,
     };
     let (overrides, own): (Vec<_>, Vec<_>) = stated
         .into_iter()
@@ -131,13 +132,12 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
         let stated = overrides.iter().find(|stated| stated.name == rule.name);
         push_builtin(reader, &mut policy, &header, rule, stated);
     }
-    policy.rules.push(Rule {
-        name: DEFAULT_RULE.to_owned(),
-        action: header.default,
-        alert: None,
-        clauses: vec![Clause::any(Direction::Both)],
-        origin: Origin::Default,
-    });
+    policy.rules.push(Rule::new(
+        DEFAULT_RULE,
+        header.default,
+        vec![Clause::any(Direction::Both)],
+        Origin::Default,
+    ));
     if policy.rules.len() > MAX_RULES {
         let span = own.last().map_or(0..0, |rule| rule.span.clone());
         let help = "put addresses that share a rule into a set: a set of any size costs one rule";
@@ -186,16 +186,18 @@ fn push_own(reader: &mut Reader, policy: &mut Policy, stated: &Stated) {
         return;
     }
     policy.rules.push(Rule {
-        name: stated.name.clone(),
-        action,
         alert: stated.alert.flatten(),
-        clauses: vec![
-            stated
-                .clause
-                .clone()
-                .unwrap_or_else(|| Clause::any(Direction::Out)),
-        ],
-        origin: Origin::User { line: stated.line },
+        ..Rule::new(
+            &stated.name,
+            action,
+            vec![
+                stated
+                    .clause
+                    .clone()
+                    .unwrap_or_else(|| Clause::any(Direction::Out)),
+            ],
+            Origin::User { line: stated.line },
+        )
     });
 }
 

@@ -97,7 +97,7 @@ impl Incidents {
             window: window.as_nanos() as u64,
             open: HashMap::new(),
             behind: HashMap::new(),
-            spoofed: spoofed.map(|index| Cause::Rule(RuleId(index as u16))),
+            spoofed: spoofed.map(|index| Cause::Rule(RuleId(index as u32))),
             by_rule,
             lines: 0,
             uncounted: 0,
@@ -209,7 +209,7 @@ impl Incidents {
         incident.line = now;
         self.lines += 1;
         if let Cause::Rule(rule) = key.0
-            && let Some(count) = self.by_rule.get_mut(usize::from(rule.0))
+            && let Some(count) = self.by_rule.get_mut(rule.index())
         {
             *count += 1;
         }
@@ -224,7 +224,7 @@ fn line(incident: &Incident, table: &Table) -> Line {
     let meta = &event.meta;
     let (signature, severity) = match event.cause {
         Cause::Rule(rule) => {
-            let info = &table.rules()[usize::from(rule.0)];
+            let info = &table.rules()[rule.index()];
             (info.name.clone(), info.alert.unwrap_or(Severity::Low))
         }
         Cause::Reason(reason) => (
@@ -375,7 +375,7 @@ mod tests {
         };
         Event {
             time,
-            cause: Cause::Rule(RuleId(index.unwrap() as u16)),
+            cause: Cause::Rule(RuleId(index.unwrap() as u32)),
             verdict: Verdict::Drop(Reason::Rule),
             side: Side::Lan,
             len: 60,

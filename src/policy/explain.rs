@@ -3,7 +3,7 @@
 use super::rule::{Origin, Policy, Rule};
 use super::table::Table;
 use super::{Key, RuleId, Verdict, oracle};
-use crate::frame::{Meta, Net};
+use crate::frame::Meta;
 use serde::Serialize;
 
 /// One decision, explained.
@@ -54,14 +54,10 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
     let name = |id: RuleId| {
         policy
             .rules
-            .get(usize::from(id.0))
+            .get(id.index())
             .map_or_else(|| id.0.to_string(), |rule| rule.name.clone())
     };
-    let Some(rule) = policy
-        .rules
-        .get(usize::from(found.0))
-        .filter(|_| found == truth)
-    else {
+    let Some(rule) = policy.rules.get(found.index()).filter(|_| found == truth) else {
         return Err(Disagreement {
             table: name(found),
             oracle: name(truth),
@@ -74,7 +70,7 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
             .iter()
             .any(|clause| oracle::matches(policy, clause, key))
     };
-    let also = policy.rules[usize::from(found.0) + 1..]
+    let also = policy.rules[found.index() + 1..]
         .iter()
         .filter(matching)
         .filter(|rule| rule.origin != Origin::Default);
@@ -96,7 +92,7 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
 /// Neighbour discovery on the link never reaches the rules; a key does not hold the hop limit that shows it.
 fn note(key: &Key) -> Option<&'static str> {
     let meta = Meta {
-        net: if key.v6 { Net::V6 } else { Net::V4 },
+        net: key.net,
         proto: key.proto,
         sport: key.sport,
         dport: key.dport,

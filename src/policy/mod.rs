@@ -12,11 +12,12 @@ pub mod test;
 pub use addr::{AddrMatch, AddrRange, Family, Set, Term};
 pub use explain::{Explanation, explain};
 pub use rule::{
-    Clause, DEFAULT_RULE, Direction, Origin, Policy, PolicyTest, PortSet, ProtoSet, Rule,
+    Clause, DEFAULT_RULE, Direction, FlagMatch, Limit, MacMatch, Origin, Policy, PolicyTest,
+    PortSet, ProtoSet, Rule,
 };
 pub use table::{CompileError, RuleInfo, Table};
 
-use crate::frame::{Meta, Net};
+use crate::frame::{Frag, Meta, Net};
 use crate::telemetry::Reason;
 
 /// The port a frame was received on.
@@ -60,7 +61,14 @@ impl Side {
 
 /// Index of a rule in the rules of a policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RuleId(pub u16);
+pub struct RuleId(pub u32);
+
+impl RuleId {
+    /// The index.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
 
 /// What happens to a frame that a rule matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,25 +134,76 @@ pub struct Key {
     pub sport: u16,
     /// TCP or UDP destination port, or ICMP code.
     pub dport: u16,
-    /// Transport protocol.
+    /// Ethertype inside any VLAN tags; for IP that of its version. 0 for 802.3 with LLC, which no rule can name.
+    pub ethertype: u16,
+    /// VLAN id of the outer tag, 0 to 4095 (0 is a priority tag, IEEE 802.1Q), or [`UNTAGGED`].
+    pub vlan: u16,
+    /// Source MAC address.
+    pub src_mac: [u8; 6],
+    /// Transport protocol; 0 where the frame is not IP.
     pub proto: u8,
+    /// TCP flags as in byte 13 of the header (RFC 9293 section 3.1); 0 for other protocols.
+    pub tcp_flags: u8,
+    /// The first fragment of a datagram that has more.
+    pub fragment: bool,
+    /// Which protocol family; of a frame that is not IP, addresses, ports and protocol are 0.
+    pub net: Net,
     /// The side the frame came from.
     pub side: Side,
-    /// True for IPv6.
-    pub v6: bool,
 }
 
+/// [`Key::vlan`] of a frame without a VLAN tag: one more than the highest id.
+pub const UNTAGGED: u16 = 4096;
+
 impl Key {
-    /// The key of a parsed IP frame received on `side`.
+    /// An untagged frame from the inside with nothing in it.
+    pub const EMPTY: Key = Key {
+        src: 0,
+        dst: 0,
+        sport: 0,
+        dport: 0,
+        ethertype: 0,
+        vlan: UNTAGGED,
+        src_mac: [0; 6],
+        proto: 0,
+        tcp_flags: 0,
+        fragment: false,
+        net: Net::Other,
+        side: Side::Lan,
+    };
+
+    /// The family of the addresses; `None` where the frame is not IP.
+    pub const fn family(&self) -> Option<Family> {
+        match self.net {
+            Net::V4 => Some(Family::V4),
+            Net::V6 => Some(Family::V6),
+            Net::Other | Net::Llc => None,
+        }
+    }
+
+    /// The key of a parsed frame received on `side`.
     pub fn new(meta: &Meta, side: Side) -> Key {
         Key {
             src: meta.src,
             dst: meta.dst,
             sport: meta.sport,
             dport: meta.dport,
+            ethertype: if let Net::Llc = meta.net {
+                0
+            } else {
+                meta.ethertype
+            },
+            vlan: if meta.vlan_depth == 0 {
+                UNTAGGED
+            } else {
+                meta.vlan[0] & 0xfff
+            },
+            src_mac: meta.src_mac,
             proto: meta.proto,
+            tcp_flags: meta.tcp_flags,
+            fragment: meta.frag == Frag::First,
+            net: meta.net,
             side,
-            v6: meta.net == Net::V6,
         }
     }
 }

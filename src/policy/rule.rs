@@ -3,6 +3,7 @@
 use super::addr::{AddrMatch, Set};
 use super::{Action, Key, Severity, Side};
 use ipnet::IpNet;
+use std::time::Duration;
 
 /// The name of the pseudo-rule that ends every policy.
 pub const DEFAULT_RULE: &str = "default";
@@ -21,6 +22,8 @@ pub struct Policy {
     pub sets: Vec<Set>,
     /// The names of rules that are known and switched off.
     pub disabled: Vec<String>,
+    /// The whole policy is judged, counted and alerted on, and every frame is forwarded.
+    pub shadow: bool,
 }
 
 impl Policy {
@@ -49,8 +52,46 @@ pub struct Rule {
     pub alert: Option<Severity>,
     /// The rule matches where any of these does. All share the rule's id.
     pub clauses: Vec<Clause>,
+    /// How many frames a second it does its action for; `None` for no limit.
+    pub limit: Option<Limit>,
+    /// How long after the policy was loaded the rule is in force; `None` for ever.
+    pub ttl: Option<Duration>,
+    /// Judged, counted and alerted on; what happens to the frame is for the rules after it.
+    pub shadow: bool,
     /// Where the rule comes from.
     pub origin: Origin,
+}
+
+impl Rule {
+    /// A rule without alert, limit, time-to-live or shadow.
+    pub fn new(
+        name: impl Into<String>,
+        action: Action,
+        clauses: Vec<Clause>,
+        origin: Origin,
+    ) -> Rule {
+        Rule {
+            name: name.into(),
+            action,
+            alert: None,
+            clauses,
+            limit: None,
+            ttl: None,
+            shadow: false,
+            origin,
+        }
+    }
+}
+
+/// A token bucket: an `allow` beyond it drops, a `reject` beyond it drops without an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Limit {
+    /// Frames.
+    pub frames: u32,
+    /// In this time; not zero.
+    pub per: Duration,
+    /// Frames that may come at once, at least 1.
+    pub burst: u32,
 }
 
 /// Where a rule comes from.
@@ -82,6 +123,84 @@ pub struct Clause {
     pub sport: PortSet,
     /// Destination port, or ICMP code.
     pub dport: PortSet,
+    /// Ethertypes; `None` for IP, either version. Only a clause that names ethertypes can match a frame that is not IP.
+    pub ethertype: Option<PortSet>,
+    /// VLAN ids, and [`UNTAGGED`](super::UNTAGGED).
+    pub vlan: PortSet,
+    /// Source MAC address.
+    pub src_mac: MacMatch,
+    /// TCP flags.
+    pub tcp_flags: FlagMatch,
+    /// Whether the frame must be, or must not be, the first fragment of several.
+    pub fragment: Option<bool>,
+}
+
+/// MAC addresses: one of `any_of` (any at all where that is empty), and none of `none_of`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct MacMatch {
+    /// Those without `!`.
+    pub any_of: Vec<[u8; 6]>,
+    /// Those with `!`.
+    pub none_of: Vec<[u8; 6]>,
+}
+
+impl MacMatch {
+    /// Whether every address matches by the form of the expression.
+    pub fn is_any(&self) -> bool {
+        self.any_of.is_empty() && self.none_of.is_empty()
+    }
+
+    /// Whether this address matches.
+    pub fn contains(&self, mac: &[u8; 6]) -> bool {
+        (self.any_of.is_empty() || self.any_of.contains(mac)) && !self.none_of.contains(mac)
+    }
+}
+
+impl std::fmt::Display for MacMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |mac: &[u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
+        let any = self.any_of.iter().map(name);
+        let none = self.none_of.iter().map(|mac| format!("!{}", name(mac)));
+        f.write_str(&any.chain(none).collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// TCP flags: any of these alternatives, each a mask of the flags it looks at and their values. Empty: any flags at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlagMatch(pub Vec<(u8, u8)>);
+
+/// The flags of a TCP header, lowest bit first (RFC 9293 section 3.1; ECE and CWR: RFC 3168).
+pub const TCP_FLAGS: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+
+impl FlagMatch {
+    /// Whether these flags match.
+    pub fn contains(&self, flags: u8) -> bool {
+        self.0.is_empty() || self.0.iter().any(|(mask, value)| flags & mask == *value)
+    }
+}
+
+impl std::fmt::Display for FlagMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let alternative = |&(mask, value): &(u8, u8)| {
+            let named = TCP_FLAGS
+                .iter()
+                .enumerate()
+                .filter(|(bit, _)| mask >> bit & 1 == 1);
+            let named = named.map(|(bit, name)| match value >> bit & 1 {
+                1 => (*name).to_owned(),
+                _ => format!("!{name}"),
+            });
+            named.collect::<Vec<_>>().join(",")
+        };
+        f.write_str(
+            &self
+                .0
+                .iter()
+                .map(alternative)
+                .collect::<Vec<_>>()
+                .join(" or "),
+        )
+    }
 }
 
 impl Clause {
@@ -94,6 +213,11 @@ impl Clause {
             dst: AddrMatch::any(),
             sport: PortSet::any(),
             dport: PortSet::any(),
+            ethertype: None,
+            vlan: PortSet::any(),
+            src_mac: MacMatch::default(),
+            tcp_flags: FlagMatch::default(),
+            fragment: None,
         }
     }
 
@@ -121,6 +245,30 @@ impl Clause {
             if !ports.is_any() {
                 parts.push(format!("{name} {ports}"));
             }
+        }
+        if let Some(ethertypes) = &self.ethertype {
+            let hex = |&(first, last): &(u16, u16)| {
+                if first == last {
+                    format!("{first:#06x}")
+                } else {
+                    format!("{first:#06x}-{last:#06x}")
+                }
+            };
+            let list: Vec<_> = ethertypes.0.iter().map(hex).collect();
+            parts.push(format!("ethertype {}", list.join(", ")));
+        }
+        if !self.vlan.is_any() {
+            let untagged = super::UNTAGGED.to_string();
+            parts.push(format!("vlan {}", self.vlan).replace(&untagged, "none"));
+        }
+        if !self.src_mac.is_any() {
+            parts.push(format!("src_mac {}", self.src_mac));
+        }
+        if !self.tcp_flags.0.is_empty() {
+            parts.push(format!("tcp_flags {}", self.tcp_flags));
+        }
+        if let Some(fragment) = self.fragment {
+            parts.push(format!("fragment {fragment}"));
         }
         parts.join(", ")
     }

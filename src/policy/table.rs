@@ -20,7 +20,7 @@ use crate::telemetry::Reason;
 /// The longest burst that one pass of [`Table::classify`] takes; longer slices take several passes.
 pub const BURST: usize = 64;
 /// The most rules of a policy, the default rule included.
-pub const MAX_RULES: usize = 65_535;
+pub const MAX_RULES: usize = 1 << 20;
 /// The most bytes that a table may take: a table beyond this is refused rather than left to exhaust the box.
 pub const MAX_BYTES: usize = 1 << 30;
 
@@ -70,6 +70,7 @@ pub struct Table {
     /// Row to rule.
     rule_of_row: Vec<RuleId>,
     rules: Vec<RuleInfo>,
+    interim: Option<Box<Policy>>,
     verdicts: Vec<Verdict>,
 }
 
@@ -141,7 +142,7 @@ impl Table {
             .flat_map(|(id, rule)| {
                 rule.clauses
                     .iter()
-                    .map(move |clause| (RuleId(id as u16), clause))
+                    .map(move |clause| (RuleId(id as u32), clause))
             })
             .collect();
         let clauses: Vec<_> = rows.iter().map(|(_, clause)| *clause).collect();
@@ -160,7 +161,15 @@ impl Table {
             Action::Drop => Verdict::Drop(Reason::Rule),
             Action::Reject => Verdict::Reject(Reason::Rule),
         };
+        let plain = |clause: &&Clause| {
+            clause.ethertype.is_none()
+                && clause.vlan.is_any()
+                && clause.src_mac.is_any()
+                && clause.tcp_flags.0.is_empty()
+                && clause.fragment.is_none()
+        };
         Ok(Table {
+            interim: (!clauses.iter().all(plain)).then(|| Box::new(policy.clone())),
             head,
             src,
             dst,
@@ -189,6 +198,12 @@ impl Table {
 
     /// The rule that decides each key of a burst: `out[i]` is set for `keys[i]`, as far as both slices reach.
     pub fn classify(&self, keys: &[Key], out: &mut [RuleId]) {
+        if self.interim.is_some() {
+            for (key, out) in keys.iter().zip(out) {
+                *out = self.lookup(key);
+            }
+            return;
+        }
         for (keys, out) in keys.chunks(BURST).zip(out.chunks_mut(BURST)) {
             let mut classes = [[0u32; 5]; BURST];
             for (class, key) in classes.iter_mut().zip(keys) {
@@ -202,14 +217,18 @@ impl Table {
 
     /// The rule that decides one key.
     pub fn lookup(&self, key: &Key) -> RuleId {
+        if let Some(policy) = &self.interim {
+            return super::oracle::evaluate(policy, key);
+        }
         self.first_rule(&self.classes(key))
     }
 
     fn classes(&self, key: &Key) -> [u32; 5] {
+        let v6 = key.net == crate::frame::Net::V6;
         [
             self.head.index[key.side as usize * 256 + usize::from(key.proto)],
-            self.src.index.class(key.v6, key.src),
-            self.dst.index.class(key.v6, key.dst),
+            self.src.index.class(v6, key.src),
+            self.dst.index.class(v6, key.dst),
             self.sport.index[usize::from(key.sport)],
             self.dport.index[usize::from(key.dport)],
         ]
@@ -244,7 +263,7 @@ impl Table {
     /// What a rule does to a frame. An id that this table does not know drops.
     pub fn verdict(&self, rule: RuleId) -> Verdict {
         self.verdicts
-            .get(usize::from(rule.0))
+            .get(rule.index())
             .copied()
             .unwrap_or(Verdict::Drop(Reason::Rule))
     }

@@ -21,10 +21,7 @@ pub struct Failure {
 pub fn run(policy: &Policy, table: &Table, test: &PolicyTest) -> Result<(), Failure> {
     let id = table.lookup(&test.key);
     let verdict = table.verdict(id).name();
-    let rule = policy
-        .rules
-        .get(usize::from(id.0))
-        .map_or("", |rule| &rule.name);
+    let rule = policy.rules.get(id.index()).map_or("", |rule| &rule.name);
     let as_expected =
         test.verdict.is_none_or(|v| v == verdict) && test.rule.as_deref().is_none_or(|r| r == rule);
     if as_expected {
