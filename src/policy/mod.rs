@@ -2,7 +2,6 @@
 
 pub mod addr;
 pub mod admit;
-mod compile;
 pub mod explain;
 pub mod oracle;
 pub mod rule;

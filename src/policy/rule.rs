@@ -371,6 +371,11 @@ impl ProtoSet {
         self.0.iter().zip(other.0).all(|(a, b)| a & !b == 0)
     }
 
+    /// The set as bits, lowest protocol first.
+    pub(super) const fn words(self) -> [u64; 4] {
+        self.0
+    }
+
     /// Whether it holds ICMP or ICMPv6 and nothing else.
     pub fn is_icmp(self) -> bool {
         self != ProtoSet::EMPTY && self.within(ProtoSet::of(&[1, 58]))

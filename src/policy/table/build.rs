@@ -1,0 +1,478 @@
+//! Clauses to a [`Plan`]: who gets a home, the classes of every field, and the arrays put together.
+
+use super::CompileError;
+use super::homes::{self, Assigned, Choice, Chunks};
+use super::plan::{
+    AddrField, AddrRecord, BitField, Extra, ExtraField, Form, HEADS, HeadRecord, Plan, PortField,
+    field,
+};
+use super::rows::{self, Pieces, Space, head_intervals, port_intervals};
+use super::search::{Search32, Search128};
+use super::sweep::{Bits, Classes, Intervals, Matches, Runs};
+use crate::policy::RuleId;
+use crate::policy::addr::{AddrMatch, Family, Set};
+use crate::policy::rule::{Clause, FlagMatch, MacMatch, PortSet};
+use std::hash::Hash;
+
+/// Up to this many rows all of them are put into bitsets of one word, which nothing beats.
+const FEW: usize = 64;
+/// Words of a bitset from which on the aggregated form is faster.
+const LONG: usize = 64;
+
+/// What compiling may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    /// Bytes: a policy that needs more is refused.
+    pub most: usize,
+    /// Bytes of whole bitsets, beyond which they are kept aggregated.
+    pub dense: usize,
+}
+
+/// Compiles the rows; `rule_of_row` is ascending.
+pub(super) fn build(
+    rows: &[&Clause],
+    rule_of_row: &[RuleId],
+    sets: &[Set],
+    budget: Budget,
+) -> Result<Plan, CompileError> {
+    let housing = (rows.len() > FEW).then(|| house(rows, sets)).flatten();
+    let in_bits: Vec<u32> = match &housing {
+        Some((_, assigned)) => (0..rows.len() as u32)
+            .filter(|row| !assigned.housed[*row as usize])
+            .collect(),
+        None => (0..rows.len() as u32).collect(),
+    };
+    let chunks = housing
+        .as_ref()
+        .map(|(pieces, assigned)| homes::pack(pieces, assigned, rule_of_row));
+    let clauses: Vec<&Clause> = in_bits.iter().map(|row| rows[*row as usize]).collect();
+    let mut fields = fields(&clauses, sets, budget)?;
+    let addr = |at: usize, runs: Swept| {
+        let homes = housing.as_ref().zip(chunks.as_ref());
+        let homes = homes.map(|((pieces, _), chunks)| {
+            let space = [&pieces.src, &pieces.dst][at];
+            (space, &chunks.starts[at], &chunks.lanes[at])
+        });
+        address(&runs, homes, fields.unit)
+    };
+    let (src, dst) = (
+        addr(0, std::mem::take(&mut fields.swept[field::SRC])),
+        addr(1, std::mem::take(&mut fields.swept[field::DST])),
+    );
+    let port = |at: usize| {
+        let homes = housing.as_ref().zip(chunks.as_ref());
+        let homes = homes.map(|((_, assigned), chunks)| {
+            (&assigned.ports[at], &chunks.starts[at + 2], assigned.is_used(at + 2))
+        });
+        port(&fields.swept[field::SPORT + at], homes)
+    };
+    let (sport, dport) = (port(0), port(1));
+    let heads = heads(&fields.swept[field::HEAD], housing.as_ref(), fields.unit);
+    let used = |home: usize| {
+        housing
+            .as_ref()
+            .is_some_and(|(_, assigned)| assigned.is_used(home))
+    };
+    let Chunks {
+        chunks,
+        rule_of_lane,
+        ..
+    } = chunks.unwrap_or_else(Chunks::none);
+    let last_rule = rule_of_row.last().map_or(0, |rule| rule.0);
+    let plan = Plan {
+        src,
+        dst,
+        sport,
+        dport,
+        heads,
+        head_count: housing
+            .as_ref()
+            .map_or(1, |(pieces, _)| pieces.head_count as u32),
+        extras: fields.extras,
+        form: fields.form,
+        words: fields.words,
+        unit: fields.unit,
+        bits: fields.bits,
+        last_rule,
+        rule_of_bit: in_bits
+            .iter()
+            .map(|row| rule_of_row[*row as usize].0)
+            .chain([last_rule])
+            .collect(),
+        homes: std::array::from_fn(used),
+        chunks,
+        rule_of_lane,
+    };
+    if plan.memory() > budget.most {
+        return Err(CompileError::TooLarge);
+    }
+    Ok(plan)
+}
+
+/// Tries who should have a home, by an estimate of what a lookup then costs.
+fn house(rows: &[&Clause], sets: &[Set]) -> Option<(Pieces, Assigned)> {
+    let pieces = rows::pieces(rows, sets);
+    let addresses = [true, true, false, false];
+    let choices = [
+        (addresses, 8),
+        (addresses, 16),
+        ([true; 4], 8),
+        ([true; 4], 16),
+        ([true; 4], 32),
+    ];
+    let mut best: Option<(f64, Assigned)> = None;
+    for (homes, longest) in choices {
+        let assigned = homes::assign(&pieces, Choice { homes, longest });
+        let cost = cost(&assigned);
+        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+            best = Some((cost, assigned));
+        }
+    }
+    let all_in_bits = bits_cost(rows.len());
+    best.filter(|(cost, _)| *cost < all_in_bits)
+        .map(|(_, assigned)| (pieces, assigned))
+}
+
+/// About how many nanoseconds a packet spends past the classes of its fields, as measured on one machine: only the
+/// ratios matter.
+fn cost(assigned: &Assigned) -> f64 {
+    let wide = assigned.housed.iter().filter(|housed| !**housed).count();
+    let homes = (0..4).filter(|home| assigned.is_used(*home));
+    bits_cost(wide) + homes.map(|home| 1.0 + 1.5 * assigned.chunks(home)).sum::<f64>()
+}
+
+fn bits_cost(rows: usize) -> f64 {
+    let words = words(rows);
+    match words {
+        0..8 => 1.0 + 0.4 * words as f64,
+        8..=LONG => 2.0 + 0.3 * words as f64,
+        _ => 40.0 + 0.1 * words as f64,
+    }
+}
+
+/// Words of a bitset over so many rows.
+fn words(rows: usize) -> usize {
+    match rows.div_ceil(64) {
+        0 | 1 => 1,
+        2 => 2,
+        3 | 4 => 4,
+        more => more.next_multiple_of(8),
+    }
+}
+
+/// The sweeps of a field, and the class of frames without addresses.
+#[derive(Default)]
+struct Swept {
+    runs: Vec<Runs>,
+    none: u32,
+}
+
+/// The bitsets of every field.
+struct Fields {
+    swept: [Swept; 5],
+    bits: [BitField; 5],
+    extras: Vec<Extra>,
+    form: Form,
+    words: usize,
+    unit: usize,
+}
+
+/// A field as it is swept: its matches, the domains of its values, and which matches hold without a value.
+struct Field<'a, T> {
+    matches: Matches<T>,
+    domains: Vec<(u128, Box<dyn Fn(&T) -> Intervals + 'a>)>,
+    none: Option<fn(&T) -> bool>,
+}
+
+impl<'a, T: Clone + Eq + Hash> Field<'a, T> {
+    fn new(
+        per_row: impl Iterator<Item = T>,
+        max: u128,
+        intervals: impl Fn(&T) -> Intervals + 'a,
+    ) -> Field<'a, T> {
+        Field {
+            matches: Matches::collect(per_row),
+            domains: vec![(max, Box::new(intervals))],
+            none: None,
+        }
+    }
+
+    /// Walks over all domains; numbers are given in the same order every time.
+    fn sweep(
+        &self,
+        mut found: impl FnMut(&[u64]) -> Result<(), CompileError>,
+    ) -> Result<(Swept, usize), CompileError> {
+        let mut classes = Classes::new();
+        let mut swept = Swept::default();
+        for (max, intervals) in &self.domains {
+            swept
+                .runs
+                .push(classes.sweep(&self.matches, *max, intervals, &mut found)?);
+        }
+        if let Some(holds) = self.none {
+            swept.none = classes.holding(&self.matches, holds, &mut found)?;
+        }
+        Ok((swept, classes.count()))
+    }
+
+    fn count(&self) -> Result<usize, CompileError> {
+        Ok(self.sweep(|_| Ok(()))?.1)
+    }
+
+    fn bits(
+        &self,
+        form: Form,
+        words: usize,
+        left: &mut usize,
+    ) -> Result<(Swept, BitField), CompileError> {
+        let mut bits = Bits::new(form, words, left);
+        let (swept, _) = self.sweep(|held| bits.push(held, &self.matches))?;
+        Ok((swept, bits.finish()))
+    }
+}
+
+fn address_field<'a>(
+    per_row: impl Iterator<Item = &'a AddrMatch>,
+    sets: &'a [Set],
+) -> Field<'a, &'a AddrMatch> {
+    let of = |family: Family| {
+        let intervals: Box<dyn Fn(&&AddrMatch) -> Intervals> =
+            Box::new(move |wanted: &&AddrMatch| wanted.intervals(sets, family));
+        (family.max(), intervals)
+    };
+    Field {
+        matches: Matches::collect(per_row),
+        domains: vec![of(Family::V4), of(Family::V6)],
+        none: Some(|wanted| wanted.is_any()),
+    }
+}
+
+/// Every value of 0 to `max` that `holds`, as intervals.
+fn where_it_holds(max: u128, holds: impl Fn(usize) -> bool) -> Intervals {
+    let values = (0..=max).filter(|value| holds(*value as usize));
+    crate::policy::addr::merge(values.map(|value| (value, value)).collect())
+}
+
+fn fields(rows: &[&Clause], sets: &[Set], budget: Budget) -> Result<Fields, CompileError> {
+    let src = address_field(rows.iter().map(|row| &row.src), sets);
+    let dst = address_field(rows.iter().map(|row| &row.dst), sets);
+    let sport = Field::new(rows.iter().map(|row| &row.sport), 65_535, |ports| {
+        port_intervals(ports)
+    });
+    let dport = Field::new(rows.iter().map(|row| &row.dport), 65_535, |ports| {
+        port_intervals(ports)
+    });
+    let head = Field::new(
+        rows.iter()
+            .map(|row| (row.direction, row.protos, row.ethertype.is_some())),
+        HEADS as u128 - 1,
+        |&(direction, protos, link)| head_intervals(direction, protos, link),
+    );
+    let counts = [
+        src.count()?,
+        dst.count()?,
+        sport.count()?,
+        dport.count()?,
+        head.count()?,
+    ];
+    let words = words(rows.len());
+    let dense = counts.iter().sum::<usize>() * words * 8;
+    let form = if words > LONG || dense > budget.dense {
+        Form::Aggregated
+    } else {
+        Form::Dense
+    };
+    let mut left = budget.most;
+    let left = &mut left;
+    let mut made = [
+        src.bits(form, words, left)?,
+        dst.bits(form, words, left)?,
+        sport.bits(form, words, left)?,
+        dport.bits(form, words, left)?,
+        head.bits(form, words, left)?,
+    ];
+    Ok(Fields {
+        extras: extras(rows, form, words, left)?,
+        swept: std::array::from_fn(|at| std::mem::take(&mut made[at].0)),
+        bits: std::array::from_fn(|at| std::mem::take(&mut made[at].1)),
+        form,
+        words,
+        unit: match form {
+            Form::Dense => words,
+            Form::Aggregated => words.div_ceil(64),
+        },
+    })
+}
+
+/// The fields that few policies ask for, where this one does.
+fn extras(
+    rows: &[&Clause],
+    form: Form,
+    words: usize,
+    left: &mut usize,
+) -> Result<Vec<Extra>, CompileError> {
+    let mut extras = Vec::new();
+    let numbers = |wanted: &Option<&PortSet>| match wanted {
+        Some(ports) => port_intervals(ports),
+        None => vec![(0, 65_535)],
+    };
+    let mut direct = |field: ExtraField, wanted: Vec<Option<&PortSet>>| {
+        if wanted.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        let swept = Field::new(wanted.into_iter(), 65_535, numbers).bits(form, words, left)?;
+        extras.push(extra(field, swept, 65_536, Vec::new()));
+        Ok(())
+    };
+    direct(
+        ExtraField::Ethertype,
+        rows.iter().map(|row| row.ethertype.as_ref()).collect(),
+    )?;
+    let vlans = rows.iter().map(|row| Some(&row.vlan).filter(|vlan| !vlan.is_any()));
+    direct(ExtraField::Vlan, vlans.collect())?;
+    if rows.iter().any(|row| !row.tcp_flags.0.is_empty()) {
+        let holds = |wanted: &&FlagMatch| where_it_holds(255, |flags| wanted.contains(flags as u8));
+        let flags = Field::new(rows.iter().map(|row| &row.tcp_flags), 255, holds);
+        let swept = flags.bits(form, words, left)?;
+        extras.push(extra(ExtraField::TcpFlags, swept, 256, Vec::new()));
+    }
+    if rows.iter().any(|row| row.fragment.is_some()) {
+        let holds = |wanted: &Option<bool>| {
+            where_it_holds(1, |value| wanted.is_none_or(|wanted| wanted == (value == 1)))
+        };
+        let fragment = Field::new(rows.iter().map(|row| row.fragment), 1, holds);
+        let swept = fragment.bits(form, words, left)?;
+        extras.push(extra(ExtraField::Fragment, swept, 2, Vec::new()));
+    }
+    if rows.iter().any(|row| !row.src_mac.is_any()) {
+        let named = |mac: &MacMatch| [&mac.any_of[..], &mac.none_of[..]].concat();
+        let mut macs: Vec<_> = rows.iter().flat_map(|row| named(&row.src_mac)).collect();
+        macs.sort_unstable();
+        macs.dedup();
+        let known = &macs;
+        let holds = move |wanted: &&MacMatch| {
+            where_it_holds(known.len() as u128, |value| match value {
+                0 => wanted.any_of.is_empty(),
+                value => wanted.contains(&known[value - 1]),
+            })
+        };
+        let field = Field::new(rows.iter().map(|row| &row.src_mac), macs.len() as u128, holds);
+        let swept = field.bits(form, words, left)?;
+        let values = macs.len() + 1;
+        drop(field);
+        extras.push(extra(ExtraField::SrcMac, swept, values, macs));
+    }
+    Ok(extras)
+}
+
+fn extra(
+    field: ExtraField,
+    (swept, bits): (Swept, BitField),
+    values: usize,
+    macs: Vec<[u8; 6]>,
+) -> Extra {
+    let runs = &swept.runs[0];
+    let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
+    Extra {
+        field,
+        class: spread(&starts, |at| runs.class[at], values),
+        macs,
+        bits,
+    }
+}
+
+/// By value, of the `values` values: what `of` says of the run that the value is in.
+fn spread<T: TryFrom<u32>>(starts: &[u32], of: impl Fn(usize) -> u32, values: usize) -> Vec<T>
+where
+    T: Default + Clone,
+{
+    let mut out = Vec::with_capacity(values);
+    let ends = starts.iter().skip(1).map(|start| *start as usize);
+    for (at, end) in ends.chain([values]).enumerate() {
+        out.resize(end, T::try_from(of(at)).unwrap_or_default());
+    }
+    out
+}
+
+/// One address field: the intervals of the bitsets and the cells of the homes, laid over each other.
+fn address(
+    swept: &Swept,
+    homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>,
+    unit: usize,
+) -> AddrField {
+    let whole = [0];
+    let mut records = Vec::new();
+    let mut family = |runs: &Runs, cells: &[u128], base: usize| -> Vec<u128> {
+        let mut starts = [&runs.starts[..], cells].concat();
+        starts.sort_unstable();
+        starts.dedup();
+        let (mut run, mut cell) = (0, 0);
+        for start in &starts {
+            run += usize::from(runs.starts.get(run + 1) == Some(start));
+            cell += usize::from(cells.get(cell + 1) == Some(start));
+            let at = base + cell;
+            records.push(AddrRecord {
+                bits: runs.class[run] * unit as u32,
+                list: homes.map_or(0, |(_, lists, _)| lists.get(at).copied().unwrap_or(0)),
+                lane: homes.map_or(0, |(_, _, lanes)| lanes[at].into()),
+            });
+        }
+        starts
+    };
+    let (four, six) = match homes {
+        Some((space, _, _)) => (&space.v4[..], &space.v6[..]),
+        None => (&whole[..], &whole[..]),
+    };
+    let v4 = family(&swept.runs[0], four, 0);
+    let v6 = family(&swept.runs[1], six, four.len());
+    records.push(AddrRecord {
+        bits: swept.none * unit as u32,
+        list: 0,
+        lane: 0,
+    });
+    let keys: Vec<u32> = v4[1..].iter().map(|start| *start as u32).collect();
+    AddrField {
+        v4: Search32::new(&keys),
+        v6: Search128::new(&v6[1..]),
+        v6_base: v4.len() as u32,
+        records,
+    }
+}
+
+/// One port field.
+fn port(swept: &Swept, homes: Option<(&Vec<u32>, &Vec<u32>, bool)>) -> PortField {
+    let runs = &swept.runs[0];
+    let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
+    let home = homes.filter(|(_, _, used)| *used);
+    PortField {
+        class: if runs.class.len() > 1 {
+            spread(&starts, |at| runs.class[at], 65_536)
+        } else {
+            Vec::new()
+        },
+        cell: home.map_or_else(Vec::new, |(cells, _, _)| {
+            spread(cells, |at| at as u32, 65_536)
+        }),
+        lists: home.map_or_else(Vec::new, |(_, lists, _)| lists.clone()),
+    }
+}
+
+/// By `side * 512 + protocol`.
+fn heads(swept: &Swept, housing: Option<&(Pieces, Assigned)>, unit: usize) -> Vec<HeadRecord> {
+    let runs = &swept.runs[0];
+    let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
+    let classes: Vec<u32> = spread(&starts, |at| runs.class[at], HEADS);
+    let record = |(value, class): (usize, &u32)| {
+        let head = housing.map_or(0, |(pieces, _)| pieces.head_of[value]);
+        HeadRecord {
+            bits: class * unit as u32,
+            head: head.into(),
+            mask: if value % 512 < super::plan::NOT_IP {
+                1 << head
+            } else {
+                0
+            },
+        }
+    };
+    classes.iter().enumerate().map(record).collect()
+}

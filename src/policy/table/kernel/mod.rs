@@ -1,0 +1,115 @@
+//! The lookup: one burst of keys through the arrays of a [`Plan`], stage by stage, the same instructions whatever the
+//! keys say.
+//!
+//! Each stage is a loop over the burst, so that the loads of many packets are on their way at once; the lists that the
+//! last stage reads are asked for ahead of it. There is one body, compiled for each [`Kernel`]; what the compiler does
+//! not find by itself in wide registers stands in [`Simd`].
+//!
+//! This is one of two places in the crate where `unsafe` is allowed: bounds checks would cost a quarter of the lookup
+//! (`benches/classify.rs`), and functions for wide registers may only be called where the processor has them.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod burst;
+mod portable;
+
+use super::plan::{Chunk, Line, Plan};
+use super::search::{Node32, Node128};
+use crate::policy::{Key, RuleId};
+
+/// Keys that one pass takes.
+pub const PASS: usize = 32;
+
+/// A way to run the lookup. All give the same answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kernel {
+    /// Whatever the target always has: SSE2 on x86-64, NEON on aarch64.
+    Portable,
+    /// AVX2, BMI1 and BMI2.
+    Avx2,
+    /// AVX-512 F, BW, VL, DQ.
+    Avx512,
+}
+
+impl Kernel {
+    /// Those that this processor can run, the best last.
+    pub fn available() -> Vec<Kernel> {
+        let mut kernels = vec![Kernel::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = std::is_x86_feature_detected!("avx2")
+                && std::is_x86_feature_detected!("bmi1")
+                && std::is_x86_feature_detected!("bmi2")
+                && std::is_x86_feature_detected!("popcnt")
+                && std::is_x86_feature_detected!("lzcnt");
+            let avx512 = avx2
+                && std::is_x86_feature_detected!("avx512f")
+                && std::is_x86_feature_detected!("avx512bw")
+                && std::is_x86_feature_detected!("avx512vl")
+                && std::is_x86_feature_detected!("avx512dq");
+            kernels.extend(avx2.then_some(Kernel::Avx2));
+            kernels.extend(avx512.then_some(Kernel::Avx512));
+        }
+        kernels
+    }
+
+    /// The best that this processor can run.
+    pub fn best() -> Kernel {
+        Kernel::available()
+            .pop()
+            .unwrap_or(Kernel::Portable)
+    }
+
+    /// `portable`, `avx2` or `avx512`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Kernel::Portable => "portable",
+            Kernel::Avx2 => "avx2",
+            Kernel::Avx512 => "avx512",
+        }
+    }
+}
+
+/// What differs between the kernels: whole cache lines against one value.
+///
+/// # Safety
+/// Only to be called where the processor has what the implementation is named for.
+trait Simd {
+    /// How many keys of the node are not above `x`.
+    unsafe fn count32(node: &Node32, x: u32) -> u32;
+    /// How many keys of the node are not above `hi << 64 | lo`.
+    unsafe fn count128(node: &Node128, hi: u64, lo: u64) -> u32;
+    /// Adds to `at[i]` how many of `keys` are not above `x[i]`.
+    unsafe fn count_burst(keys: &[u32], x: &[u32; PASS], at: &mut [u32; PASS]);
+    /// The first row of the chunk that holds for these values and this head's bit; `LANES` where none does.
+    unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32;
+    /// The first bit of the AND of these lines, and of `more` ones; 512 or more where there is none.
+    unsafe fn first_bit(lines: [*const Line; 5]) -> u32;
+    /// Asks for the two lines of a chunk.
+    unsafe fn prefetch(chunk: *const Chunk);
+}
+
+/// The rule of each key: `out[i]` is for `keys[i]`. Both are of one length.
+pub(super) fn classify(plan: &Plan, kernel: Kernel, keys: &[Key], out: &mut [RuleId]) {
+    for (keys, out) in keys.chunks(PASS).zip(out.chunks_mut(PASS)) {
+        match kernel {
+            // SAFETY: the processor has what a `Kernel` needs: see `Table::with_kernel`.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512 => unsafe { avx512::classify(plan, keys, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2 => unsafe { avx2(plan, keys, out) },
+            // SAFETY: the portable one needs nothing.
+            _ => unsafe { burst::classify::<portable::Portable>(plan, keys, out) },
+        }
+    }
+}
+
+/// The portable body, for which the compiler may use AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
+unsafe fn avx2(plan: &Plan, keys: &[Key], out: &mut [RuleId]) {
+    // SAFETY: the caller's.
+    unsafe { burst::classify::<portable::Portable>(plan, keys, out) }
+}

@@ -1,0 +1,63 @@
+//! Plain Rust in a shape that compilers turn into vector instructions of whatever width they may use.
+
+use super::{Chunk, Line, Node32, Node128, PASS, Simd};
+use crate::policy::table::plan::LANES;
+
+pub(super) struct Portable;
+
+impl Simd for Portable {
+    #[inline(always)]
+    unsafe fn count32(node: &Node32, x: u32) -> u32 {
+        node.0.iter().map(|key| u32::from(*key <= x)).sum()
+    }
+
+    #[inline(always)]
+    unsafe fn count128(node: &Node128, hi: u64, lo: u64) -> u32 {
+        let keys = node.hi.iter().zip(&node.lo);
+        keys.map(|(key_hi, key_lo)| {
+            u32::from(*key_hi < hi) | u32::from(*key_hi == hi) & u32::from(*key_lo <= lo)
+        })
+        .sum()
+    }
+
+    #[inline(always)]
+    unsafe fn count_burst(keys: &[u32], x: &[u32; PASS], at: &mut [u32; PASS]) {
+        for key in keys {
+            for (at, x) in at.iter_mut().zip(x) {
+                *at += u32::from(key <= x);
+            }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+        let mut first = [0u16; LANES];
+        for (lane, first) in first.iter_mut().enumerate() {
+            let within = |bounds: &[[u16; LANES]; 2], value: u16| {
+                (bounds[0][lane] <= value) & (value <= bounds[1][lane])
+            };
+            let holds = within(&chunk.a, values[0])
+                & within(&chunk.b, values[1])
+                & within(&chunk.c, values[2])
+                & (chunk.heads[lane] & mask != 0);
+            *first = if holds { lane as u16 } else { LANES as u16 };
+        }
+        first.iter().fold(LANES as u16, |least, lane| least.min(*lane)).into()
+    }
+
+    #[inline(always)]
+    unsafe fn first_bit(lines: [*const Line; 5]) -> u32 {
+        // SAFETY: the caller gives lines that there are.
+        let lines = lines.map(|line| unsafe { &(*line).0 });
+        let mut first = 512;
+        for word in (0..8).rev() {
+            let both = lines.iter().fold(u64::MAX, |both, line| both & line[word]);
+            let bit = word as u32 * 64 + both.trailing_zeros();
+            first = if both != 0 { bit } else { first };
+        }
+        first
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch(_chunk: *const Chunk) {}
+}

@@ -1,0 +1,192 @@
+//! The compiled policy: immutable, looked up without a data-dependent branch per rule.
+//!
+//! [`plan`] says what it is made of, [`kernel`] how it is looked up.
+
+mod build;
+mod homes;
+mod kernel;
+mod plan;
+mod rows;
+mod search;
+mod sweep;
+
+pub use build::Budget;
+pub use kernel::Kernel;
+
+use self::plan::{Form, Plan};
+use super::rule::{Clause, Direction, Policy};
+use super::{Action, Key, RuleId, Severity, Verdict};
+use crate::telemetry::Reason;
+
+/// The most rules of a policy, the default rule included.
+pub const MAX_RULES: usize = 1 << 20;
+/// The most bytes that a table may take: a table beyond this is refused rather than left to exhaust the box.
+pub const MAX_BYTES: usize = 1 << 30;
+/// The bounds of [`Table::compile`].
+pub const BUDGET: Budget = Budget {
+    most: MAX_BYTES,
+    dense: 64 << 20,
+};
+
+/// Why a policy cannot be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, miette::Diagnostic)]
+pub enum CompileError {
+    /// A policy must end in its default rule.
+    #[error("the policy does not end in a rule that matches everything")]
+    NoDefault,
+    /// More than [`MAX_RULES`].
+    #[error("{0} rules, and a policy holds at most {MAX_RULES}")]
+    #[diagnostic(help(
+        "put addresses that share a rule into a set: a set of any size costs one rule"
+    ))]
+    TooManyRules(usize),
+    /// More than [`MAX_BYTES`].
+    #[error("the compiled rules would take more than {} MiB", MAX_BYTES >> 20)]
+    #[diagnostic(help(
+        "put addresses and ports that share a rule into one rule with a set or a list"
+    ))]
+    TooLarge,
+}
+
+/// What the outside of the table needs to know of a rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleInfo {
+    /// The name.
+    pub name: String,
+    /// What happens to a frame that matches.
+    pub action: Action,
+    /// How loud the alert is; `None` for no alert.
+    pub alert: Option<Severity>,
+}
+
+/// The compiled policy.
+#[derive(Clone, Debug)]
+pub struct Table {
+    plan: Plan,
+    kernel: Kernel,
+    rules: Vec<RuleInfo>,
+    verdicts: Vec<Verdict>,
+}
+
+impl Table {
+    /// Compiles a policy, for the best kernel that this processor can run.
+    ///
+    /// # Errors
+    /// [`CompileError`] where the policy has too many rules, no default, or would take too much memory.
+    pub fn compile(policy: &Policy) -> Result<Table, CompileError> {
+        Table::compile_within(policy, BUDGET)
+    }
+
+    /// [`Table::compile`] with bounds of one's own.
+    ///
+    /// # Errors
+    /// As [`Table::compile`].
+    pub fn compile_within(policy: &Policy, budget: Budget) -> Result<Table, CompileError> {
+        if policy.rules.len() > MAX_RULES {
+            return Err(CompileError::TooManyRules(policy.rules.len()));
+        }
+        let ends = policy
+            .rules
+            .last()
+            .is_some_and(|rule| rule.clauses.iter().any(ends_policy));
+        if !ends {
+            return Err(CompileError::NoDefault);
+        }
+        let (mut rows, mut rule_of_row) = (Vec::new(), Vec::new());
+        for (id, rule) in policy.rules.iter().enumerate() {
+            rows.extend(&rule.clauses);
+            rule_of_row.resize(rows.len(), RuleId(id as u32));
+        }
+        let last = policy.rules.len() - 1;
+        let verdict = |(id, action)| match action {
+            Action::Allow => Verdict::Forward,
+            Action::Drop if id == last => Verdict::Drop(Reason::Default),
+            Action::Drop => Verdict::Drop(Reason::Rule),
+            Action::Reject => Verdict::Reject(Reason::Rule),
+        };
+        let actions = policy.rules.iter().map(|rule| rule.action);
+        let info = |rule: &super::Rule| RuleInfo {
+            name: rule.name.clone(),
+            action: rule.action,
+            alert: rule.alert,
+        };
+        Ok(Table {
+            plan: build::build(&rows, &rule_of_row, &policy.sets, budget)?,
+            kernel: Kernel::best(),
+            rules: policy.rules.iter().map(info).collect(),
+            verdicts: actions.enumerate().map(verdict).collect(),
+        })
+    }
+
+    /// The same table for another kernel; `None` where this processor cannot run it.
+    pub fn with_kernel(&self, kernel: Kernel) -> Option<Table> {
+        Kernel::available().contains(&kernel).then(|| Table {
+            kernel,
+            ..self.clone()
+        })
+    }
+
+    /// The rule that decides each key of a burst: `out[i]` is set for `keys[i]`, as far as both slices reach.
+    pub fn classify(&self, keys: &[Key], out: &mut [RuleId]) {
+        kernel::classify(&self.plan, self.kernel, keys, out);
+    }
+
+    /// The rule that decides one key.
+    pub fn lookup(&self, key: &Key) -> RuleId {
+        let mut rule = [RuleId(0)];
+        self.classify(std::slice::from_ref(key), &mut rule);
+        rule[0]
+    }
+
+    /// The rules, indexed by [`RuleId`]; the last is the default.
+    pub fn rules(&self) -> &[RuleInfo] {
+        &self.rules
+    }
+
+    /// What a rule does to a frame. An id that this table does not know drops.
+    pub fn verdict(&self, rule: RuleId) -> Verdict {
+        self.verdicts
+            .get(rule.index())
+            .copied()
+            .unwrap_or(Verdict::Drop(Reason::Rule))
+    }
+
+    /// Bytes that the lookup structures take.
+    pub fn memory(&self) -> usize {
+        self.plan.memory()
+    }
+
+    /// What the compiler chose.
+    pub fn shape(&self) -> Shape {
+        let plan = &self.plan;
+        Shape {
+            kernel: self.kernel.name(),
+            wide_rows: plan.rule_of_bit.len() - 1,
+            words: plan.words,
+            aggregated: plan.form == Form::Aggregated,
+            chunks: plan.chunks.len() - 1,
+            homes: plan.homes,
+        }
+    }
+}
+
+/// How a table is laid out: see [`plan`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// The kernel that looks up.
+    pub kernel: &'static str,
+    /// Rows that are kept in bitsets.
+    pub wide_rows: usize,
+    /// 64-bit words of one bitset.
+    pub words: usize,
+    /// Whether the bitsets are kept in the smaller, aggregated form.
+    pub aggregated: bool,
+    /// Chunks of eight rows in lists.
+    pub chunks: usize,
+    /// Whether there are lists by source address, destination address, source port, destination port.
+    pub homes: [bool; 4],
+}
+
+fn ends_policy(clause: &Clause) -> bool {
+    clause.is_any() && clause.direction == Direction::Both
+}
