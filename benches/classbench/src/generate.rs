@@ -141,6 +141,32 @@ fn under(
     (0..count).map(child).collect()
 }
 
+/// `n` different prefixes like those of a list of bad networks: many close together, mostly links and hosts. Some lie in
+/// others. The same for the same arguments.
+pub fn prefixes(family: Family, n: usize, seed: u64) -> Vec<IpNet> {
+    let mut random = Random::new("prefixes", seed);
+    let (top, shorter, lengths): (_, &[_], &[_]) = match family {
+        Family::V4 => (
+            (0, 0),
+            &[(1, 12), (2, 14), (5, 16)],
+            &[(1, 18), (2, 20), (4, 22), (12, 24), (6, 32)],
+        ),
+        Family::V6 => (
+            (0x2000 << 112, 3),
+            &[(5, 32), (2, 36)],
+            &[(1, 40), (4, 48), (4, 56), (10, 64), (6, 128)],
+        ),
+    };
+    let parents = under(family, &[top], shorter, n / 50 + 1, &mut random);
+    let (mut seen, mut nets) = (HashSet::new(), Vec::with_capacity(n));
+    while nets.len() < n {
+        let batch = under(family, &parents, lengths, n - nets.len(), &mut random);
+        let batch = batch.into_iter().map(|(bits, len)| net(family, bits, len));
+        nets.extend(batch.filter(|net| seen.insert(*net)));
+    }
+    nets
+}
+
 /// Ports that services are known by, the commonest first.
 const KNOWN: [u16; 37] = [
     80, 443, 53, 25, 22, 21, 23, 20, 110, 123, 139, 445, 135, 137, 138, 161, 69, 143, 389, 514,

@@ -143,3 +143,14 @@ fn more_specific_rules_stand_mostly_first_and_few_are_hidden() {
     let hidden = hidden.count();
     assert!(hidden < 100, "{hidden} of 1000 rules never match");
 }
+
+#[test]
+fn a_list_of_prefixes_has_no_duplicates_and_only_its_own_family() {
+    for family in [Family::V4, Family::V6] {
+        let nets = prefixes(family, 20_000, 1);
+        assert_eq!(nets, prefixes(family, 20_000, 1));
+        assert_eq!(nets.iter().collect::<HashSet<_>>().len(), 20_000);
+        let v6 = family == Family::V6;
+        assert!(nets.iter().all(|net| net.network().is_ipv6() == v6));
+    }
+}

@@ -24,7 +24,7 @@ mod reference;
 mod trace;
 
 pub use format::{ParseError, parse_rules, parse_trace, write_rules, write_trace};
-pub use generate::generate;
+pub use generate::{generate, prefixes};
 pub use policy::{key, policy};
 pub use profile::{Kind, Profile, UnknownProfile};
 pub use reference::Reference;
