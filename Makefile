@@ -41,3 +41,4 @@ lint: ## Check the formatting, and clippy with warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 include benches/rig/rig.mk
+include benches/classbench/peers.mk

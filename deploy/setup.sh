@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, the demo, the tests and CI need.
 #
-#   deploy/setup.sh [build] [demo] [test] [ci]     no group: build demo
+#   deploy/setup.sh [build] [demo] [test] [ci] [peers]     no group: build demo
 #
 # Does nothing, quickly, when all of them are there. No daemon that comes with a package is started or
 # left enabled: the demo runs servers of its own, inside network namespaces, with files of its own.
@@ -19,6 +19,8 @@ demo=(iproute2 ethtool
 test=(nftables)
 # CI builds the XDP gate again and compares it with the committed object.
 ci=(clang libbpf-dev linux-libc-dev)
+# What the rule table is measured beside: DPDK's dpdk-test-acl.
+peers=(dpdk-dev)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -31,7 +33,8 @@ for group in "$@"; do
     demo)  wanted+=("${demo[@]}") ;;
     test)  wanted+=("${test[@]}") ;;
     ci)    wanted+=("${ci[@]}") ;;
-    *)     die "no such group: $group (build, demo, test, ci)" ;;
+    peers) wanted+=("${peers[@]}") ;;
+    *)     die "no such group: $group (build, demo, test, ci, peers)" ;;
   esac
 done
 

@@ -1,0 +1,7 @@
+# The rule table beside DPDK's rte_acl, on the same rule sets (benches/classbench). Some ten minutes; as root rte_acl gets huge
+# pages. PEERS_ARGS is passed on: make bench-peers PEERS_ARGS=--quick
+.PHONY: bench-peers
+bench-peers: ## The rule table and DPDK's rte_acl side by side, into benches/results
+	@deploy/setup.sh build peers
+	cargo build --release --locked -p classbench --bin bench-peers
+	$(SUDO) "$${CARGO_TARGET_DIR:-target}/release/bench-peers" $(PEERS_ARGS)
