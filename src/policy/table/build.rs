@@ -19,6 +19,9 @@ const FEW: usize = 64;
 /// Words of a bitset from which on the aggregated form is faster.
 const LONG: usize = 64;
 
+/// How many bits past the last word the kernels may point to where there is none, and one.
+const NONE: usize = 65;
+
 /// What compiling may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
@@ -62,7 +65,11 @@ pub(super) fn build(
     let port = |at: usize| {
         let homes = housing.as_ref().zip(chunks.as_ref());
         let homes = homes.map(|((_, assigned), chunks)| {
-            (&assigned.ports[at], &chunks.starts[at + 2], assigned.is_used(at + 2))
+            (
+                &assigned.ports[at],
+                &chunks.starts[at + 2],
+                assigned.is_used(at + 2),
+            )
         });
         port(&fields.swept[field::SPORT + at], homes)
     };
@@ -93,11 +100,13 @@ pub(super) fn build(
         words: fields.words,
         unit: fields.unit,
         bits: fields.bits,
+        wide_rows: in_bits.len(),
         last_rule,
         rule_of_bit: in_bits
             .iter()
             .map(|row| rule_of_row[*row as usize].0)
-            .chain([last_rule])
+            .chain(std::iter::repeat(last_rule))
+            .take(fields.words * 64 + NONE)
             .collect(),
         homes: std::array::from_fn(used),
         chunks,
@@ -138,7 +147,10 @@ fn house(rows: &[&Clause], sets: &[Set]) -> Option<(Pieces, Assigned)> {
 fn cost(assigned: &Assigned) -> f64 {
     let wide = assigned.housed.iter().filter(|housed| !**housed).count();
     let homes = (0..4).filter(|home| assigned.is_used(*home));
-    bits_cost(wide) + homes.map(|home| 1.0 + 1.5 * assigned.chunks(home)).sum::<f64>()
+    bits_cost(wide)
+        + homes
+            .map(|home| 1.0 + 1.5 * assigned.chunks(home))
+            .sum::<f64>()
 }
 
 fn bits_cost(rows: usize) -> f64 {
@@ -328,7 +340,9 @@ fn extras(
         ExtraField::Ethertype,
         rows.iter().map(|row| row.ethertype.as_ref()).collect(),
     )?;
-    let vlans = rows.iter().map(|row| Some(&row.vlan).filter(|vlan| !vlan.is_any()));
+    let vlans = rows
+        .iter()
+        .map(|row| Some(&row.vlan).filter(|vlan| !vlan.is_any()));
     direct(ExtraField::Vlan, vlans.collect())?;
     if rows.iter().any(|row| !row.tcp_flags.0.is_empty()) {
         let holds = |wanted: &&FlagMatch| where_it_holds(255, |flags| wanted.contains(flags as u8));
@@ -338,7 +352,9 @@ fn extras(
     }
     if rows.iter().any(|row| row.fragment.is_some()) {
         let holds = |wanted: &Option<bool>| {
-            where_it_holds(1, |value| wanted.is_none_or(|wanted| wanted == (value == 1)))
+            where_it_holds(1, |value| {
+                wanted.is_none_or(|wanted| wanted == (value == 1))
+            })
         };
         let fragment = Field::new(rows.iter().map(|row| row.fragment), 1, holds);
         let swept = fragment.bits(form, words, left)?;
@@ -356,7 +372,11 @@ fn extras(
                 value => wanted.contains(&known[value - 1]),
             })
         };
-        let field = Field::new(rows.iter().map(|row| &row.src_mac), macs.len() as u128, holds);
+        let field = Field::new(
+            rows.iter().map(|row| &row.src_mac),
+            macs.len() as u128,
+            holds,
+        );
         let swept = field.bits(form, words, left)?;
         let values = macs.len() + 1;
         drop(field);
@@ -395,11 +415,7 @@ where
 }
 
 /// One address field: the intervals of the bitsets and the cells of the homes, laid over each other.
-fn address(
-    swept: &Swept,
-    homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>,
-    unit: usize,
-) -> AddrField {
+fn address(swept: &Swept, homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>, unit: usize) -> AddrField {
     let whole = [0];
     let mut records = Vec::new();
     let mut family = |runs: &Runs, cells: &[u128], base: usize| -> Vec<u128> {

@@ -38,7 +38,11 @@ impl Assigned {
         let (lists, chunks) = used.fold((0usize, 0usize), |(lists, chunks), list| {
             (lists + 1, chunks + list.len().div_ceil(LANES))
         });
-        if lists == 0 { 1.0 } else { chunks as f64 / lists as f64 }
+        if lists == 0 {
+            1.0
+        } else {
+            chunks as f64 / lists as f64
+        }
     }
 
     /// Whether some row lives there.
@@ -217,7 +221,11 @@ pub(super) fn pack(pieces: &Pieces, assigned: &Assigned, rule_of_row: &[RuleId])
                 starts.push(0);
                 continue;
             }
-            starts.push(*known.entry(list).or_insert_with(|| out.list(home, list, pieces, rule_of_row)));
+            starts.push(
+                *known
+                    .entry(list)
+                    .or_insert_with(|| out.list(home, list, pieces, rule_of_row)),
+            );
         }
         out.starts[home as usize] = starts;
     }
@@ -236,13 +244,7 @@ impl Chunks {
     }
 
     /// Adds a list and says where it starts.
-    fn list(
-        &mut self,
-        home: Home,
-        list: &[u32],
-        pieces: &Pieces,
-        rule_of_row: &[RuleId],
-    ) -> u32 {
+    fn list(&mut self, home: Home, list: &[u32], pieces: &Pieces, rule_of_row: &[RuleId]) -> u32 {
         let start = self.chunks.len() as u32;
         let last = list.len().div_ceil(LANES) - 1;
         for (at, part) in list.chunks(LANES).enumerate() {

@@ -60,7 +60,7 @@ pub struct RuleInfo {
 }
 
 /// The compiled policy.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Table {
     plan: Plan,
     kernel: Kernel,
@@ -161,7 +161,7 @@ impl Table {
         let plan = &self.plan;
         Shape {
             kernel: self.kernel.name(),
-            wide_rows: plan.rule_of_bit.len() - 1,
+            wide_rows: plan.wide_rows,
             words: plan.words,
             aggregated: plan.form == Form::Aggregated,
             chunks: plan.chunks.len() - 1,
@@ -185,6 +185,16 @@ pub struct Shape {
     pub chunks: usize,
     /// Whether there are lists by source address, destination address, source port, destination port.
     pub homes: [bool; 4],
+}
+
+impl std::fmt::Debug for Table {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Table")
+            .field("rules", &self.rules.len())
+            .field("shape", &self.shape())
+            .field("bytes", &self.memory())
+            .finish()
+    }
 }
 
 fn ends_policy(clause: &Clause) -> bool {

@@ -201,7 +201,9 @@ pub struct Plan {
     pub bits: [BitField; 5],
     /// The rule of a key that no row holds for.
     pub last_rule: u32,
-    /// Bit to rule; one entry more than there are rows, for no bit.
+    /// How many rows are in bitsets.
+    pub wide_rows: usize,
+    /// Bit to rule, and past the rows the last rule, for as far as a kernel may point where there is no bit.
     pub rule_of_bit: Vec<u32>,
     /// Which homes have lists.
     pub homes: [bool; 4],
@@ -217,7 +219,6 @@ pub mod field {
     pub const SRC: usize = 0;
     pub const DST: usize = 1;
     pub const SPORT: usize = 2;
-    pub const DPORT: usize = 3;
     pub const HEAD: usize = 4;
 }
 

@@ -90,8 +90,12 @@ pub(super) fn pieces(rows: &[&Clause], sets: &[Set]) -> Pieces {
     let mut pieces = Vec::new();
     for (at, row) in rows.iter().enumerate().filter(|(at, _)| plain[*at]) {
         let spans = |space: &Space, ranges: &[Range]| -> Vec<Span> {
-            let span =
-                |range: &Range| (space.cell(range.0.0, range.0.1), space.cell(range.1.0, range.1.1));
+            let span = |range: &Range| {
+                (
+                    space.cell(range.0.0, range.0.1),
+                    space.cell(range.1.0, range.1.1),
+                )
+            };
             ranges.iter().map(span).collect()
         };
         let (from, to) = (
@@ -166,7 +170,8 @@ impl Ranges<'_> {
             let mut ranges: Vec<Range> = of(Family::V4)
                 .map(|(first, last)| ((Family::V4, first), (Family::V4, last)))
                 .collect();
-            let mut six = of(Family::V6).map(|(first, last)| ((Family::V6, first), (Family::V6, last)));
+            let mut six =
+                of(Family::V6).map(|(first, last)| ((Family::V6, first), (Family::V6, last)));
             if let Some(first) = six.next() {
                 let joined = ranges
                     .last_mut()
@@ -274,8 +279,13 @@ fn heads(taken: &HashMap<HeadMatch, usize>) -> (Vec<u8>, usize, HashMap<HeadMatc
     }
     let mask = |at: usize| {
         let held = number.iter().filter(|(held, _)| held[at]);
-        held.fold(0u16, |mask, (_, head)| mask | 1u16.checked_shl(*head as u32).unwrap_or(0))
+        held.fold(0u16, |mask, (_, head)| {
+            mask | 1u16.checked_shl(*head as u32).unwrap_or(0)
+        })
     };
-    let masks = matches.iter().enumerate().map(|(at, wanted)| (*wanted, mask(at)));
+    let masks = matches
+        .iter()
+        .enumerate()
+        .map(|(at, wanted)| (*wanted, mask(at)));
     (head_of, number.len(), masks.collect())
 }

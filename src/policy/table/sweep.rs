@@ -1,7 +1,7 @@
 //! One field of the bitsets: which values no row tells apart (a class), and which rows each class satisfies.
 
-use super::plan::{BitField, Form, Line};
 use super::CompileError;
+use super::plan::{BitField, Form, Line};
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -30,8 +30,7 @@ impl<T: Clone + Eq + Hash> Matches<T> {
             rows[at].push(row as u32);
         }
         let (high, low) = (RandomState::new(), RandomState::new());
-        let token =
-            |at: usize| u128::from(high.hash_one(at)) << 64 | u128::from(low.hash_one(at));
+        let token = |at: usize| u128::from(high.hash_one(at)) << 64 | u128::from(low.hash_one(at));
         Matches {
             tokens: (0..distinct.len()).map(token).collect(),
             distinct,

@@ -14,7 +14,7 @@ mod avx512;
 mod burst;
 mod portable;
 
-use super::plan::{Chunk, Line, Plan};
+use super::plan::{Chunk, Plan};
 use super::search::{Node32, Node128};
 use crate::policy::{Key, RuleId};
 
@@ -56,9 +56,7 @@ impl Kernel {
 
     /// The best that this processor can run.
     pub fn best() -> Kernel {
-        Kernel::available()
-            .pop()
-            .unwrap_or(Kernel::Portable)
+        Kernel::available().pop().unwrap_or(Kernel::Portable)
     }
 
     /// `portable`, `avx2` or `avx512`.
@@ -84,10 +82,11 @@ trait Simd {
     unsafe fn count_burst(keys: &[u32], x: &[u32; PASS], at: &mut [u32; PASS]);
     /// The first row of the chunk that holds for these values and this head's bit; `LANES` where none does.
     unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32;
-    /// The first bit of the AND of these lines, and of `more` ones; 512 or more where there is none.
-    unsafe fn first_bit(lines: [*const Line; 5]) -> u32;
-    /// Asks for the two lines of a chunk.
-    unsafe fn prefetch(chunk: *const Chunk);
+    /// The first bit of the AND of five times `W` words (1, 2, 4 or 8, aligned to their length); `64 * W` or more where
+    /// there is none.
+    unsafe fn first_bit<const W: usize>(words: [*const u64; 5]) -> u32;
+    /// Asks for the lines of a chunk and of its rules.
+    unsafe fn prefetch(plan: &Plan, chunk: u32);
 }
 
 /// The rule of each key: `out[i]` is for `keys[i]`. Both are of one length.

@@ -1,7 +1,7 @@
 //! Plain Rust in a shape that compilers turn into vector instructions of whatever width they may use.
 
-use super::{Chunk, Line, Node32, Node128, PASS, Simd};
-use crate::policy::table::plan::LANES;
+use super::{Chunk, Node32, Node128, PASS, Simd};
+use crate::policy::table::plan::{LANES, Plan};
 
 pub(super) struct Portable;
 
@@ -42,16 +42,20 @@ impl Simd for Portable {
                 & (chunk.heads[lane] & mask != 0);
             *first = if holds { lane as u16 } else { LANES as u16 };
         }
-        first.iter().fold(LANES as u16, |least, lane| least.min(*lane)).into()
+        first
+            .iter()
+            .fold(LANES as u16, |least, lane| least.min(*lane))
+            .into()
     }
 
     #[inline(always)]
-    unsafe fn first_bit(lines: [*const Line; 5]) -> u32 {
-        // SAFETY: the caller gives lines that there are.
-        let lines = lines.map(|line| unsafe { &(*line).0 });
-        let mut first = 512;
-        for word in (0..8).rev() {
-            let both = lines.iter().fold(u64::MAX, |both, line| both & line[word]);
+    unsafe fn first_bit<const W: usize>(words: [*const u64; 5]) -> u32 {
+        let [a, b, c, d, e] = words;
+        let mut first = 64 * W as u32;
+        for word in (0..W).rev() {
+            // SAFETY: the caller gives `W` words each.
+            let both =
+                unsafe { *a.add(word) & *b.add(word) & *c.add(word) & *d.add(word) & *e.add(word) };
             let bit = word as u32 * 64 + both.trailing_zeros();
             first = if both != 0 { bit } else { first };
         }
@@ -59,5 +63,5 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(_chunk: *const Chunk) {}
+    unsafe fn prefetch(_plan: &Plan, _chunk: u32) {}
 }
