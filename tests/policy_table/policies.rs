@@ -143,7 +143,8 @@ fn protos() -> impl Strategy<Value = ProtoSet> {
     ])
 }
 
-fn clause() -> impl Strategy<Value = Clause> {
+/// With matches of the link, of flags and of fragments, or without.
+fn clause(link: bool) -> impl Strategy<Value = Clause> {
     let direction = select(vec![Direction::Out, Direction::In, Direction::Both]);
     let fragment = prop_oneof![8 => Just(None), 1 => Just(Some(true)), 1 => Just(Some(false))];
     let network = (
@@ -154,9 +155,11 @@ fn clause() -> impl Strategy<Value = Clause> {
         ports(),
         ports(),
     );
-    let link = (ethertypes(), vlan(), macs(), flags(), fragment);
-    // Most clauses speak of the network alone.
-    let link = prop_oneof![1 => Just(None), 1 => link.prop_map(Some)];
+    let more = (ethertypes(), vlan(), macs(), flags(), fragment);
+    let link = match link {
+        true => prop_oneof![1 => Just(None), 1 => more.prop_map(Some)].boxed(),
+        false => Just(None).boxed(),
+    };
     (network, link).prop_map(|((direction, protos, src, dst, sport, dport), link)| {
         let network = Clause {
             protos,
@@ -203,26 +206,33 @@ fn ended(mut rules: Vec<Rule>, sets: Vec<Vec<AddrRange>>) -> Policy {
     }
 }
 
-/// Policies of that many rules of up to three clauses each, with four sets, the last one empty.
-pub fn policy(rules: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Policy> {
+/// Policies of that many rules of up to three clauses each, with four sets, the last one empty. Half of them speak of
+/// the network alone.
+pub fn policy(
+    rules: impl Into<prop::collection::SizeRange> + Clone,
+) -> impl Strategy<Value = Policy> {
+    prop_oneof![policy_of(rules.clone(), false), policy_of(rules, true)]
+}
+
+fn policy_of(
+    rules: impl Into<prop::collection::SizeRange>,
+    link: bool,
+) -> impl Strategy<Value = Policy> {
     let action = select(vec![Action::Allow, Action::Drop, Action::Reject]);
-    let rules = prop::collection::vec((prop::collection::vec(clause(), 0..4), action), rules);
+    let clauses = prop::collection::vec(clause(link), 0..4);
+    let rules = prop::collection::vec((clauses, action), rules);
     let sets = prop::collection::vec(prop::collection::vec(range(), 0..5), 3);
     (rules, sets).prop_map(|(rules, mut sets)| {
         sets.push(Vec::new());
         let rules = rules.into_iter().enumerate();
-        ended(
-            rules
-                .map(|(at, (clauses, action))| rule(at, clauses, action))
-                .collect(),
-            sets,
-        )
+        let rules = rules.map(|(at, (clauses, action))| rule(at, clauses, action));
+        ended(rules.collect(), sets)
     })
 }
 
-/// `n` rules of both families as ClassBench has them, a tenth of them with a match of the link or of flags on top, and
-/// among them rules on large sets, one of these negated.
-pub fn large(kind: Kind, n: usize, seed: u64) -> Policy {
+/// `n` rules of both families as ClassBench has them, with `link` a tenth of them with a match of the link or of flags on
+/// top, and among them rules on large sets, one of these negated.
+pub fn large(kind: Kind, n: usize, link: bool, seed: u64) -> Policy {
     let mut dice = Dice::new(seed);
     let mut rules = [kind.v4(), kind.v6()].map(|profile| {
         let mut rules = classbench::policy(&generate(profile, n / 2, seed)).rules;
@@ -234,7 +244,7 @@ pub fn large(kind: Kind, n: usize, seed: u64) -> Policy {
     while rules.iter_mut().any(|of_family| of_family.peek().is_some()) {
         mixed.extend(rules[dice.roll(2)].next());
     }
-    for rule in &mut mixed {
+    for rule in mixed.iter_mut().filter(|_| link) {
         decorate(&mut rule.clauses[0], &mut dice);
     }
     let sets = [
