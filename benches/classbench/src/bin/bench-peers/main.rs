@@ -137,6 +137,11 @@ fn run(arguments: &Arguments) -> Result<bool, Failure> {
             machine::stopped()?;
             let outcome = compare(arguments, &peer, core, profile, size, &modes, begun)?;
             eprintln!("{profile} {size}: {}", outcome.one_line());
+            if outcome.peer.ns.len().min(outcome.ours.ns.len()) < arguments.rounds {
+                report.remark(format!(
+                    "{profile} with {size} rules: fewer rounds than asked for"
+                ));
+            }
             let well = outcome.modes_within(WELL);
             if !well.is_empty() {
                 good.retain(|(of, _)| *of != profile);
