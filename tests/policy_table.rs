@@ -130,6 +130,7 @@ fn policy(rules: impl Into<proptest::collection::SizeRange>) -> impl Strategy<Va
             .map(|(at, ranges)| Set {
                 name: format!("s{at}"),
                 ranges,
+                file: None,
             })
             .collect();
         Policy {

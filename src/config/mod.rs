@@ -16,9 +16,11 @@ mod rule;
 mod section;
 mod sections;
 mod set;
+mod set_file;
 mod warn;
 
 pub use error::{ConfigError, Problem};
+pub use set_file::load as load_set;
 
 use crate::policy::{Policy, PolicyTest};
 use std::net::SocketAddr;
