@@ -13,7 +13,7 @@ pub(super) type Wrong = (String, String);
 const MAX_QUOTED: usize = 60;
 
 /// A text as a message repeats it: on one line, and not for ever.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut short: String = text.chars().take(MAX_QUOTED).collect();
     if short.len() < text.len() {
         short.push_str("...");

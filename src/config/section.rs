@@ -64,7 +64,7 @@ impl<'t> Section<'t> {
                 self.asked.pop();
                 let message = format!("this version does not have `{key}` ({what})");
                 let help = format!(
-                    "take `{key}` out: it would have no effect, and a rule without it says something else"
+                    "take `{key}` out: it would have no effect; see whether what is left is what you mean"
                 );
                 reader.error(found.span(), message, "not in this version", help);
             }
