@@ -211,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_thousand_prefixes_that_overlap_and_repeat_load_in_well_under_a_second() {
+        let mut text = String::new();
+        for at in 0..50_000u32 {
+            let v4 = std::net::Ipv4Addr::from(0x0a00_0000 + (at % 9_000) * 16);
+            let v6 = std::net::Ipv6Addr::from((0x2600_u128 << 112) + (u128::from(at) << 70));
+            text.push_str(&format!("{v4}/28 # again\r\n{v6}/58\r\n"));
+        }
+        let file = file(text.as_bytes());
+        let start = std::time::Instant::now();
+        let ranges = load(file.path()).unwrap();
+        assert_eq!(ranges.len(), 100_000);
+        assert!(start.elapsed().as_secs_f32() < 1.0, "{:?}", start.elapsed());
+    }
+
+    #[test]
     fn what_is_not_a_regular_file_is_refused() {
         let error = load(Path::new("/dev/zero")).unwrap_err();
         assert!(error.to_string().contains("not a regular file"), "{error}");
