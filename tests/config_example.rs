@@ -239,7 +239,9 @@ fn a_set_of_100_000_prefixes_loads_and_compiles_and_is_exact() {
         start.elapsed() - loaded,
         table.memory()
     );
-    assert!(loaded < Duration::from_secs(1), "{loaded:?}");
+    // Not optimized, and beside other tests, it may take longer.
+    let most = if cfg!(debug_assertions) { 10 } else { 1 };
+    assert!(loaded < Duration::from_secs(most), "{loaded:?}");
     for (dst, rule) in [
         ("20.0.0.15", "many"),
         ("20.0.0.16", "default"),

@@ -221,8 +221,11 @@ mod tests {
         let file = file(text.as_bytes());
         let start = std::time::Instant::now();
         let ranges = load(file.path()).unwrap();
+        let took = start.elapsed();
         assert_eq!(ranges.len(), 100_000);
-        assert!(start.elapsed().as_secs_f32() < 1.0, "{:?}", start.elapsed());
+        // Not optimized, and beside other tests, it may take longer.
+        let most = if cfg!(debug_assertions) { 10 } else { 1 };
+        assert!(took.as_secs() < most, "{took:?}");
     }
 
     #[test]
