@@ -18,6 +18,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &["worker", "action", "frame", "policy", "port", "telemetry"],
     ),
     ("config", &["config", "policy"]),
+    // A packet that a person writes down has the family that parsing would give it.
+    ("config/packet.rs", &["config", "frame", "policy"]),
     ("os", &["os"]),
     (
         "control",

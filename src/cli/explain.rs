@@ -42,6 +42,7 @@ impl Explain {
             dst: &self.dst,
             icmp_type: self.icmp_type,
             icmp_code: self.icmp_code,
+            ..Packet::default()
         };
         let key = match packet.key() {
             Ok(key) => key,

@@ -9,6 +9,14 @@ mod address;
 pub mod baseline;
 pub mod check;
 pub mod error;
+mod expect;
+mod flags;
+mod header;
+mod icmp;
+mod limit;
+mod link;
+mod matching;
+mod number;
 pub mod packet;
 mod policy;
 mod raw;
@@ -16,9 +24,12 @@ mod rule;
 mod section;
 mod sections;
 mod set;
+mod set_file;
+pub mod strict;
 mod warn;
 
 pub use error::{ConfigError, Problem};
+pub use set_file::load as load_set;
 
 use crate::policy::{Policy, PolicyTest};
 use std::net::SocketAddr;

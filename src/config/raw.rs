@@ -80,9 +80,11 @@ impl Reader {
         );
     }
 
-    /// Every problem found, in the order of the text.
+    /// Every problem found, in the order of the text; those of set files after those of the config.
     pub fn into_error(mut self) -> ConfigError {
-        self.problems.sort_by_key(Problem::offset);
+        let config = self.source.name();
+        self.problems
+            .sort_by_key(|problem| (problem.file != config, problem.offset()));
         ConfigError {
             problems: self.problems,
         }

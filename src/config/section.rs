@@ -60,11 +60,13 @@ impl<'t> Section<'t> {
     /// Refuses keys that the language has and this version does not.
     pub fn refuse_later(&mut self, later: &[(&'static str, &str)], reader: &mut Reader) {
         for (key, what) in later {
-            if let Some((found, _)) = self.take_entry(key) {
-                self.asked.pop();
+            let found = self.take_entry(key);
+            // It is not among the keys that are suggested.
+            self.asked.pop();
+            if let Some((found, _)) = found {
                 let message = format!("this version does not have `{key}` ({what})");
                 let help = format!(
-                    "take `{key}` out: it would have no effect, and a rule without it says something else"
+                    "take `{key}` out: it would have no effect; see whether what is left is what you mean"
                 );
                 reader.error(found.span(), message, "not in this version", help);
             }

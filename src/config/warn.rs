@@ -44,7 +44,7 @@ pub(super) fn warn(reader: &mut Reader, policy: &Policy, own: &[Stated], overrid
         .is_some_and(|(_, rule)| rule.action != Action::Allow);
     let stated_match = overrides
         .iter()
-        .any(|rule| rule.name == "smtp" && rule.clause.is_some());
+        .any(|rule| rule.name == "smtp" && !rule.clauses.is_empty());
     if no_mail && drops_mail && !stated_match {
         let message = "the set `mail_servers` is empty: no inside host may send mail to port 25";
         let help =
@@ -57,9 +57,13 @@ pub(super) fn warn(reader: &mut Reader, policy: &Policy, own: &[Stated], overrid
     }
     let mut everything: [Option<&Stated>; 2] = [None, None];
     for stated in own.iter().filter(|stated| stated.enabled != Some(false)) {
-        let any = Clause::any(Direction::Out);
-        let clause = stated.clause.as_ref().unwrap_or(&any);
-        let sides = Side::BOTH.map(|side| clause.direction.holds(side));
+        let any = [Clause::any(Direction::Out)];
+        let clauses = match stated.clauses.is_empty() {
+            true => &any[..],
+            false => &stated.clauses,
+        };
+        let sides =
+            Side::BOTH.map(|side| clauses.iter().any(|clause| clause.direction.holds(side)));
         let shadow = sides
             .iter()
             .zip(&everything)
@@ -77,7 +81,7 @@ pub(super) fn warn(reader: &mut Reader, policy: &Policy, own: &[Stated], overrid
                 "never reached",
                 "put it before that rule, or narrow that rule",
             );
-        } else if !can_match(clause, &policy.sets) {
+        } else if !clauses.iter().any(|clause| can_match(clause, &policy.sets)) {
             let help = "source and destination must be able to be of one family, and a set that is named must not be empty";
             reader.warn(
                 stated.span.clone(),
@@ -86,7 +90,8 @@ pub(super) fn warn(reader: &mut Reader, policy: &Policy, own: &[Stated], overrid
                 help,
             );
         }
-        if clause.is_any() {
+        let decides = stated.shadow != Some(true) && stated.ttl.is_none();
+        if decides && clauses.iter().any(Clause::is_any) {
             for (everything, _) in everything.iter_mut().zip(sides).filter(|(_, holds)| *holds) {
                 everything.get_or_insert(stated);
             }

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,6 +119,8 @@ pub struct Set {
     pub name: String,
     /// What it holds, in the order given; ranges may overlap.
     pub ranges: Vec<AddrRange>,
+    /// The file that it was read from; `None` where the config itself lists it.
+    pub file: Option<PathBuf>,
 }
 
 /// One thing that an address expression names.
