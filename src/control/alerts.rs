@@ -2,8 +2,7 @@
 
 use crate::config::baseline::SPOOFED_SOURCE;
 use crate::frame::Meta;
-use crate::policy::table::Table;
-use crate::policy::{RuleId, Severity, Side, Verdict};
+use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::telemetry::{Cause, Event};
 use crate::worker::reason_alert;
 use serde::Serialize;
@@ -11,7 +10,6 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Open incidents at most: what is beyond it is counted, and costs no memory.
@@ -42,14 +40,18 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Alert {
-    /// EVE's word: `blocked` or `allowed`.
+    /// EVE's word: `blocked` or `allowed`; in shadow always the latter.
     pub action: &'static str,
     /// The rule, or the reason of a frame that is suspicious in itself.
     pub signature: String,
     /// EVE's number: 1 is high, 3 is low.
     pub severity: u8,
     pub level: &'static str,
+    /// What happened to the frame; in shadow, what would have happened.
     pub verdict: &'static str,
+    /// The rule, or the whole policy, is not enforced: the alert stopped nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// Frames counted into the incident since its first.
     pub packets: u64,
     pub first_seen: String,
@@ -74,7 +76,7 @@ type Key = (Cause, [u8; 6], u128, bool);
 
 /// The open incidents.
 pub struct Incidents {
-    table: Arc<Table>,
+    policy: InForce,
     window: u64,
     open: HashMap<Key, Incident>,
     /// Open incidents by cause and MAC address.
@@ -88,12 +90,14 @@ pub struct Incidents {
 
 impl Incidents {
     /// None open. A repeat within `window` of the last line is counted, not told.
-    pub fn new(table: Arc<Table>, window: Duration) -> Incidents {
-        let by_rule = vec![0; table.rules().len()];
-        let mut names = table.rules().iter().map(|rule| &rule.name[..]);
+    pub fn new(policy: InForce, window: Duration) -> Incidents {
+        let generation = policy.load();
+        let by_rule = vec![0; generation.rules().len()];
+        let mut names = generation.rules().iter().map(|rule| &rule.name[..]);
         let spoofed = names.position(|name| name == SPOOFED_SOURCE);
+        drop(generation);
         Incidents {
-            table,
+            policy,
             window: window.as_nanos() as u64,
             open: HashMap::new(),
             behind: HashMap::new(),
@@ -170,9 +174,10 @@ impl Incidents {
                 incident.event.meta.src,
             )
         });
+        let generation = self.policy.load();
         incidents
             .into_iter()
-            .map(|incident| line(incident, &self.table))
+            .map(|incident| line(incident, &generation))
             .collect()
     }
 
@@ -215,16 +220,16 @@ impl Incidents {
         }
         self.open
             .get(&key)
-            .map(|incident| line(incident, &self.table))
+            .map(|incident| line(incident, &self.policy.load()))
     }
 }
 
-fn line(incident: &Incident, table: &Table) -> Line {
+fn line(incident: &Incident, generation: &Generation) -> Line {
     let event = &incident.event;
     let meta = &event.meta;
     let (signature, severity) = match event.cause {
         Cause::Rule(rule) => {
-            let info = &table.rules()[rule.index()];
+            let info = &generation.rules()[rule.index()];
             (info.name.clone(), info.alert.unwrap_or(Severity::Low))
         }
         Cause::Reason(reason) => (
@@ -250,7 +255,7 @@ fn line(incident: &Incident, table: &Table) -> Line {
             .map(|tag| tag & 0x0fff)
             .collect(),
         alert: Alert {
-            action: if event.verdict == Verdict::Forward {
+            action: if event.shadow || event.verdict == Verdict::Forward {
                 "allowed"
             } else {
                 "blocked"
@@ -263,6 +268,7 @@ fn line(incident: &Incident, table: &Table) -> Line {
             },
             level: severity.name(),
             verdict: event.verdict.name(),
+            shadow: event.shadow,
             packets: incident.packets,
             first_seen: rfc3339(incident.first),
             last_seen: rfc3339(incident.last),
@@ -358,12 +364,13 @@ mod tests {
     fn incidents() -> Incidents {
         let text = "[lan]\nprefixes = [\"10.77.0.0/24\"]\n";
         let config = crate::config::parse(text, "test", Path::new(".")).unwrap();
-        let table = Arc::new(Table::compile(&config.policy).unwrap());
-        Incidents::new(table, Duration::from_secs(60))
+        let in_force = Generation::first(&config.policy).unwrap().in_force();
+        Incidents::new(in_force, Duration::from_secs(60))
     }
 
     fn event(incidents: &Incidents, rule: &str, mac: u8, src: u32, time: u64) -> Event {
-        let index = incidents.table.rules().iter().position(|r| r.name == rule);
+        let generation = incidents.policy.load();
+        let index = generation.rules().iter().position(|r| r.name == rule);
         let meta = Meta {
             net: Net::V4,
             proto: 17,
@@ -377,6 +384,7 @@ mod tests {
             time,
             cause: Cause::Rule(RuleId(index.unwrap() as u32)),
             verdict: Verdict::Drop(Reason::Rule),
+            shadow: false,
             side: Side::Lan,
             len: 60,
             meta,

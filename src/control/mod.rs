@@ -3,8 +3,11 @@
 pub mod alerts;
 pub mod bringup;
 pub mod http;
+pub mod keeper;
 pub mod metrics;
 pub mod serve;
 pub mod snapshot;
 pub mod socket;
 pub mod status;
+pub mod upkeep;
+pub mod watch;

@@ -2,12 +2,13 @@
 
 use super::alerts::Sink;
 use super::bringup::{BringupError, Ready, bring_up};
+use super::keeper::Keeper;
 use super::status::{State, now};
+use super::upkeep::Upkeep;
 use super::{http, socket};
 use crate::config::{Config, Idle};
 use crate::os::affinity;
-use crate::policy::Side;
-use crate::policy::table::{CompileError, Table};
+use crate::policy::{CompileError, Side};
 use crate::port::afxdp::AfXdpPort;
 use crate::telemetry::EventRing;
 use crate::worker::Worker;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the control thread looks at the event rings.
@@ -79,7 +80,9 @@ fn hint(source: &std::io::Error) -> &'static str {
 /// [`ServeError`]; before the gate was ready, the NICs are as they were.
 pub fn serve(config: Config) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
-    let table = Arc::new(Table::compile(&config.policy)?);
+    let loaded = Instant::now();
+    let keeper = Keeper::new(config.policy.clone(), config.tests.clone())?;
+    let policy = keeper.in_force();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -113,7 +116,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     })?;
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
-    let bring = || bring_up(bridge, &table, &config.policy.lan_prefixes, state_dir);
+    let bring = || bring_up(bridge, &policy, &config.policy.lan_prefixes, state_dir);
     let Ready {
         workers,
         ports: [lan, uplink],
@@ -129,16 +132,19 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         .map(|(worker, _)| worker.counters())
         .collect();
     let _gates = (lan.1, uplink.1);
+    let cores: Vec<usize> = workers.iter().map(|(_, core)| *core).collect();
+    let crew = Crew::start(workers, bridge.idle)?;
+    // Threads that are started from here on keep off them too.
+    affinity::keep_off(&cores);
+    let upkeep = Upkeep::start(keeper, loaded).map_err(ServeError::Os)?;
     let state = Arc::new(State::new(
-        table,
+        policy,
+        upkeep.sets(),
         [lan.0, uplink.0],
         counters,
         config.alerts.window,
         sink,
     ));
-    let cores: Vec<usize> = workers.iter().map(|(_, core)| *core).collect();
-    let crew = Crew::start(workers, bridge.idle)?;
-    affinity::keep_off(&cores);
     announce(&state, &config);
     let outcome = runtime.block_on(control(
         signals,
@@ -148,6 +154,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         metrics,
         listener,
     ));
+    drop(upkeep);
     crew.stop();
     drain(&state, &events, u64::MAX);
     outcome
@@ -181,6 +188,11 @@ fn announce(state: &State, config: &Config) {
     let metrics = config.metrics.listen.map_or("off".to_string(), |address| {
         format!("http://{address}/metrics")
     });
+    if state.policy.load().is_shadow() {
+        eprintln!(
+            "portcullis: warning: [policy] shadow = true: NOTHING IS ENFORCED; every frame is forwarded, and what would have been dropped is counted and alerted on"
+        );
+    }
     eprintln!(
         "portcullis: ready: {} {} workers={} metrics={metrics}",
         port(0),
