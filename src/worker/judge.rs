@@ -129,3 +129,235 @@ fn suspicious(verdict: Verdict) -> Option<Cause> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, tcp, udp};
+    use crate::policy::{Action, Generation, Limit, Policy, Severity, Side, Verdict};
+    use crate::telemetry::{Cause, Event, Reason};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// `watch` comes first and drops UDP 53; `after` allows or drops it; `telnet` rejects.
+    fn policy() -> Policy {
+        let text = "[policy]\nprofile = \"none\"\n\
+            [[rule]]\nname = \"watch\"\nproto = \"udp\"\ndport = [53]\naction = \"drop\"\n\
+            [[rule]]\nname = \"after\"\nproto = \"udp\"\ndport = [53, 54]\naction = \"allow\"\n\
+            [[rule]]\nname = \"telnet\"\nproto = \"tcp\"\ndport = [23]\naction = \"reject\"\n";
+        let config = crate::config::parse(text, "test", std::path::Path::new("."));
+        config.unwrap().policy
+    }
+
+    fn with(change: impl FnOnce(&mut Policy)) -> Bench {
+        let mut policy = policy();
+        change(&mut policy);
+        Bench::with(&policy, 64)
+    }
+
+    fn limit(frames: u32, burst: u32) -> Option<Limit> {
+        let per = Duration::from_secs(1);
+        Some(Limit { frames, per, burst })
+    }
+
+    fn events(bench: &Bench) -> Vec<Event> {
+        std::iter::from_fn(|| bench.ring.pop()).collect()
+    }
+
+    #[test]
+    fn a_rule_in_shadow_is_counted_and_alerts_and_the_frame_goes_where_the_others_send_it() {
+        let mut bench = with(|policy| policy.rules[0].shadow = true);
+        bench.arrive(Side::Lan, &udp(53));
+        bench.arrive(Side::Lan, &udp(54));
+        bench.worker.turn(7);
+        assert_eq!(bench.sent(Side::Uplink), [udp(53), udp(54)]);
+        let events = events(&bench);
+        assert_eq!(events.len(), 1, "{events:?}");
+        let would = Verdict::Drop(Reason::Rule);
+        assert_eq!((events[0].shadow, events[0].verdict), (true, would));
+        assert!(matches!(events[0].cause, Cause::Rule(rule) if rule.0 == 0));
+        let snapshot = bench.settle();
+        assert!(snapshot.balanced());
+        let packets = |name| snapshot.rules.get(name).unwrap().packets;
+        assert_eq!((packets("watch"), packets("after")), (1, 2));
+        assert!(snapshot.rules.get("watch").unwrap().shadow);
+        assert!(
+            snapshot.sides[0].shadow.0.is_empty(),
+            "that is for the box as a whole"
+        );
+    }
+
+    #[test]
+    fn what_a_rule_in_shadow_would_allow_is_still_dropped_by_the_rule_after_it() {
+        let mut bench = with(|policy| {
+            policy.rules[0].shadow = true;
+            policy.rules[0].action = Action::Allow;
+            policy.rules[1].action = Action::Drop;
+            policy.rules[1].alert = Some(Severity::High);
+        });
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(7);
+        assert!(bench.sent(Side::Uplink).is_empty());
+        let told: Vec<_> = events(&bench)
+            .iter()
+            .map(|event| (event.shadow, event.verdict))
+            .collect();
+        let drop = Verdict::Drop(Reason::Rule);
+        assert_eq!(told, [(true, Verdict::Forward), (false, drop)]);
+        assert_eq!(bench.settle().sides[0].dropped.get("rule"), Some(&1));
+    }
+
+    #[test]
+    fn a_box_in_shadow_forwards_everything_and_counts_what_it_would_have_done() {
+        let mut bench = with(|policy| policy.shadow = true);
+        let short = udp(54)[..20].to_vec();
+        let ethertype = [[2; 12].as_slice(), &[0x88, 0x47], &[0; 46]].concat();
+        let frames = [udp(53), tcp(23), udp(54), short, ethertype];
+        for frame in &frames {
+            bench.arrive(Side::Lan, frame);
+        }
+        bench.worker.turn(7);
+        assert_eq!(bench.sent(Side::Uplink), frames);
+        assert!(bench.sent(Side::Lan).is_empty(), "nothing is answered");
+        let told: Vec<_> = events(&bench)
+            .iter()
+            .map(|event| (event.shadow, event.verdict))
+            .collect();
+        let rule = Reason::Rule;
+        let expected = [Verdict::Drop(rule), Verdict::Reject(rule)];
+        assert_eq!(told, expected.map(|verdict| (true, verdict)));
+        let snapshot = bench.settle();
+        assert!(snapshot.balanced(), "{snapshot:?}");
+        let lan = &snapshot.sides[0];
+        assert_eq!(
+            (lan.forwarded, lan.dropped_total(), lan.rejected),
+            (5, 0, 0)
+        );
+        let would = |reason| lan.shadow.get(reason).copied();
+        assert_eq!(would("rule"), Some(2));
+        assert_eq!(would("malformed"), Some(1));
+        assert_eq!(would("ethertype"), Some(1));
+        assert_eq!(snapshot.rules.get("watch").unwrap().packets, 1);
+    }
+
+    #[test]
+    fn an_allow_beyond_its_limit_is_dropped_for_that_reason_and_comes_back_with_time() {
+        let mut bench = with(|policy| {
+            policy.rules[1].limit = limit(10, 5);
+            policy.rules[0].clauses.clear();
+        });
+        let mut passed = |now| {
+            for _ in 0..20 {
+                bench.arrive(Side::Lan, &udp(53));
+                bench.arrive(Side::Lan, &tcp(443));
+            }
+            let before = bench.sent(Side::Uplink).len();
+            while bench.worker.turn(now) > 0 {}
+            bench.sent(Side::Uplink).len() - before - 20
+        };
+        let start = 1_795_000_000 * SECOND;
+        assert_eq!(passed(start), 5);
+        assert_eq!(passed(start + SECOND / 10), 1);
+        let snapshot = bench.settle();
+        assert_eq!(snapshot.sides[0].dropped.get("rate-limit"), Some(&34));
+        assert_eq!(snapshot.rules.get("after").unwrap().packets, 40);
+        assert!(snapshot.balanced());
+    }
+
+    #[test]
+    fn a_reject_beyond_its_limit_is_dropped_without_an_answer() {
+        let mut bench = with(|policy| policy.rules[2].limit = limit(1, 2));
+        for _ in 0..10 {
+            bench.arrive(Side::Lan, &tcp(23));
+        }
+        bench.worker.turn(SECOND);
+        assert_eq!(bench.sent(Side::Lan).len(), 2);
+        let lan = &bench.settle().sides[0];
+        assert_eq!((lan.rejected, lan.dropped.get("rule")), (2, Some(&8)));
+    }
+
+    #[test]
+    fn two_workers_share_one_bucket() {
+        let mut policy = policy();
+        policy.rules[1].limit = limit(10, 8);
+        let first = Bench::with(&policy, 8);
+        let second = Bench::over(Arc::clone(&first.in_force), 8);
+        let mut sent = 0;
+        for mut bench in [first, second] {
+            for _ in 0..6 {
+                bench.arrive(Side::Lan, &udp(54));
+            }
+            bench.worker.turn(SECOND);
+            sent += bench.sent(Side::Uplink).len();
+        }
+        assert_eq!(sent, 8);
+    }
+
+    #[test]
+    fn a_generation_that_is_swapped_in_judges_from_the_next_turn_on_and_counters_go_on() {
+        let policy = policy();
+        let mut bench = Bench::with(&policy, 64);
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(1);
+        assert!(bench.sent(Side::Uplink).is_empty());
+        let next = bench
+            .in_force
+            .load()
+            .next(&policy, &[true, false, false, false]);
+        bench.in_force.store(Arc::new(next.unwrap()));
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(2);
+        assert_eq!(bench.sent(Side::Uplink), [udp(53)]);
+        let snapshot = bench.settle();
+        let watch = snapshot.rules.get("watch").unwrap();
+        assert_eq!((watch.packets, watch.expired), (1, true));
+        assert_eq!(snapshot.rules.get("after").unwrap().packets, 1);
+        assert!(snapshot.balanced());
+    }
+
+    #[test]
+    fn every_burst_is_judged_by_one_generation_however_often_they_are_swapped() {
+        let policy = policy();
+        let mut bench = Bench::with(&policy, 64);
+        let generations = [
+            Generation::first(&policy).unwrap(),
+            bench
+                .in_force
+                .load()
+                .next(&policy, &[true, false, false, false])
+                .unwrap(),
+        ]
+        .map(Arc::new);
+        let in_force = Arc::clone(&bench.in_force);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for at in (0..2).cycle() {
+                    if stop.load(relaxed) {
+                        break;
+                    }
+                    in_force.store(Arc::clone(&generations[at]));
+                    std::thread::yield_now();
+                }
+            });
+            let mut outcomes = [0; 2];
+            for _ in 0..3_000 {
+                for _ in 0..32 {
+                    bench.arrive(Side::Lan, &udp(53));
+                }
+                bench.worker.turn(1);
+                let port = &mut bench.worker.ports(Side::Uplink)[0];
+                let sent = port.sent.len();
+                assert!(sent == 0 || sent == 32, "a mix: {sent} of 32");
+                outcomes[usize::from(sent > 0)] += 1;
+                port.finish();
+                bench.worker.turn(1);
+            }
+            stop.store(true, relaxed);
+            assert!(outcomes.iter().all(|n| *n > 0), "{outcomes:?}");
+        });
+        assert!(bench.settle().balanced());
+    }
+}

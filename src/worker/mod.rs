@@ -303,6 +303,10 @@ mod tests {
         }
 
         pub fn with(policy: &Policy, events: usize) -> Bench {
+            Bench::over(Generation::first(policy).unwrap().in_force(), events)
+        }
+
+        pub fn over(in_force: InForce, events: usize) -> Bench {
             let (umem, frames) = Umem::new(&UmemConfig {
                 frames: FRAMES as u32,
                 chunk: 2048,
@@ -314,7 +318,6 @@ mod tests {
                 vec![MemoryPort::with_capacity(FRAMES)],
                 vec![MemoryPort::with_capacity(FRAMES)],
             ];
-            let in_force = Generation::first(policy).unwrap().in_force();
             let ring = event::ring(events);
             Bench {
                 worker: Worker::new(
