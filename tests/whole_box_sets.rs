@@ -106,7 +106,7 @@ fn a_host_added_to_a_set_file_is_allowed_within_two_seconds_and_no_frame_is_lost
     assert!(took < Duration::from_secs(2), "{took:?}");
     // There is one frame from which on everything was judged by the new policy.
     let all = |kind: u64| (0..sent.len() as u64).filter(move |n| n % 3 == kind);
-    let last_old = of(0).last().expect("a frame to the old host");
+    let last_old = of(0).next_back().expect("a frame to the old host");
     assert!(of(0).eq(all(0).filter(|n| *n <= last_old)), "a hole");
     assert!(of(1).eq(all(1).filter(|n| *n >= first_new)), "a hole");
     assert!(

@@ -1,21 +1,18 @@
 //! The running gate: workers on their cores, everything else on the calling thread.
 
-use super::alerts::Sink;
 use super::bringup::{BringupError, Ready, bring_up};
+use super::crew::Crew;
 use super::keeper::Keeper;
+use super::sink::Sink;
 use super::status::{State, now};
 use super::upkeep::Upkeep;
 use super::{http, socket};
-use crate::config::{Config, Idle};
+use crate::config::Config;
 use crate::os::affinity;
-use crate::policy::{CompileError, Side};
-use crate::port::afxdp::AfXdpPort;
+use crate::policy::CompileError;
 use crate::telemetry::EventRing;
-use crate::worker::Worker;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -23,14 +20,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const TICK: Duration = Duration::from_millis(20);
 /// How often windows that are over are looked for.
 const EXPIRE_TICKS: u32 = 25;
-/// An adaptive worker sleeps after this long without a frame, nanoseconds.
-const QUIET: u64 = 1_000_000;
-/// And at most this long, so that it sees that it should stop, and what it sent is reclaimed.
-const NAP: Duration = Duration::from_millis(20);
-/// Pauses of a turn that moved nothing: well under a microsecond.
-const IDLE_SPINS: u32 = 16;
-/// Turns after the stop was asked for, so that frames on their way are accounted for.
-const LAST_TURNS: u32 = 64;
 
 /// Why the gate did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -199,99 +188,6 @@ fn announce(state: &State, config: &Config) {
         port(1),
         state.workers.len()
     );
-}
-
-/// The worker threads.
-struct Crew {
-    stop: Arc<AtomicBool>,
-    alive: Arc<AtomicUsize>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Crew {
-    /// Returns when each worker has made its first turn, which gives its sockets the memory to receive in.
-    fn start(workers: Vec<(Worker<AfXdpPort>, usize)>, idle: Idle) -> Result<Crew, ServeError> {
-        let mut crew = Crew {
-            stop: Arc::default(),
-            alive: Arc::default(),
-            threads: Vec::new(),
-        };
-        let (turned, turns) = mpsc::channel();
-        for (index, (mut worker, core)) in workers.into_iter().enumerate() {
-            let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
-            alive.fetch_add(1, Relaxed);
-            let turned = turned.clone();
-            let work = move || {
-                let _gone = Gone(alive);
-                core_affinity::set_for_current(core_affinity::CoreId { id: core });
-                worker.turn(now());
-                // Nobody waits any more where another worker has failed already.
-                let _ = turned.send(());
-                work(worker, idle, &stop);
-            };
-            let thread = std::thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(work)
-                .map_err(ServeError::Os)?;
-            crew.threads.push(thread);
-        }
-        drop(turned);
-        for _ in &crew.threads {
-            // The channel closes early if a worker panics in its first turn.
-            turns.recv().map_err(|_| ServeError::WorkerEnded)?;
-        }
-        Ok(crew)
-    }
-
-    fn complete(&self) -> bool {
-        self.alive.load(Relaxed) == self.threads.len()
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Relaxed);
-        for thread in self.threads {
-            // A worker that panicked has said so on standard error already.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Counts a worker out, however it ends.
-struct Gone(Arc<AtomicUsize>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// The thread of one worker.
-fn work(mut worker: Worker<AfXdpPort>, idle: Idle, stop: &AtomicBool) {
-    let mut busy_until = now();
-    while !stop.load(Relaxed) {
-        let time = now();
-        if worker.turn(time) > 0 {
-            busy_until = time + QUIET;
-        } else if idle == Idle::Adaptive && time > busy_until {
-            nap(&mut worker);
-        } else {
-            // Looking at the rings again at once would only take their cache lines from the core that is filling them.
-            (0..IDLE_SPINS).for_each(|_| std::hint::spin_loop());
-        }
-    }
-    for _ in 0..LAST_TURNS {
-        worker.turn(now());
-    }
-}
-
-/// Sleeps until a frame arrives, or for a moment.
-fn nap(worker: &mut Worker<AfXdpPort>) {
-    let fds: Vec<_> = Side::BOTH
-        .iter()
-        .flat_map(|side| worker.ports_ref(*side).iter().map(AfXdpPort::fd))
-        .collect();
-    // An error of poll(2) makes a turn sooner, which is no harm.
-    let _ = af_xdp::wait(&fds, NAP);
 }
 
 async fn control(

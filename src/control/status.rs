@@ -1,6 +1,7 @@
 //! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
 
-use super::alerts::{Incidents, Sink};
+use super::alerts::Incidents;
+use super::sink::Sink;
 use super::snapshot::{Flowed, Named, RuleHits, Snapshot};
 use super::upkeep::{SetStatus, Sets};
 use crate::policy::InForce;
