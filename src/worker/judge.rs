@@ -77,6 +77,11 @@ impl Burst {
                         // Overwritten below; a frame that the table somehow left out is not let through.
                         Verdict::Drop(Reason::Default)
                     }
+                    Admit::AskOr(key, verdict) => {
+                        keys.push(key);
+                        asked.push(at as u8);
+                        verdict
+                    }
                 },
             };
             rulings.push(Ruling {
@@ -102,7 +107,17 @@ impl Burst {
         } else {
             first
         };
-        for ((at, first), rule) in self.asked.iter().zip(first.iter()).zip(deciding) {
+        let default = generation.rules().len().saturating_sub(1);
+        let answers = first.iter().zip(deciding);
+        for ((at, key), (first, rule)) in self.asked.iter().zip(keys).zip(answers) {
+            let ruling = &mut self.rulings[usize::from(*at)];
+            if first != rule {
+                ruling.shadowed = Some((*first, generation.verdict(*first, now)));
+            }
+            if rule.index() == default && key.family().is_none() {
+                // No rule names it: it stays with what is done with such frames.
+                continue;
+            }
             let verdict = generation.verdict(*rule, now);
             let alerts = generation
                 .rules()
@@ -110,12 +125,9 @@ impl Burst {
                 .is_some_and(|info| info.alert.is_some());
             // In shadow an alert is all that is seen of a rule.
             let alerts = alerts || (shadow && verdict != Verdict::Forward);
-            self.rulings[usize::from(*at)] = Ruling {
-                verdict,
-                rule: Some(*rule),
-                cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(*rule))),
-                shadowed: (first != rule).then(|| (*first, generation.verdict(*first, now))),
-            };
+            ruling.verdict = verdict;
+            ruling.rule = Some(*rule);
+            ruling.cause = suspicious(verdict).or(alerts.then_some(Cause::Rule(*rule)));
         }
         self.keys.clear();
         self.asked.clear();
@@ -239,6 +251,37 @@ mod tests {
         assert_eq!(would("malformed"), Some(1));
         assert_eq!(would("ethertype"), Some(1));
         assert_eq!(snapshot.rules.get("watch").unwrap().packets, 1);
+    }
+
+    #[test]
+    fn a_rule_that_names_an_ethertype_decides_over_such_frames_and_the_others_go_as_without_it() {
+        let text = "[[rule]]\nname = \"no-arp\"\nethertype = [0x0806]\naction = \"drop\"\n\
+            [[rule]]\nname = \"mpls\"\nethertype = [0x8847]\naction = \"allow\"\n";
+        let config = crate::config::parse(text, "test", std::path::Path::new("."));
+        let mut bench = Bench::with(&config.unwrap().policy, 8);
+        let frame = |ethertype: u16| {
+            let body = [0, 1, 8, 0, 6, 4, 0, 1];
+            let link = [[2u8; 12].as_slice(), &ethertype.to_be_bytes()].concat();
+            [link.as_slice(), &body, &[0; 38]].concat()
+        };
+        let (arp, mpls, lldp, ipx) = (frame(0x0806), frame(0x8847), frame(0x88cc), frame(0x8137));
+        for frame in [&arp, &mpls, &lldp, &ipx] {
+            bench.arrive(Side::Lan, frame);
+        }
+        bench.arrive(Side::Uplink, &arp);
+        bench.worker.turn(1);
+        assert_eq!(bench.sent(Side::Uplink), [mpls, lldp]);
+        assert_eq!(bench.sent(Side::Lan), [arp], "the rule is for what leaves");
+        let snapshot = bench.settle();
+        let lan = &snapshot.sides[0];
+        let of = |reason| lan.dropped.get(reason).copied();
+        assert_eq!((of("rule"), of("ethertype")), (Some(1), Some(1)));
+        let packets = |name| snapshot.rules.get(name).unwrap().packets;
+        assert_eq!(
+            (packets("no-arp"), packets("mpls"), packets("default")),
+            (1, 1, 0)
+        );
+        assert!(snapshot.balanced());
     }
 
     #[test]
