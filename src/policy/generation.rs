@@ -24,6 +24,8 @@ pub struct Generation {
     enforced: Option<Table>,
     /// The whole policy is judged, counted and alerted on, and every frame is forwarded.
     shadow: bool,
+    /// Some rule names ethertypes: only then frames that are not IP are the rules' business.
+    names_ethertypes: bool,
     /// By rule; empty where none is in shadow.
     shadowed: Box<[bool]>,
     /// By rule.
@@ -66,6 +68,8 @@ impl Generation {
         };
         silence(&mut policy, &over);
         let all = Table::compile(&policy)?;
+        let mut clauses = policy.rules.iter().flat_map(|rule| &rule.clauses);
+        let names_ethertypes = clauses.any(|clause| clause.ethertype.is_some());
         let in_shadow = |rule: &super::Rule| rule.shadow && !rule.clauses.is_empty();
         let (mut enforced, mut shadowed) = (None, Box::default());
         if policy.rules.iter().any(in_shadow) {
@@ -78,6 +82,7 @@ impl Generation {
             all,
             enforced,
             shadow: policy.shadow,
+            names_ethertypes,
             shadowed,
             over,
             limits,
@@ -123,6 +128,12 @@ impl Generation {
     #[inline]
     pub fn has_shadow_rules(&self) -> bool {
         self.enforced.is_some()
+    }
+
+    /// Whether there is a rule that a frame which is not IP may match.
+    #[inline]
+    pub fn names_ethertypes(&self) -> bool {
+        self.names_ethertypes
     }
 
     /// The first rule that matches each key, those in shadow too. `first` is as long as `keys`.

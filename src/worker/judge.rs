@@ -78,8 +78,10 @@ impl Burst {
                         Verdict::Drop(Reason::Default)
                     }
                     Admit::AskOr(key, verdict) => {
-                        keys.push(key);
-                        asked.push(at as u8);
+                        if generation.names_ethertypes() {
+                            keys.push(key);
+                            asked.push(at as u8);
+                        }
                         verdict
                     }
                 },
