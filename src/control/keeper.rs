@@ -14,6 +14,8 @@ pub struct Keeper {
     tests: Vec<PolicyTest>,
     /// By rule: its time-to-live is over.
     over: Vec<bool>,
+    /// When rules that are not over yet will be, after the load: the next one last.
+    ends: Vec<(Duration, RuleId)>,
     in_force: InForce,
     /// Generations that a worker may still judge a burst by. They are freed here, not by the worker that lets go of them last.
     retired: Vec<Arc<Generation>>,
@@ -44,7 +46,13 @@ impl Keeper {
     /// [`CompileError`].
     pub fn new(policy: Policy, tests: Vec<PolicyTest>) -> Result<Keeper, CompileError> {
         let in_force = Generation::first(&policy)?.in_force();
+        let rules = policy.rules.iter().enumerate();
+        let mut ends: Vec<_> = rules
+            .filter_map(|(index, rule)| Some((rule.ttl?, RuleId(index as u32))))
+            .collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
         Ok(Keeper {
+            ends,
             over: vec![false; policy.rules.len()],
             policy,
             tests,
@@ -65,10 +73,7 @@ impl Keeper {
 
     /// How long after the load the next rule ends; `None` where none does.
     pub fn next_end(&self) -> Option<Duration> {
-        let open = self.policy.rules.iter().zip(&self.over);
-        open.filter(|(_, over)| !**over)
-            .filter_map(|(rule, _)| rule.ttl)
-            .min()
+        self.ends.last().map(|(ttl, _)| *ttl)
     }
 
     /// Ends the rules whose time-to-live is not longer than `age`, the time since the policy was loaded. Says which ended; empty
@@ -78,12 +83,11 @@ impl Keeper {
     /// [`CompileError`]; the rules then stay in force, and are not asked about again.
     pub fn expire(&mut self, age: Duration) -> Result<Vec<RuleId>, CompileError> {
         let mut ended = Vec::new();
-        let rules = self.policy.rules.iter().zip(&mut self.over).enumerate();
-        for (index, (rule, over)) in rules {
-            if !*over && rule.ttl.is_some_and(|ttl| ttl <= age) {
+        while let Some((_, rule)) = self.ends.pop_if(|(ttl, _)| *ttl <= age) {
+            if let Some(over) = self.over.get_mut(rule.index()) {
                 *over = true;
-                ended.push(RuleId(index as u32));
             }
+            ended.push(rule);
         }
         if !ended.is_empty() {
             let next = self.in_force.load().next(&self.policy, &self.over)?;

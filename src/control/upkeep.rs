@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// A file is read when its folder was quiet for so long: an editor, or a copy, writes in several steps.
@@ -59,12 +58,11 @@ impl Sets {
     }
 }
 
-/// The thread; it ends when this is dropped.
+/// The thread. It ends when this is dropped, which does not wait for it: compiling a large policy takes its time.
 pub struct Upkeep {
     sets: Arc<Sets>,
     stop: Arc<AtomicBool>,
     wake: SyncSender<()>,
-    thread: Option<JoinHandle<()>>,
 }
 
 impl Upkeep {
@@ -94,15 +92,10 @@ impl Upkeep {
             sets: Arc::clone(&sets),
         };
         let (sender, ending) = (wake.clone(), Arc::clone(&stop));
-        let thread = std::thread::Builder::new()
+        std::thread::Builder::new()
             .name("policy".into())
             .spawn(move || work.run(sender, &woken, &ending))?;
-        Ok(Upkeep {
-            sets,
-            stop,
-            wake,
-            thread: Some(thread),
-        })
+        Ok(Upkeep { sets, stop, wake })
     }
 
     /// What became of the sets.
@@ -114,11 +107,8 @@ impl Upkeep {
 impl Drop for Upkeep {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
+        // A channel that is full wakes it as well.
         let _ = self.wake.try_send(());
-        if let Some(thread) = self.thread.take() {
-            // One that panicked has said so on standard error already.
-            let _ = thread.join();
-        }
     }
 }
 

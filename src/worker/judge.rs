@@ -362,6 +362,17 @@ mod tests {
     }
 
     #[test]
+    fn a_worker_that_receives_nothing_lets_go_of_a_generation_that_was_replaced() {
+        let policy = policy();
+        let mut bench = Bench::with(&policy, 8);
+        let next = bench.in_force.load().next(&policy, &[false; 4]).unwrap();
+        let old = bench.in_force.swap(Arc::new(next));
+        assert_eq!(Arc::strong_count(&old), 2);
+        bench.worker.turn(1);
+        assert_eq!(Arc::strong_count(&old), 1);
+    }
+
+    #[test]
     fn every_burst_is_judged_by_one_generation_however_often_they_are_swapped() {
         let policy = policy();
         let mut bench = Bench::with(&policy, 64);

@@ -82,6 +82,8 @@ impl<P: Port> Worker<P> {
 
     /// One turn over all queues at `now` (nanoseconds since the Unix epoch). Says how many frames it received.
     pub fn turn(&mut self, now: u64) -> usize {
+        // A worker that receives nothing lets go of a generation that was replaced, too.
+        self.policy.load();
         let mut received = 0;
         for side in Side::BOTH {
             for queue in 0..self.ports[side as usize].len() {
