@@ -1,7 +1,7 @@
 //! The policy as the control plane keeps it: rules whose time ends, sets that change, and the generation that is in force.
 
 use crate::policy::{
-    AddrRange, CompileError, Generation, InForce, Policy, PolicyTest, RuleId, Table, test,
+    AddrRange, CompileError, Generation, InForce, Policy, PolicyTest, RuleId, test,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,10 +131,10 @@ impl Keeper {
         }
         // The tests speak of the policy as it was loaded, with the rules whose time is over.
         let whole = match self.over.contains(&true) {
-            true => Some(Table::compile(&self.policy)?),
+            true => Some(Generation::first(&self.policy)?),
             false => None,
         };
-        let table = whole.as_ref().unwrap_or(next.table());
+        let table = whole.as_ref().unwrap_or(&next).deciding_table();
         for (index, entry) in self.tests.iter().enumerate() {
             test::run(&self.policy, table, entry).map_err(|failure| Refused::Test {
                 test: index + 1,
@@ -222,6 +222,16 @@ mod tests {
         assert_eq!(verdict(&keeper, ONE), Verdict::Forward);
         assert_eq!(keeper.policy().sets[set].ranges, ranges(ONE, ONE));
         assert_eq!(keeper.in_force.load().number(), 1);
+    }
+
+    #[test]
+    fn the_policy_s_own_tests_ask_for_the_rule_that_decides_not_for_one_in_shadow() {
+        let config = crate::config::parse(TEXT, "test", std::path::Path::new(".")).unwrap();
+        let mut policy = config.policy;
+        policy.rules[0].shadow = true;
+        let set = policy.sets.iter().position(|s| s.name == "partners");
+        let mut keeper = Keeper::new(policy, config.tests).unwrap();
+        assert_eq!(keeper.replace_set(set.unwrap(), Vec::new()), Ok(true));
     }
 
     #[test]

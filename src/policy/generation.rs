@@ -104,6 +104,11 @@ impl Generation {
         &self.all
     }
 
+    /// The table of the rules that decide: those not in shadow.
+    pub fn deciding_table(&self) -> &Table {
+        self.enforced.as_ref().unwrap_or(&self.all)
+    }
+
     /// The rules by [`RuleId`], the same in every generation of a policy.
     pub fn rules(&self) -> &[RuleInfo] {
         self.all.rules()
@@ -145,10 +150,7 @@ impl Generation {
     /// The first rule that matches each key and is not in shadow. `deciding` is as long as `keys`.
     #[inline]
     pub fn classify_enforced(&self, keys: &[Key], deciding: &mut [RuleId]) {
-        self.enforced
-            .as_ref()
-            .unwrap_or(&self.all)
-            .classify(keys, deciding);
+        self.deciding_table().classify(keys, deciding);
     }
 
     /// What a rule does to a frame at `now` (nanoseconds since the Unix epoch), its limit counted.
