@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn a_rule_ends_by_itself() {
-        let kept = kept(RULE, Some(Duration::from_millis(300)));
+        let kept = kept(RULE, Some(Duration::from_secs(1)));
         assert_eq!(kept.generation(), 1);
         until("the end of the rule", || kept.generation() == 2);
         assert!(kept.in_force.load().rule_expired(crate::policy::RuleId(0)));

@@ -399,7 +399,9 @@ mod tests {
                 }
             });
             let mut outcomes = [0; 2];
-            for _ in 0..3_000 {
+            let start = std::time::Instant::now();
+            // Until each has judged many bursts, however the threads are scheduled.
+            while outcomes.iter().any(|n| *n < 500) && start.elapsed().as_secs() < 20 {
                 for _ in 0..32 {
                     bench.arrive(Side::Lan, &udp(53));
                 }
