@@ -14,7 +14,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("port", &["port"]),
     ("port/pcap.rs", &["port", "frame", "policy"]),
     (
-        "worker.rs",
+        "worker",
         &["worker", "action", "frame", "policy", "port", "telemetry"],
     ),
     ("config", &["config", "policy"]),
