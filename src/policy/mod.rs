@@ -4,6 +4,7 @@ pub mod addr;
 pub mod admit;
 mod compile;
 pub mod explain;
+pub mod judge;
 pub mod oracle;
 pub mod rule;
 pub mod table;
