@@ -186,40 +186,6 @@ fn an_empty_config_is_the_baseline_without_a_bridge_and_says_what_is_missing() {
 }
 
 #[test]
-fn rules_that_can_never_match_are_warned_about() {
-    let rules = r#"
-        lan.prefixes = ["10.0.0.0/8"]
-        sets.mail_servers = ["10.0.0.25"]
-        rule = [
-            { name = "families", action = "drop", src = "10.0.0.0/8", dst = "2001:db8::/32" },
-            { name = "nobody", action = "drop", src = "@resolvers" },
-            { name = "all", action = "allow" },
-            { name = "late", action = "drop", dport = 80 },
-            { name = "inwards", action = "drop", direction = "in", dport = 80 },
-        ]
-    "#;
-    let config = config::parse(rules, "p.toml", Path::new(".")).unwrap();
-    let found: Vec<_> = config
-        .warnings
-        .iter()
-        .map(|warning| (warning.line, warning.message.as_str()))
-        .collect();
-    let expected = [
-        (5, "the rule `families` can never match"),
-        (6, "the rule `nobody` can never match"),
-        (
-            8,
-            "the rule `late` can never match: `all` before it matches everything",
-        ),
-        (
-            7,
-            "no built-in rule can ever match: `all` matches everything that goes out",
-        ),
-    ];
-    assert_eq!(found, expected);
-}
-
-#[test]
 fn a_set_of_100_000_prefixes_loads_and_compiles_and_is_exact() {
     let mut text = String::from("# a long list\n");
     for i in 0..100_000u32 {

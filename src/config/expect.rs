@@ -53,6 +53,7 @@ pub(super) fn test(reader: &mut Reader, mut section: Section<'_>) -> Option<Poli
     let line = reader.line(span.start);
     let span = (expect_span.start, expect_span.len());
     Some(PolicyTest {
+        name: None,
         key: key?,
         verdict: verdict.flatten(),
         rule: rule.flatten(),

@@ -13,6 +13,8 @@ pub(super) struct Section<'t> {
     pub span: Range<usize>,
     entries: Vec<(Spanned<String>, Value<'t>)>,
     asked: Vec<&'static str>,
+    /// The places of the values that were taken.
+    taken: Vec<(&'static str, Range<usize>)>,
 }
 
 impl<'t> Section<'t> {
@@ -28,6 +30,7 @@ impl<'t> Section<'t> {
             span,
             entries,
             asked: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -43,7 +46,9 @@ impl<'t> Section<'t> {
             .entries
             .iter()
             .position(|(found, _)| found.get_ref() == key)?;
-        Some(self.entries.remove(at))
+        let entry = self.entries.remove(at);
+        self.taken.push((key, entry.1.span()));
+        Some(entry)
     }
 
     /// Takes a subsection; an empty one where there is none.
@@ -73,8 +78,9 @@ impl<'t> Section<'t> {
         }
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that nobody asked for, and keeps the places of the others.
     pub fn finish(self, reader: &mut Reader) {
+        reader.places.keep(&self.name, self.taken);
         for (key, _) in self.entries {
             let known = self.asked.join(", ");
             let help = match nearest(key.get_ref(), self.asked.iter().copied()) {

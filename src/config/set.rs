@@ -50,6 +50,7 @@ pub(super) fn sets(
             DeValue::Table(_) => self::file(reader, name, value),
             _ => (ranges(reader, name, value), None),
         };
+        reader.places.sets.insert(name.clone(), key.span());
         let set = Set {
             name: name.clone(),
             ranges,

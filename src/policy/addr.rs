@@ -222,7 +222,7 @@ pub(super) fn merge(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
 }
 
 /// What of `from` is not in `not`; both sorted and disjoint.
-fn subtract(from: &[(u128, u128)], not: &[(u128, u128)]) -> Vec<(u128, u128)> {
+pub(super) fn subtract(from: &[(u128, u128)], not: &[(u128, u128)]) -> Vec<(u128, u128)> {
     let mut out = Vec::with_capacity(from.len() + not.len());
     let mut cuts = not.iter().peekable();
     for &(mut first, last) in from {

@@ -4,6 +4,7 @@ pub mod addr;
 pub mod admit;
 pub mod explain;
 pub mod generation;
+pub mod judge;
 pub mod limit;
 pub mod oracle;
 pub mod rule;
