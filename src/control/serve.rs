@@ -70,7 +70,8 @@ fn hint(source: &std::io::Error) -> &'static str {
 pub fn serve(config: Config) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
-    let keeper = Keeper::new(config.policy.clone(), config.tests.clone())?;
+    let tests = config.all_tests().cloned().collect();
+    let keeper = Keeper::new(config.policy.clone(), tests)?;
     let policy = keeper.in_force();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

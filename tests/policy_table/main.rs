@@ -1,6 +1,7 @@
 //! The compiled table is the rules, read one by one: random policies and keys, compared with the oracle.
 //!
-//! Ten million pairs in release (`make test-table`), half a million otherwise.
+//! Ten million pairs in release (`make test-table`), half a million otherwise; each asked of every kernel that the processor can
+//! run, in the form that the compiler chooses and in the smaller one.
 
 mod cases;
 mod keys;
@@ -8,6 +9,7 @@ mod policies;
 
 use classbench::{Kind, generate, trace};
 use keys::{Dice, Keys};
+use portcullis::policy::table::{BUDGET, Budget, Kernel};
 use portcullis::policy::{Key, Policy, RuleId, Side, Table, oracle};
 use proptest::prelude::*;
 use std::cell::Cell;
@@ -37,25 +39,54 @@ const fn either(release: usize, debug: usize) -> usize {
     }
 }
 
-/// Compares the answers for these keys, asked in bursts and one by one.
-fn agree(policy: &Policy, table: &Table, keys: &[Key]) -> Result<Pairs, TestCaseError> {
-    let mut found = vec![RuleId(u32::MAX); keys.len()];
-    table.classify(keys, &mut found);
-    let mut pairs = Pairs::default();
-    for (key, found) in keys.iter().zip(found) {
-        let right = oracle::evaluate(policy, key);
-        if found != right || table.lookup(key) != right {
-            return Err(TestCaseError::fail(format!(
-                "{key:?}: by the rules {}, by classify {}, by lookup {}",
-                tell(policy, right),
-                tell(policy, found),
-                tell(policy, table.lookup(key)),
-            )));
+/// Every way to look a policy up: as it compiles, and in the smaller form that a compiler without room for whole bitsets
+/// takes; each by every kernel of this processor.
+fn tables(policy: &Policy) -> Vec<(String, Table)> {
+    let small = Budget { dense: 0, ..BUDGET };
+    let mut ways = Vec::new();
+    for (form, budget) in [("as it compiles", BUDGET), ("aggregated", small)] {
+        let table = Table::compile_within(policy, budget).expect("a policy within the limits");
+        assert!(budget.dense > 0 || table.shape().aggregated);
+        for kernel in Kernel::available() {
+            let table = table.with_kernel(kernel).expect("a kernel that is there");
+            ways.push((format!("{form}, {}", kernel.name()), table));
         }
-        pairs.all += 1;
-        pairs.met += usize::from(found.index() + 1 < policy.rules.len());
     }
-    Ok(pairs)
+    ways
+}
+
+/// Compares the answers for these keys, asked in bursts and one by one.
+fn agree(
+    policy: &Policy,
+    tables: &[(String, Table)],
+    keys: &[Key],
+) -> Result<Pairs, TestCaseError> {
+    let right: Vec<RuleId> = keys
+        .iter()
+        .map(|key| oracle::evaluate(policy, key))
+        .collect();
+    for (way, table) in tables {
+        let mut found = vec![RuleId(u32::MAX); keys.len()];
+        table.classify(keys, &mut found);
+        for ((key, found), right) in keys.iter().zip(found).zip(&right) {
+            let alone = table.lookup(key);
+            if found != *right || alone != *right {
+                return Err(TestCaseError::fail(format!(
+                    "{way}: {key:?}: by the rules {}, by classify {}, by lookup {}",
+                    tell(policy, *right),
+                    tell(policy, found),
+                    tell(policy, alone),
+                )));
+            }
+        }
+    }
+    let met = right
+        .iter()
+        .filter(|id| id.index() + 1 < policy.rules.len());
+    Ok(Pairs {
+        all: keys.len(),
+        met: met.count(),
+    })
 }
 
 /// A rule in words.
@@ -76,7 +107,7 @@ fn tell(policy: &Policy, id: RuleId) -> String {
 
 /// Compares a policy and `count` keys near to what it speaks of.
 fn compare(policy: &Policy, seed: u64, count: usize) -> Result<Pairs, TestCaseError> {
-    let table = Table::compile(policy).expect("a policy within the limits");
+    let tables = tables(policy);
     let (near, mut dice) = (Keys::new(policy), Dice::new(seed));
     let mut pairs = Pairs::default();
     // Not a multiple of any burst.
@@ -84,7 +115,7 @@ fn compare(policy: &Policy, seed: u64, count: usize) -> Result<Pairs, TestCaseEr
         let keys: Vec<Key> = (start..count.min(start + 1009))
             .map(|_| near.key(&mut dice))
             .collect();
-        pairs = pairs.and(agree(policy, &table, &keys)?);
+        pairs = pairs.and(agree(policy, &tables, &keys)?);
     }
     Ok(pairs)
 }
@@ -142,7 +173,6 @@ fn large_policies_with_large_sets_and_the_rules_read_one_by_one_agree() {
         for (rules, link) in sizes.into_iter().flat_map(|n| [(n, false), (n, true)]) {
             let policy = policies::large(kind, rules, link, seed as u64);
             let near = compare(&policy, seed as u64, either(7500, 200));
-            let table = Table::compile(&policy).expect("a policy within the limits");
             // And packets of the rule set's own trace, from either side.
             let headers = [kind.v4(), kind.v6()].map(|profile| {
                 trace(
@@ -156,7 +186,7 @@ fn large_policies_with_large_sets_and_the_rules_read_one_by_one_agree() {
                 side: Side::BOTH[at % 2],
                 ..key
             });
-            let own = agree(&policy, &table, &keys.collect::<Vec<_>>());
+            let own = agree(&policy, &tables(&policy), &keys.collect::<Vec<_>>());
             total = total.and(
                 near.and_then(|near| Ok(near.and(own?)))
                     .unwrap_or_else(|e| panic!("{e}")),

@@ -195,6 +195,7 @@ fn ended(mut rules: Vec<Rule>, sets: Vec<Vec<AddrRange>>) -> Policy {
     let named = |(at, ranges)| Set {
         name: format!("s{at}"),
         ranges,
+        file: None,
     };
     Policy {
         rules,

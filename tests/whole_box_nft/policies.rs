@@ -59,6 +59,7 @@ pub fn policy(seed: u64) -> Policy {
     let named = |(at, ranges)| Set {
         name: format!("s{at}"),
         ranges,
+        file: None,
     };
     Policy {
         rules,
