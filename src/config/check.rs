@@ -104,7 +104,7 @@ impl CheckReport {
         let start = Instant::now();
         match table {
             Ok(table) => {
-                stats.table_bytes = table.memory();
+                stats.of_table(&table);
                 let outcomes = policy_tests::run(&config, &table, &[]);
                 self.tests = outcomes.len();
                 self.errors = outcomes

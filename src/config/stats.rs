@@ -2,6 +2,7 @@
 
 use super::Config;
 use crate::policy::AddrRange;
+use crate::policy::table::{BUDGET, Shape, Table};
 use serde::Serialize;
 use std::fmt::Write;
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub struct Stats {
     pub rows: usize,
     /// Bytes of the compiled table; 0 where it does not compile.
     pub table_bytes: usize,
+    /// How the table is laid out; `None` where it does not compile.
+    pub shape: Option<Shape>,
     /// The named sets, in order.
     pub sets: Vec<SetStats>,
     /// Time to read the files and check what they say.
@@ -57,7 +60,13 @@ impl Stats {
         }
     }
 
-    /// For a person: two short tables.
+    /// Notes what the compiler made of the policy.
+    pub(super) fn of_table(&mut self, table: &Table) {
+        self.table_bytes = table.memory();
+        self.shape = Some(table.shape());
+    }
+
+    /// For a person: sizes and times, how the table is laid out, the sets.
     pub fn human(&self) -> String {
         let mut out = String::new();
         let row = |out: &mut String, what: &str, size: String, time: Option<Duration>| {
@@ -76,6 +85,10 @@ impl Stats {
         let table = bytes(self.table_bytes);
         row(&mut out, "table, compiled", table, Some(self.compile));
         row(&mut out, "tests", String::new(), Some(self.test));
+        if let Some(shape) = &self.shape {
+            out.push('\n');
+            out.push_str(&layout(shape, self.rows));
+        }
         let _ = writeln!(
             out,
             "\n{:<22}{:>16}{:>12}  file",
@@ -101,6 +114,15 @@ impl Stats {
             "rules": self.rules,
             "rows": self.rows,
             "table_bytes": self.table_bytes,
+            "table": self.shape.as_ref().map(|shape| serde_json::json!({
+                "kernel": shape.kernel,
+                "rows_in_bitsets": shape.wide_rows,
+                "bitset_words": shape.words,
+                "aggregated": shape.aggregated,
+                "rows_in_lists": self.rows.saturating_sub(shape.wide_rows),
+                "chunks": shape.chunks,
+                "lists_by": lists_by(shape),
+            })),
             "sets": self.sets,
             "seconds": {
                 "read": seconds(self.read),
@@ -110,6 +132,46 @@ impl Stats {
             },
         })
     }
+}
+
+/// The fields that rows in lists are found by.
+fn lists_by(shape: &Shape) -> Vec<&'static str> {
+    const NAMES: [&str; 4] = [
+        "source address",
+        "destination address",
+        "source port",
+        "destination port",
+    ];
+    let used = NAMES.into_iter().zip(shape.homes);
+    used.filter_map(|(name, used)| used.then_some(name))
+        .collect()
+}
+
+/// What the compiler chose, a line each.
+fn layout(shape: &Shape, rows: usize) -> String {
+    let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    let listed = rows.saturating_sub(shape.wide_rows);
+    let mut out = format!("the table is looked up by the {} kernel\n", shape.kernel);
+    out += &format!(
+        "  {} in bitsets of {}\n",
+        plural(shape.wide_rows, "row"),
+        plural(shape.words, "word")
+    );
+    if shape.aggregated {
+        out += &format!(
+            "  these in the smaller, aggregated form: whole bitsets would be too long, or\n  past their budget of {}\n",
+            bytes(BUDGET.dense)
+        );
+    }
+    if listed > 0 {
+        out += &format!(
+            "  {} in lists of eight, {} of them, by\n  {}\n",
+            plural(listed, "row"),
+            shape.chunks,
+            lists_by(shape).join(", ")
+        );
+    }
+    out
 }
 
 fn ms(time: Duration) -> String {
@@ -141,6 +203,14 @@ mod tests {
             rules: 10_011,
             rows: 10_024,
             table_bytes: 3_500_000,
+            shape: Some(Shape {
+                kernel: "avx512",
+                wide_rows: 24,
+                words: 1,
+                aggregated: false,
+                chunks: 2500,
+                homes: [true, true, false, true],
+            }),
             sets: vec![
                 set("lan", 2, None),
                 set("partners", 100_000, Some("/etc/portcullis/partners.txt")),
@@ -156,10 +226,34 @@ rows, judged                     10024    410.0 ms
 table, compiled             3418.0 KiB    733.3 ms
 tests                                       0.0 ms
 
+the table is looked up by the avx512 kernel
+  24 rows in bitsets of 1 word
+  10000 rows in lists of eight, 2500 of them, by
+  source address, destination address, destination port
+
 set                            entries      memory  file
 @lan                                 2        96 B
 @partners                       100000  4687.5 KiB  /etc/portcullis/partners.txt
 ";
         assert_eq!(stats.human(), expected);
+    }
+
+    #[test]
+    fn a_table_in_the_smaller_form_says_so_and_one_without_lists_says_nothing_of_them() {
+        let shape = Shape {
+            kernel: "portable",
+            wide_rows: 5000,
+            words: 79,
+            aggregated: true,
+            chunks: 0,
+            homes: [false; 4],
+        };
+        let expected = "\
+the table is looked up by the portable kernel
+  5000 rows in bitsets of 79 words
+  these in the smaller, aggregated form: whole bitsets would be too long, or
+  past their budget of 64.0 MiB
+";
+        assert_eq!(layout(&shape, 5000), expected);
     }
 }
