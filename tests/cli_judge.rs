@@ -244,6 +244,14 @@ action = "allow"
     };
     let arp = ask(&["--ethertype", "arp", "--vlan", "7"]);
     assert!(arp.starts_with("drop (rule) by rule arp\n"), "{arp}");
+    // The default, here to allow, is not for frames that are not IP.
+    let arp = ask(&["--ethertype", "arp"]);
+    assert!(arp.starts_with("forward by rule default\n"), "{arp}");
+    let goose = ask(&["--ethertype", "goose"]);
+    assert!(
+        goose.starts_with("drop (ethertype) by rule default\n  why: no rule names this ethertype"),
+        "{goose}"
+    );
     let to = [
         "--src",
         "10.77.0.9:40000",

@@ -17,7 +17,7 @@ pub enum Admit {
     AskOr(Key, Verdict),
 }
 
-/// Ethertypes that pass where no rule names them (SPEC: ARP, EAPOL, LLDP, slow protocols, PPPoE discovery and its control protocols).
+/// Ethertypes that pass where no rule names them (ARP, EAPOL, LLDP, slow protocols, PPPoE discovery and its control protocols).
 pub const ETHERTYPES: [u16; 6] = [
     0x0806, // ARP, RFC 826
     0x888e, // EAPOL, IEEE 802.1X
@@ -45,16 +45,22 @@ pub fn admit(meta: &Meta, side: Side) -> Admit {
             }
         }
         Net::Other | Net::Llc => {
-            let passes = match meta.net {
-                Net::Llc => meta.ethertype == LLC_STP,
-                _ => ETHERTYPES.contains(&meta.ethertype),
-            };
-            let otherwise = match passes {
-                true => Verdict::Forward,
-                false => Verdict::Drop(Reason::Ethertype),
-            };
+            let otherwise = unnamed(meta.net, meta.ethertype);
             Admit::AskOr(Key::new(meta, side), otherwise)
         }
+    }
+}
+
+/// What happens to a frame that is not IP and that no rule names: the default rule is not for it. `ethertype` is that of the frame,
+/// for [`Net::Llc`] its DSAP and SSAP.
+pub fn unnamed(net: Net, ethertype: u16) -> Verdict {
+    let passes = match net {
+        Net::Llc => ethertype == LLC_STP,
+        _ => ETHERTYPES.contains(&ethertype),
+    };
+    match passes {
+        true => Verdict::Forward,
+        false => Verdict::Drop(Reason::Ethertype),
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Failure {
 pub fn decide<'p>(policy: &'p Policy, table: &Table, test: &PolicyTest) -> (&'static str, &'p str) {
     let id = explain::deciding(policy, table, &test.key);
     let rule = policy.rules.get(id.index()).map_or("", |rule| &rule.name);
-    (table.verdict(id).name(), rule)
+    (explain::verdict(policy, table, id, &test.key).name(), rule)
 }
 
 /// Judges the test's packet by the compiled table.

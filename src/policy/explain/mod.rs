@@ -8,7 +8,7 @@ pub use near::{FieldMiss, MOST, Miss};
 
 use super::rule::{Origin, Policy, Rule};
 use super::table::Table;
-use super::{Key, RuleId, Verdict, oracle};
+use super::{Key, RuleId, Verdict, admit, oracle};
 use crate::frame::Meta;
 use serde::Serialize;
 
@@ -88,7 +88,7 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
             key: Box::new(*key),
         });
     };
-    let verdict = table.verdict(found);
+    let verdict = verdict(policy, table, found, key);
     let matching = |rule: &&Rule| {
         rule.clauses
             .iter()
@@ -119,6 +119,16 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
         misses_left_out,
         also: also.map(|rule| rule.name.clone()).collect(),
     })
+}
+
+/// What happens to a packet that this rule decides. The default rule is for IP alone.
+pub fn verdict(policy: &Policy, table: &Table, rule: RuleId, key: &Key) -> Verdict {
+    let rules = &policy.rules;
+    let is_default = rules.get(rule.index()).map(|rule| rule.origin) == Some(Origin::Default);
+    match key.family() {
+        None if is_default => admit::unnamed(key.net, key.ethertype),
+        _ => table.verdict(rule),
+    }
 }
 
 /// The rule that decides a packet: the first that matches and is not in shadow.
@@ -180,6 +190,9 @@ fn note(key: &Key) -> Option<&'static str> {
 
 /// The sentence.
 fn why(policy: &Policy, rule: &Rule, key: &Key) -> String {
+    if rule.origin == Origin::Default && key.family().is_none() {
+        return "no rule names this ethertype, and the default is for IP alone: the protocols that a link needs pass, others are dropped".to_owned();
+    }
     if rule.origin == Origin::Default {
         return "no rule matches, so the policy's default decides".to_owned();
     }
