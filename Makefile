@@ -7,7 +7,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO_FLAGS := $(if $(filter-out 0,$(STAY)),--stay) $(if $(filter-out 0,$(JSON)),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint
+.PHONY: help setup build demo test test-table lint
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -36,6 +36,9 @@ RUNNER     := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 test: ## Run every test: unit, property, replay, whole-box (the last as root)
 	@deploy/setup.sh build demo test
 	@$(if $(SUDO),$(RUNNER)=$(CURDIR)/crates/rig/as-root.sh) $(CARGO_TEST) --workspace --locked --no-fail-fast
+
+test-table: ## Compare the rule table with the rules read one by one: ten million random pairs, release
+	cargo test --release --locked --test policy_table -- --show-output
 
 lint: ## Check the formatting, and clippy with warnings denied
 	cargo fmt --all --check

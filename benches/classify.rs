@@ -98,6 +98,7 @@ fn behind_a_set(ranges: Vec<AddrRange>) -> Policy {
     policy.sets.push(Set {
         name: "blocklist".to_owned(),
         ranges,
+        file: None,
     });
     let clause = Clause {
         dst: AddrMatch {

@@ -7,8 +7,7 @@ use af_xdp::{Umem, UmemConfig};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use portcullis::action::reject::Rejector;
-use portcullis::policy::Side;
-use portcullis::policy::table::Table;
+use portcullis::policy::{Generation, Side};
 use portcullis::port::memory::MemoryPort;
 use portcullis::telemetry::event;
 use portcullis::worker::Worker;
@@ -91,13 +90,13 @@ fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
         Path::new("."),
     )
     .unwrap();
-    let table = Arc::new(Table::compile(&config.policy).unwrap());
+    let policy = Generation::first(&config.policy).unwrap().in_force();
     let ring = event::ring(4096);
     let mut worker = Worker::new(
         umem,
         frames,
         ports,
-        table,
+        policy,
         Rejector::new(vec![]),
         Arc::clone(&ring),
     );

@@ -10,7 +10,7 @@
 //!                                                        │
 //!                                          telemetry: counters, events
 //!                                                        │
-//!                             control: alerts, metrics, status, start and stop
+//!                             control: alerts, metrics, status, policy upkeep, start and stop
 //! ```
 //!
 //! Everything left of `control` is the data plane: it takes what it needs as arguments and never sees a `Config`. The same

@@ -1,5 +1,8 @@
 //! Every class of config error: where it is said to be, and what it says would be right.
 
+#[path = "config_errors/language.rs"]
+mod language;
+
 use portcullis::config;
 use std::path::Path;
 
@@ -26,7 +29,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
     (
         "[policy]\n⟦colour = 1\n",
         "unknown key `colour`",
-        "the keys of [policy] are: profile, default, shadow, uplink",
+        "the keys of [policy] are: profile, default, shadow, uplink, quic, tcp_ports",
     ),
     (
         "⟦polcy = {}\n",
@@ -235,64 +238,9 @@ const ERRORS: &[(&str, &str, &str)] = &[
     ),
     // Of the language, and not of this version.
     (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦app = \"irc\"\n",
-        "this version does not have `app`",
-        "take `app` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦tcp_flags = \"syn\"\n",
-        "this version does not have `tcp_flags`",
-        "take `tcp_flags` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦vlan = 7\n",
-        "this version does not have `vlan`",
-        "take `vlan` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦limit = \"5/s\"\n",
-        "this version does not have `limit`",
-        "take `limit` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦ttl = \"1h\"\n",
-        "this version does not have `ttl`",
-        "take `ttl` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦fragment = true\n",
-        "this version does not have `fragment`",
-        "take `fragment` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦ethertype = 1\n",
-        "this version does not have `ethertype`",
-        "take `ethertype` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\n⟦src_mac = \"\"\n",
-        "this version does not have `src_mac`",
-        "take `src_mac` out",
-    ),
-    (
-        "[[rule]]\nname = \"a\"\naction = \"drop\"\nshadow = ⟦true\n",
-        "this version does not have `shadow = true`",
-        "set it to false",
-    ),
-    (
         "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\n",
         "this version does not have the action \"decoy\"",
         "use \"drop\" or \"reject\"",
-    ),
-    (
-        "[policy]\nprofile = ⟦\"strict\"\n",
-        "this version does not have the profile \"strict\"",
-        "`default = \"drop\"`",
-    ),
-    (
-        "[policy]\nshadow = ⟦true\n",
-        "this version does not have `shadow = true`",
-        "set it to false",
     ),
     (
         "[bridge]\nlan = \"a\"\nuplink = \"b\"\non_failure = ⟦\"open\"\n",
@@ -413,6 +361,22 @@ const ERRORS: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// Every row, as a whole config.
+fn rows() -> Vec<(String, &'static str, &'static str)> {
+    let plain = ERRORS.iter().chain(language::CONFIGS).copied();
+    let plain = plain.map(|(text, message, help)| (text.to_owned(), message, help));
+    let rule = |text| format!("[[rule]]\nname = \"a\"\naction = \"allow\"\n{text}\n");
+    let packet = |text: &str| {
+        let table = if text.contains('⟦') { "" } else { "⟦" };
+        format!("[[test]]\npacket = {table}{{ {text} }}\nexpect = {{ verdict = \"drop\" }}\n")
+    };
+    let rules = language::RULES.iter();
+    let rules = rules.map(|(text, message, help)| (rule(text), *message, *help));
+    let packets = language::PACKETS.iter();
+    let packets = packets.map(|(text, message, help)| (packet(text), *message, *help));
+    plain.chain(rules).chain(packets).collect()
+}
+
 /// The text without its mark, and the line and column of the mark.
 fn marked(text: &str) -> (String, usize, usize) {
     let at = text.find('⟦').unwrap_or(0);
@@ -424,8 +388,8 @@ fn marked(text: &str) -> (String, usize, usize) {
 #[test]
 fn each_error_says_its_place_and_what_would_be_right() {
     let mut wrong = Vec::new();
-    for (text, message, help) in ERRORS {
-        let (clean, line, column) = marked(text);
+    for (text, message, help) in rows() {
+        let (clean, line, column) = marked(&text);
         let Err(error) = config::parse(&clean, "p.toml", Path::new("/nonexistent")) else {
             wrong.push(format!("{text:?} loads"));
             continue;
@@ -513,9 +477,23 @@ proptest::proptest! {
 
     /// Whatever the text, there is an answer and no panic.
     #[test]
-    fn no_text_makes_the_reader_panic(start in 0usize..2000, len in 0usize..40, noise in "\\PC{0,12}") {
-        let text = ERRORS.iter().map(|(text, ..)| text.replace('⟦', "")).collect::<String>();
+    fn no_text_makes_the_reader_panic(start in 0usize..20_000, len in 0usize..40, noise in "\\PC{0,12}") {
+        let text = rows().iter().map(|(text, ..)| text.replace('⟦', "")).collect::<String>();
         let cut: String = text.chars().skip(start).take(len * 4).collect();
         let _ = config::parse(&format!("{cut}{noise}"), "p.toml", Path::new("/nonexistent"));
+    }
+
+    /// Any value in the place of any other, which the rows' own texts give.
+    #[test]
+    fn no_value_in_another_ones_place_makes_the_reader_panic(into in 0usize..1000, from in 0usize..1000, at in 0usize..20, word in 0usize..20) {
+        let rows = rows();
+        let pick = |which: usize| rows[which % rows.len()].0.replace('⟦', "");
+        let (into, from) = (pick(into), pick(from));
+        let words: Vec<&str> = from.split(['=', '\n']).collect();
+        let mut parts: Vec<&str> = into.split_inclusive(['=', '\n']).collect();
+        let at = at % parts.len();
+        let changed = format!("{}{}", words[word % words.len()], if parts[at].ends_with('=') { "=" } else { "\n" });
+        parts[at] = &changed;
+        let _ = config::parse(&parts.concat(), "p.toml", Path::new("/nonexistent"));
     }
 }

@@ -14,10 +14,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("port", &["port"]),
     ("port/pcap.rs", &["port", "frame", "policy"]),
     (
-        "worker.rs",
+        "worker",
         &["worker", "action", "frame", "policy", "port", "telemetry"],
     ),
     ("config", &["config", "policy"]),
+    // A packet that a person writes down has the family that parsing would give it.
+    ("config/packet.rs", &["config", "frame", "policy"]),
     ("os", &["os"]),
     (
         "control",
@@ -117,15 +119,24 @@ fn each_module_uses_only_the_layers_below_it() {
     assert!(seen > 30, "only {seen} files were looked at");
 }
 
+/// Where the crate may be unsafe beside `crates/af_xdp`: the look-up in the rule table, for which a benchmark paid
+/// (`benches/classify.rs`).
+const UNSAFE: &str = "policy/table/kernel/mod.rs";
+
 #[test]
-fn unsafe_code_is_in_the_af_xdp_crate_alone() {
+fn unsafe_code_is_in_the_af_xdp_crate_and_in_the_kernels_of_the_rule_table_alone() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut all = Vec::new();
     files(&src, &mut all);
-    for path in all {
-        let text = std::fs::read_to_string(&path).unwrap();
-        assert!(!text.contains("allow(unsafe_code)"), "{}", path.display());
-    }
+    // Whoever is not lib.rs and names the lint, lifts it.
+    let lifts = |path: &std::path::PathBuf| {
+        let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(path).unwrap();
+        (name != "lib.rs" && text.contains("unsafe_code")).then(|| name.to_owned())
+    };
+    let allowed: Vec<String> = all.iter().filter_map(lifts).collect();
+    // Once, for the whole module: its doc says why.
+    assert_eq!(allowed, [UNSAFE]);
     let lib = std::fs::read_to_string(src.join("lib.rs")).unwrap();
     assert!(lib.contains("#![deny(unsafe_code)]"));
 }

@@ -23,7 +23,7 @@ fn key(direction: &str, proto: &str, src: &str, dst: &str) -> Key {
         src,
         dst,
         icmp_type,
-        icmp_code: None,
+        ..Packet::default()
     }
     .key()
     .unwrap_or_else(|error| panic!("{error}"))

@@ -290,3 +290,80 @@ fn neighbour_discovery_that_would_leave_the_link_is_asked_like_anything_else() {
     assert_eq!(report["rules"]["spoofed-source"]["packets"], 1);
     assert_eq!(report["forwarded"], 1, "the one that stays on the link");
 }
+
+const RULE: &str = "[policy]\nprofile = \"none\"\n\
+    [[rule]]\nname = \"dns\"\nproto = \"udp\"\ndport = [53]\n";
+
+#[test]
+fn a_limit_counts_by_the_time_of_the_capture() {
+    // Thirty frames in the first tenth of a second, then ten seconds of quiet, then thirty more.
+    let tick = SECOND / 300;
+    let burst = (0..30).map(|n| n * tick);
+    let frames: Vec<_> = burst
+        .clone()
+        .chain(burst.map(|time| time + 10 * SECOND))
+        .map(|time| (time, out(9, 53)))
+        .collect();
+    let config = format!("{RULE}action = \"allow\"\nlimit = {{ rate = \"10/s\", burst = 5 }}\n");
+    let report = Case::new(&config, &frames).json(&LAN);
+    // Each time the burst of five, and one that a tenth of a second has earned at most.
+    let forwarded = report["forwarded"].as_u64().unwrap();
+    assert!((10..=12).contains(&forwarded), "{report:#}");
+    assert_eq!(report["dropped"]["rate-limit"], 60 - forwarded);
+    assert_eq!(report["rules"]["dns"]["packets"], 60);
+    assert_eq!(report["balanced"], true);
+}
+
+#[test]
+fn a_rule_ends_by_the_time_of_the_capture() {
+    let frames: Vec<_> = (0..10).map(|n| (n * SECOND, out(9, 53))).collect();
+    let config = format!("{RULE}action = \"drop\"\nttl = \"5s\"\n");
+    let report = Case::new(&config, &frames).json(&LAN);
+    assert_eq!(report["dropped"]["rule"], 5);
+    assert_eq!(report["forwarded"], 5);
+    assert_eq!(report["rules"]["dns"]["expired"], true);
+}
+
+#[test]
+fn a_rule_in_shadow_is_shown_as_such_and_its_frames_are_written_out() {
+    let config = format!("{RULE}action = \"drop\"\nshadow = true\n");
+    let case = Case::new(&config, &[(0, out(9, 53)), (1, out(9, 443))]);
+    let forwarded = case.dir.path().join("out.pcapng");
+    let path = forwarded.to_str().unwrap();
+    let report = case.json(&[&LAN[..], &["--write-forwarded", path]].concat());
+    assert_eq!(read(&forwarded).len(), 2);
+    assert_eq!(report["rules"]["dns"]["shadow"], true);
+    assert_eq!(report["rules"]["dns"]["packets"], 1);
+    let alert = &report["alerts"][0]["alert"];
+    assert_eq!(alert["signature"], "dns");
+    assert_eq!(alert["shadow"], true);
+    assert_eq!(alert["verdict"], "drop");
+    assert_eq!(alert["action"], "allowed");
+    let text = String::from_utf8(case.run(&LAN).stdout).unwrap();
+    assert!(text.contains("in shadow"), "{text}");
+    assert!(text.contains("(shadow: drop)"), "{text}");
+}
+
+#[test]
+fn a_policy_in_shadow_forwards_the_whole_capture_and_says_what_it_would_have_dropped() {
+    let mut unknown = out(9, 53);
+    unknown[12..14].copy_from_slice(&[0x81, 0x37]);
+    let frames = [
+        (0, out(9, 69)),
+        (1, unknown),
+        (2, vec![1, 2, 3]),
+        (3, out(9, 53)),
+    ];
+    let case = Case::new("[policy]\nshadow = true\n", &frames);
+    let report = case.json(&LAN);
+    assert_eq!(report["shadow"], true);
+    assert_eq!(report["forwarded"], 4);
+    assert_eq!(report["dropped"], serde_json::json!({}));
+    assert_eq!(
+        report["would_drop"],
+        serde_json::json!({"rule": 1, "malformed": 1, "ethertype": 1})
+    );
+    assert_eq!(report["balanced"], true);
+    let text = String::from_utf8(case.run(&LAN).stdout).unwrap();
+    assert!(text.contains("nothing is enforced"), "{text}");
+}

@@ -3,12 +3,10 @@
 mod common;
 
 use common::craft::{self, Packet, UDP, number_of, numbered};
-use common::gate::{config, kernel_drops, number, portcullis, refused, write_config};
+use common::gate::{config, get, kernel_drops, number, portcullis, refused, write_config};
 use common::wire::{assert_closed, assert_open};
 use common::{Gate, Lab, SOON, Wire, until};
 use nix::sys::signal::Signal;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -337,26 +335,6 @@ fn an_adaptive_gate_burns_little_when_nothing_comes_and_answers_at_once() {
         );
     }
     gate.assert_accounts([6, 0]);
-}
-
-fn get(lab: &Lab, path: &str) -> (String, String) {
-    let answer = lab.within("gate", || {
-        let mut stream = TcpStream::connect("127.0.0.1:9155").expect("the metrics port");
-        stream.set_read_timeout(Some(SOON)).expect("a timeout");
-        write!(
-            stream,
-            "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"
-        )
-        .expect("sent");
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .expect("an answer in UTF-8");
-        answer
-    });
-    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
-    let first = head.lines().next().expect("a status line");
-    (first.to_string(), body.to_string())
 }
 
 #[test]

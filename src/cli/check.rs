@@ -9,6 +9,9 @@ use std::process::ExitCode;
 pub(super) struct Check {
     #[command(flatten)]
     config: ConfigFile,
+    /// Print how large the rules and sets are, and how long reading, judging and compiling them took
+    #[arg(long)]
+    stats: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -17,10 +20,18 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> ExitCode {
         let report = check::report(&self.config.config);
+        let stats = report.stats.as_ref().filter(|_| self.stats);
         if self.json {
-            super::print_json(&report.json());
+            let mut json = report.json();
+            if let Some(stats) = stats {
+                json["stats"] = stats.json();
+            }
+            super::print_json(&json);
         } else {
             print!("{}", report.human(std::io::stdout().is_terminal()));
+            if let Some(stats) = stats {
+                print!("\n{}", stats.human());
+            }
         }
         match report.errors.len() {
             0 => ExitCode::SUCCESS,

@@ -2,8 +2,9 @@
 
 use super::{ConfigFile, cannot, print_json};
 use crate::config::packet::Packet;
-use crate::policy::explain::{self, Explanation};
+use crate::policy::explain::{self, Explanation, FieldMiss};
 use crate::policy::table::Table;
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
@@ -14,13 +15,30 @@ pub(super) struct Explain {
     #[arg(long, value_name = "DIR", default_value = "out")]
     dir: String,
     /// tcp, udp, icmp, icmpv6, another protocol's name, or its number
-    #[arg(long)]
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        required_unless_present = "ethertype"
+    )]
     proto: String,
     /// Source: 10.77.0.9:40000, [fd77::9]:40000, or the address alone for a protocol without ports
-    #[arg(long, value_name = "ADDR[:PORT]")]
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        default_value = "",
+        hide_default_value = true,
+        required_unless_present = "ethertype"
+    )]
     src: String,
     /// Destination, in the same form
-    #[arg(long, value_name = "ADDR[:PORT]")]
+    #[arg(
+        long,
+        value_name = "ADDR[:PORT]",
+        default_value = "",
+        hide_default_value = true,
+        required_unless_present = "ethertype"
+    )]
     dst: String,
     /// ICMP or ICMPv6 type; without it, the echo request
     #[arg(long, value_name = "TYPE")]
@@ -28,6 +46,24 @@ pub(super) struct Explain {
     /// ICMP or ICMPv6 code; without it, 0
     #[arg(long, value_name = "CODE")]
     icmp_code: Option<u8>,
+    /// TCP flags that are set: syn,ack, or none; without it, syn
+    #[arg(long, value_name = "FLAGS")]
+    tcp_flags: Option<String>,
+    /// VLAN id of the outer tag; without it, untagged
+    #[arg(long, value_name = "ID")]
+    vlan: Option<u16>,
+    /// Source MAC address; without it, 00:00:00:00:00:00
+    #[arg(long, value_name = "MAC")]
+    src_mac: Option<String>,
+    /// Name or number of the ethertype of a frame that is not IP, such as arp
+    #[arg(long, value_name = "TYPE")]
+    ethertype: Option<String>,
+    /// The packet is the first fragment of a datagram that has more
+    #[arg(long)]
+    fragment: bool,
+    /// Show every rule before the one that decides, however far from matching it is
+    #[arg(long)]
+    all: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -42,6 +78,11 @@ impl Explain {
             dst: &self.dst,
             icmp_type: self.icmp_type,
             icmp_code: self.icmp_code,
+            vlan: self.vlan,
+            ethertype: self.ethertype.as_deref(),
+            src_mac: self.src_mac.as_deref(),
+            tcp_flags: self.tcp_flags.as_deref(),
+            fragment: self.fragment,
         };
         let key = match packet.key() {
             Ok(key) => key,
@@ -58,7 +99,12 @@ impl Explain {
         match explain::explain(&config.policy, &table, &key) {
             Ok(explanation) if self.json => print_json(&explanation),
             Ok(explanation) => {
-                print!("{}", human(&explanation));
+                let text = human(&explanation, self.all);
+                if std::io::stdout().is_terminal() {
+                    print!("{}", wrapped(&text));
+                } else {
+                    print!("{text}");
+                }
                 ExitCode::SUCCESS
             }
             Err(e) => cannot(e),
@@ -66,7 +112,14 @@ impl Explain {
     }
 }
 
-fn human(explanation: &Explanation) -> String {
+/// How many misses by one field are shown in full without `--all`.
+const NEAREST: usize = 12;
+/// Lines are kept to this where they can be.
+const COLUMNS: usize = 80;
+/// The longest text of what a rule wants, characters, without `--all`.
+const WANTS: usize = 40;
+
+fn human(explanation: &Explanation, all: bool) -> String {
     let mut text = explanation.verdict.to_string();
     if let Some(reason) = explanation.reason {
         text += &format!(" ({reason})");
@@ -75,15 +128,238 @@ fn human(explanation: &Explanation) -> String {
     if let Some(level) = explanation.alert {
         text += &format!(", alert {level}");
     }
+    for mark in &explanation.marks {
+        text += &format!(", {mark}");
+    }
     text += &format!("\n  why: {}\n", explanation.why);
     if let Some(note) = explanation.note {
         text += &format!("  note: {note}\n");
     }
+    if !explanation.in_shadow.is_empty() {
+        let list = explanation.in_shadow.join(", ");
+        text += &format!("  matched before it, in shadow and not enforced: {list}\n");
+    }
     if !explanation.also.is_empty() {
-        text += &format!(
-            "  would have matched after it: {}\n",
-            explanation.also.join(", ")
-        );
+        let list = shortened(&explanation.also, all);
+        text += &format!("  would have matched after it: {list}\n");
+    }
+    text + &misses(explanation, all)
+}
+
+/// Long lines broken at spaces, and what is broken off set in by two more than its line.
+fn wrapped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        let mut column = 0;
+        for (at, word) in line.trim_start().split(' ').enumerate() {
+            let len = word.chars().count();
+            if at > 0 && column + 1 + len > COLUMNS {
+                out.push('\n');
+                out.push_str(&" ".repeat(indent + 2));
+                column = indent + 2;
+            } else if at > 0 {
+                out.push(' ');
+                column += 1;
+            } else {
+                out.push_str(&" ".repeat(indent));
+                column = indent;
+            }
+            out.push_str(word);
+            column += len;
+        }
+        out.push('\n');
+    }
+    out
+}
+
+/// The first names of a list that may be long.
+fn shortened(list: &[String], all: bool) -> String {
+    match list.len() {
+        len if len > NEAREST && !all => {
+            let more = len - NEAREST;
+            format!("{} and {more} more (--all)", list[..NEAREST].join(", "))
+        }
+        _ => list.join(", "),
+    }
+}
+
+/// The rules before the one that decides: those that miss by one field, and how many others there are.
+fn misses(explanation: &Explanation, all: bool) -> String {
+    let misses = &explanation.misses;
+    let near = misses.iter().take_while(|miss| miss.fields.len() == 1);
+    let near = near.count();
+    let shown = if all { misses.len() } else { near.min(NEAREST) };
+    let mut text = String::new();
+    for (at, miss) in misses[..shown].iter().enumerate() {
+        let fields = miss.fields.len();
+        if at == 0 || misses[at - 1].fields.len() != fields {
+            text += &match fields {
+                1 => "  rules before it that miss by one field:\n".to_owned(),
+                _ => format!("  by {fields} fields:\n"),
+            };
+        }
+        let marks: String = miss.marks.iter().map(|mark| format!(", {mark}")).collect();
+        let origin = miss.origin.trim_end_matches(" of the config");
+        let head = format!("    {} ({origin}{marks}):", miss.rule);
+        let lines = miss.fields.iter();
+        let lines: Vec<_> = lines
+            .map(|field| miss_text(field, fields == 1, all))
+            .collect();
+        match &lines[..] {
+            [one] if head.chars().count() + 1 + one.chars().count() <= COLUMNS => {
+                text += &format!("{head} {one}\n");
+            }
+            lines => {
+                text += &format!("{head}\n");
+                lines
+                    .iter()
+                    .for_each(|line| text += &format!("      {line}\n"));
+            }
+        }
+    }
+    let left_near = near.saturating_sub(shown);
+    let far = misses.len() - near.max(shown) + explanation.misses_left_out;
+    if left_near > 0 {
+        text += &format!("    and {left_near} more by one field\n");
+    }
+    if all && far > 0 {
+        text += &format!("  and {far} more, not nearer than these\n");
+    } else if far > 0 {
+        let plural = if far == 1 {
+            " before it misses"
+        } else {
+            "s before it miss"
+        };
+        text += &format!("  {far} rule{plural} by two fields or more (--all shows them)\n");
     }
     text
+}
+
+fn miss_text(miss: &FieldMiss, alone: bool, all: bool) -> String {
+    let mut wants: String = miss.wants.clone();
+    if !all && wants.chars().count() > WANTS {
+        wants = wants.chars().take(WANTS - 3).collect::<String>() + "...";
+    }
+    let but = if alone { "all but " } else { "" };
+    format!("{but}{}: wants {wants}, has {}", miss.field, miss.has)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use std::path::Path;
+
+    const CONFIG: &str = r#"
+lan.prefixes = ["10.77.0.0/24"]
+sets.partners = ["198.51.100.0/24"]
+rule = [
+    { name = "no-telnet", action = "reject", proto = "tcp", dst = "!@partners", dport = [23, "2323-2330"] },
+    { name = "guests", action = "drop", src = ["10.77.0.128/26", "10.77.0.192/27", "10.77.0.224/28"], dport = 22 },
+    { name = "ssh", action = "allow", proto = "tcp", dport = 22, alert = "low" },
+    { name = "ssh-too", action = "drop", proto = "tcp", dport = "20-29" },
+]
+"#;
+
+    fn explained(all: bool) -> String {
+        let config = config::parse(CONFIG, "p.toml", Path::new(".")).unwrap();
+        let table = Table::compile(&config.policy).unwrap();
+        let packet = Packet {
+            direction: "out",
+            proto: "tcp",
+            src: "10.77.0.9:40000",
+            dst: "93.184.216.34:22",
+            ..Packet::default()
+        };
+        let key = packet.key().unwrap();
+        human(
+            &explain::explain(&config.policy, &table, &key).unwrap(),
+            all,
+        )
+    }
+
+    #[test]
+    fn the_decision_is_told_with_what_came_near_before_it_and_what_stands_after_it() {
+        let expected = "\
+forward by rule ssh, alert low
+  why: the first rule that matches is `ssh` (line 7 of the config): direction out, proto tcp, dport 22
+  would have matched after it: ssh-too
+  rules before it that miss by one field:
+    no-telnet (line 5): all but dport: wants 23, 2323-2330, has 22
+    guests (line 6):
+      all but src: wants 10.77.0.128/26, 10.77.0.192/27, 10.77..., has 10.77.0.9
+";
+        assert_eq!(explained(false), expected);
+        let whole = "      all but src: wants 10.77.0.128/26, 10.77.0.192/27, 10.77.0.224/28, has 10.77.0.9\n";
+        assert!(explained(true).ends_with(whole), "{}", explained(true));
+    }
+
+    #[test]
+    fn lines_for_a_terminal_are_broken_at_spaces_and_nothing_is_lost() {
+        let text = explained(true);
+        let narrow = wrapped(&text);
+        assert!(
+            narrow.lines().all(|line| line.chars().count() <= COLUMNS),
+            "{narrow}"
+        );
+        assert!(
+            narrow.contains("): direction\n    out, proto tcp"),
+            "{narrow}"
+        );
+        let words = |text: &str| {
+            text.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&narrow), words(&text));
+    }
+
+    #[test]
+    fn of_many_rules_before_it_the_nearest_are_shown_and_the_rest_are_counted() {
+        let miss = |fields: usize| explain::Miss {
+            rule: "r".to_owned(),
+            origin: "built in".to_owned(),
+            marks: vec!["shadow".to_owned()],
+            fields: vec![
+                FieldMiss {
+                    field: "dport",
+                    wants: "1".to_owned(),
+                    has: "2".to_owned(),
+                };
+                fields
+            ],
+        };
+        let mut misses: Vec<_> = (0..20).map(|_| miss(1)).collect();
+        misses.extend((0..980).map(|at| miss(2 + at / 500)));
+        let explanation = Explanation {
+            verdict: "forward",
+            reason: None,
+            rule: "last".to_owned(),
+            alert: None,
+            marks: vec!["ttl 1h".to_owned(), "limit 5 in 1s".to_owned()],
+            why: String::new(),
+            origin: String::new(),
+            note: None,
+            in_shadow: vec!["quiet".to_owned()],
+            also: (0..30).map(|at| format!("a{at}")).collect(),
+            misses,
+            misses_left_out: 9000,
+        };
+        let text = human(&explanation, false);
+        assert_eq!(text.lines().count(), 19, "{text}");
+        assert!(text.starts_with("forward by rule last, ttl 1h, limit 5 in 1s\n"));
+        assert!(
+            text.contains("in shadow and not enforced: quiet\n"),
+            "{text}"
+        );
+        assert!(text.contains("a11 and 18 more (--all)\n"), "{text}");
+        assert!(text.contains("    r (built in, shadow): all but dport: wants 1, has 2\n"));
+        assert!(text.ends_with(
+            "    and 8 more by one field\n  9980 rules before it miss by two fields or more (--all shows them)\n"
+        ));
+        let all = human(&explanation, true);
+        assert!(all.contains("  by 3 fields:\n"), "{all}");
+        assert!(all.ends_with("  and 9000 more, not nearer than these\n"));
+    }
 }

@@ -6,6 +6,7 @@ mod explain;
 mod replay;
 mod run;
 mod status;
+mod test;
 
 use crate::config::{self, Config};
 use clap::{Args, Parser, Subcommand};
@@ -27,6 +28,7 @@ struct Cli {
 
 const EXAMPLES: &str = "Examples:
   portcullis check -c portcullis.toml
+  portcullis test -c portcullis.toml --tests policy-tests.toml
   portcullis explain -c portcullis.toml --dir out --proto udp --src 10.77.0.9:40000 --dst 93.184.216.34:69
   portcullis replay -c portcullis.toml --lan-prefix 10.77.0.0/24 capture.pcapng
   portcullis run -c portcullis.toml
@@ -38,6 +40,8 @@ enum Command {
     Run(run::Run),
     /// Read a config and say what is wrong with it, and what would be right
     Check(check::Check),
+    /// Run the config's own policy tests, and those of other files
+    Test(test::Test),
     /// Say what the policy does with one packet, by which rule, and why
     Explain(explain::Explain),
     /// Run a capture file through the production loop: no root, no NIC, time comes from the capture
@@ -78,6 +82,7 @@ pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run(command) => command.run(),
         Command::Check(command) => command.run(),
+        Command::Test(command) => command.run(),
         Command::Explain(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Status(command) => command.run(),

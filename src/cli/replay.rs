@@ -4,9 +4,9 @@ use super::{ConfigFile, cannot, print_json};
 use crate::action::reject::Rejector;
 use crate::config::Config;
 use crate::control::alerts::{Incidents, Line};
+use crate::control::keeper::Keeper;
 use crate::control::snapshot::{Flowed, Named, RuleHits, Snapshot};
 use crate::policy::Side;
-use crate::policy::table::Table;
 use crate::port::Port;
 use crate::port::capture::{CaptureError, CaptureReader, CaptureWriter};
 use crate::port::pcap::{PcapPort, Sides, Stage};
@@ -20,6 +20,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Frames under way in a replay.
 const FRAMES: u32 = 1024;
@@ -54,6 +55,10 @@ struct Report {
     forwarded: u64,
     rejected: u64,
     dropped: Named<u64>,
+    /// The policy is not enforced: every frame was forwarded.
+    shadow: bool,
+    /// Frames forwarded for that reason alone, by the reason of the drop or reject that was not done.
+    would_drop: Named<u64>,
     rules: Named<RuleHits>,
     alerts: Vec<Line>,
     out: Flowed,
@@ -87,7 +92,8 @@ impl Replay {
     }
 
     fn replay(&self, config: &Config) -> Result<(Report, Option<CaptureError>), Box<dyn Error>> {
-        let table = Arc::new(Table::compile(&config.policy)?);
+        let mut keeper = Keeper::new(config.policy.clone(), Vec::new())?;
+        let policy = keeper.in_force();
         let prefixes = if self.lan_prefix.is_empty() {
             config.policy.lan_prefixes.clone()
         } else {
@@ -128,17 +134,20 @@ impl Replay {
             umem,
             frames,
             ports,
-            Arc::clone(&table),
+            Arc::clone(&policy),
             rejector,
             Arc::clone(&ring),
         );
-        let mut incidents = Incidents::new(Arc::clone(&table), config.alerts.window);
-        let mut last = 0;
+        let mut incidents = Incidents::new(Arc::clone(&policy), config.alerts.window);
+        let (mut first, mut last) = (None, 0);
         loop {
             let Some(now) = Stage::lock(&stage).next_time() else {
                 break;
             };
             last = now;
+            // As if the policy had been loaded when the capture began.
+            keeper.expire(Duration::from_nanos(now - *first.get_or_insert(now)))?;
+            keeper.sweep();
             worker.turn(now);
             while let Some(event) = ring.pop() {
                 incidents.take(&event);
@@ -154,26 +163,30 @@ impl Replay {
         debug_assert_eq!(in_flight, 0);
         let cut = Stage::lock(&stage).cut;
         let broken = Stage::lock(&stage).finish().err();
-        let snapshot = Snapshot::take(&[worker.counters()], &table, incidents.by_rule());
-        Ok((report(&snapshot, &incidents, cut), broken))
+        let snapshot = Snapshot::take(&[worker.counters()], &policy.load(), incidents.by_rule());
+        let shadow = policy.load().is_shadow();
+        Ok((report(&snapshot, &incidents, cut, shadow), broken))
     }
 }
 
-fn report(snapshot: &Snapshot, incidents: &Incidents, cut: u64) -> Report {
+fn report(snapshot: &Snapshot, incidents: &Incidents, cut: u64, shadow: bool) -> Report {
     let [out, r#in] = snapshot.sides.clone();
-    let reasons = Reason::ALL.iter().map(|reason| {
-        let n: u64 = snapshot
-            .sides
-            .iter()
-            .filter_map(|side| side.dropped.get(reason.name()))
-            .sum();
-        (reason.name().to_string(), n)
-    });
+    let by_reason = |of: fn(&Flowed) -> &Named<u64>| {
+        let sum = |reason: &Reason| -> u64 {
+            let sides = snapshot.sides.iter();
+            sides.filter_map(|side| of(side).get(reason.name())).sum()
+        };
+        let reasons = Reason::ALL.iter();
+        let named = reasons.map(|reason| (reason.name().to_string(), sum(reason)));
+        Named(named.filter(|(_, n)| *n > 0).collect())
+    };
     Report {
         frames: out.rx + r#in.rx,
         forwarded: out.forwarded + r#in.forwarded,
         rejected: out.rejected + r#in.rejected,
-        dropped: Named(reasons.filter(|(_, n)| *n > 0).collect()),
+        dropped: by_reason(|side| &side.dropped),
+        shadow,
+        would_drop: by_reason(|side| &side.shadow),
         rules: snapshot.rules.clone(),
         alerts: incidents.summary(),
         balanced: snapshot.balanced(),
@@ -182,6 +195,11 @@ fn report(snapshot: &Snapshot, incidents: &Incidents, cut: u64) -> Report {
         cut_by_capture: cut,
         alerts_lost: snapshot.events_lost + incidents.uncounted(),
     }
+}
+
+/// What a rule in shadow would have done.
+fn shadow_of(line: &Line) -> String {
+    format!(" (shadow: {})", line.alert.verdict)
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {
@@ -226,6 +244,13 @@ fn human(report: &Report, capture: &Path) -> String {
     } else {
         "; THE COUNTS DO NOT ADD UP\n"
     };
+    if report.shadow {
+        let n: u64 = report.would_drop.0.iter().map(|(_, n)| n).sum();
+        text += &format!(
+            "shadow: nothing is enforced; {n} of the forwarded frames would not have been ({})\n",
+            list(&report.would_drop)
+        );
+    }
     if report.cut_by_capture > 0 {
         text += &format!(
             "note: the capture holds only the beginning of {} frames; they were judged by that\n",
@@ -238,8 +263,11 @@ fn human(report: &Report, capture: &Path) -> String {
     );
     for (name, hits) in report.rules.0.iter().filter(|(_, hits)| hits.packets > 0) {
         text += &format!(
-            "{name:<24}{:>12}{:>16}{:>10}\n",
-            hits.packets, hits.bytes, hits.alerts
+            "{name:<24}{:>12}{:>16}{:>10}{}\n",
+            hits.packets,
+            hits.bytes,
+            hits.alerts,
+            hits.note()
         );
     }
     for line in &report.alerts {
@@ -254,7 +282,7 @@ fn human(report: &Report, capture: &Path) -> String {
             })
         };
         text += &format!(
-            "\nalert {:<7}{}  {} {} -> {}, {} packets, {}, from {}",
+            "\nalert {:<7}{}  {} {} -> {}, {} packets, {}{}, from {}",
             line.alert.level,
             line.alert.signature,
             line.proto,
@@ -262,6 +290,11 @@ fn human(report: &Report, capture: &Path) -> String {
             end(&line.dest_ip, line.dest_port),
             line.alert.packets,
             line.alert.action,
+            if line.alert.shadow {
+                shadow_of(line)
+            } else {
+                String::new()
+            },
             line.src_mac,
         );
     }

@@ -18,8 +18,11 @@ impl Run {
             Err(code) => return code,
         };
         // A policy that fails its own tests is not the policy that was meant.
-        if let Some(failed) = check::report(&self.config.config).errors.first() {
-            return cannot(failed.one_line());
+        if let Err(e) = check::accept(&config) {
+            return cannot(format!(
+                "{e}; `portcullis test -c {}` runs the tests",
+                self.config.config.display()
+            ));
         }
         match serve(config) {
             Ok(()) => ExitCode::SUCCESS,

@@ -67,13 +67,15 @@ fn human(status: &Value) -> String {
             "NOT HEALTHY: a worker does not turn"
         },
     );
+    if status["shadow"] == true {
+        out += "SHADOW: NOTHING IS ENFORCED. Every frame is forwarded; what would have been dropped is counted and alerted on.\n\n";
+    }
     for (name, port) in status["ports"].as_object().into_iter().flatten() {
-        let dropped: Vec<String> = port["dropped"]
-            .as_object()
-            .into_iter()
-            .flatten()
-            .map(|(reason, n)| format!("{reason} {n}"))
-            .collect();
+        let list = |key: &str| -> Vec<String> {
+            let counts = port[key].as_object().into_iter().flatten();
+            counts.map(|(reason, n)| format!("{reason} {n}")).collect()
+        };
+        let (dropped, shadow) = (list("dropped"), list("shadow"));
         let sum: u64 = port["dropped"]
             .as_object()
             .into_iter()
@@ -97,18 +99,48 @@ fn human(status: &Value) -> String {
         if !dropped.is_empty() {
             out += &format!("       dropped: {}\n", dropped.join(", "));
         }
+        if !shadow.is_empty() {
+            out += &format!(
+                "       forwarded, would have been dropped: {}\n",
+                shadow.join(", ")
+            );
+        }
     }
     out += &format!(
         "\n{:<24}{:>14}{:>18}{:>10}\n",
         "rule", "packets", "bytes", "alerts"
     );
     for (name, hits) in status["rules"].as_object().into_iter().flatten() {
+        let note = match (&hits["expired"], &hits["shadow"]) {
+            (Value::Bool(true), _) => "  expired",
+            (_, Value::Bool(true)) => "  in shadow",
+            _ => "",
+        };
         out += &format!(
-            "{name:<24}{:>14}{:>18}{:>10}\n",
+            "{name:<24}{:>14}{:>18}{:>10}{note}\n",
             hits["packets"].to_string(),
             hits["bytes"].to_string(),
             hits["alerts"].to_string()
         );
+    }
+    out + &sets(status)
+}
+
+/// The sets that come from files, and what is wrong with those files.
+fn sets(status: &Value) -> String {
+    let mut out = String::new();
+    for (name, set) in status["sets"].as_object().into_iter().flatten() {
+        let file = text(&set["file"]);
+        out += &format!(
+            "\nset @{name}: {} entries from {file}, changed {} times",
+            set["entries"], set["reloads"]
+        );
+        if let Some(error) = set["error"].as_str() {
+            out += &format!("\n    NOT TAKEN, the entries above are from before: {error}");
+        }
+    }
+    if !out.is_empty() {
+        out.push('\n');
     }
     out
 }

@@ -9,6 +9,18 @@ use std::net::IpAddr;
 /// What is wrong with an address: the message and the help.
 pub(super) type Wrong = (String, String);
 
+/// The longest text that a message repeats, characters.
+const MAX_QUOTED: usize = 60;
+
+/// A text as a message repeats it: on one line, and not for ever.
+pub(super) fn quoted(text: &str) -> String {
+    let mut short: String = text.chars().take(MAX_QUOTED).collect();
+    if short.len() < text.len() {
+        short.push_str("...");
+    }
+    format!("\"{}\"", short.escape_debug())
+}
+
 const FORMS: &str =
     "write an address (\"10.0.0.1\"), a prefix (\"10.0.0.0/8\") or a range (\"10.0.0.1-10.0.0.9\")";
 
@@ -17,7 +29,7 @@ pub(super) fn range(text: &str) -> Result<AddrRange, Wrong> {
     if let Some((first, last)) = text.split_once('-') {
         let (first, last) = (host(first.trim())?, host(last.trim())?);
         return AddrRange::between(first, last).ok_or_else(|| {
-            let message = format!("\"{text}\" is not a range");
+            let message = format!("{} is not a range", quoted(text));
             (
                 message,
                 "write the lower address first, and both ends of one family".to_owned(),
@@ -36,9 +48,12 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Wrong> {
     if !text.contains('/') {
         return host(text).map(IpNet::from);
     }
-    let net: IpNet = text
-        .parse()
-        .map_err(|_| (format!("\"{text}\" is not a prefix"), FORMS.to_owned()))?;
+    let net: IpNet = text.parse().map_err(|_| {
+        (
+            format!("{} is not a prefix", quoted(text)),
+            FORMS.to_owned(),
+        )
+    })?;
     if net.trunc() != net {
         let message = format!("\"{text}\" has bits set below its prefix length");
         return Err((
@@ -54,8 +69,12 @@ pub(super) fn prefix(text: &str) -> Result<IpNet, Wrong> {
 }
 
 fn host(text: &str) -> Result<IpAddr, Wrong> {
-    text.parse()
-        .map_err(|_| (format!("\"{text}\" is not an address"), FORMS.to_owned()))
+    text.parse().map_err(|_| {
+        (
+            format!("{} is not an address", quoted(text)),
+            FORMS.to_owned(),
+        )
+    })
 }
 
 /// An address expression: one term or a list of them, each with or without `!`.

@@ -10,8 +10,9 @@ use ipnet::IpNet;
 
 /// The sets that are there whether the config fills them or not, at these indices of the policy's sets.
 pub const SETS: [&str; 3] = ["lan", "mail_servers", "resolvers"];
-const LAN: usize = 0;
+pub(super) const LAN: usize = 0;
 const MAIL_SERVERS: usize = 1;
+pub(super) const RESOLVERS: usize = 2;
 
 /// The rule of sources that are not inside; its alerts go by MAC address.
 pub const SPOOFED_SOURCE: &str = "spoofed-source";
@@ -29,9 +30,9 @@ pub const NAMES: [&str; 9] = [
     "bogon-destination",
 ];
 
-const TCP: ProtoSet = ProtoSet::of(&[6]);
-const UDP: ProtoSet = ProtoSet::of(&[17]);
-const TCP_UDP: ProtoSet = ProtoSet::of(&[6, 17]);
+pub(super) const TCP: ProtoSet = ProtoSet::of(&[6]);
+pub(super) const UDP: ProtoSet = ProtoSet::of(&[17]);
+pub(super) const TCP_UDP: ProtoSet = ProtoSet::of(&[6, 17]);
 const ICMPV6: ProtoSet = ProtoSet::of(&[58]);
 
 /// Blocks that are not globally reachable: RFC 6890 section 2.2 and the IANA special-purpose address registries that
@@ -79,7 +80,7 @@ const GLOBAL: [&str; 9] = [
 ];
 
 const BROADCAST: &str = "255.255.255.255/32";
-const LINK_LOCAL_V6: &str = "fe80::/10";
+pub(super) const LINK_LOCAL_V6: &str = "fe80::/10";
 const LINK_LOCAL_V4: &str = "169.254.0.0/16";
 const MULTICAST_V4: &str = "224.0.0.0/4";
 const MULTICAST_V6: &str = "ff00::/8";
@@ -245,7 +246,7 @@ fn bogon_destination() -> Vec<Clause> {
 }
 
 /// Direction out, to one of these ports.
-fn ports(protos: ProtoSet, dport: &[(u16, u16)]) -> Clause {
+pub(super) fn ports(protos: ProtoSet, dport: &[(u16, u16)]) -> Clause {
     Clause {
         protos,
         dport: PortSet(dport.to_vec()),
@@ -254,7 +255,7 @@ fn ports(protos: ProtoSet, dport: &[(u16, u16)]) -> Clause {
 }
 
 /// The constants above and set indices as terms. A test parses every constant, so none is lost here.
-fn terms(prefixes: &[&str], sets: &[usize]) -> Vec<Term> {
+pub(super) fn terms(prefixes: &[&str], sets: &[usize]) -> Vec<Term> {
     let ranges = prefixes
         .iter()
         .filter_map(|text| text.parse::<IpNet>().ok())

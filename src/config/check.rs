@@ -1,10 +1,17 @@
 //! `check`: everything that can be said of a config without touching a NIC, its own tests included.
 
-use super::error::{Problem, nearest, render};
-use super::{Config, load};
-use crate::policy::{PolicyTest, Table, test};
+use super::error::{Problem, render};
+use super::stats::Stats;
+use super::{Config, ConfigError, judge, load, policy_tests};
+use crate::policy::Table;
 use serde::Serialize;
 use std::path::Path;
+use std::time::Instant;
+
+/// How many problems are drawn for a person; the rest take a line each.
+const DRAWN: usize = 40;
+/// How many problems are told to a person at all.
+const TOLD: usize = 200;
 
 /// What a check found.
 #[derive(Clone, Debug)]
@@ -17,52 +24,102 @@ pub struct CheckReport {
     pub warnings: Vec<Problem>,
     /// Rules in force, without the default; 0 where the config does not load.
     pub rules: usize,
-    /// How many `[[test]]` entries there are.
+    /// How many `[[test]]` entries there are, with those of the files that the config names.
     pub tests: usize,
     /// How many of them failed.
     pub failed: usize,
+    /// Rules that it was too much work to compare with those before them.
+    pub undecided: usize,
+    /// Sizes and times; `None` where the config does not load.
+    pub stats: Option<Stats>,
 }
 
-/// Loads, compiles and tests the config at `path`.
+/// Loads, judges, compiles and tests the config at `path`.
 pub fn report(path: &Path) -> CheckReport {
-    let file = path.display().to_string();
     let mut report = CheckReport {
-        file,
+        file: path.display().to_string(),
         errors: Vec::new(),
         warnings: Vec::new(),
         rules: 0,
         tests: 0,
         failed: 0,
+        undecided: 0,
+        stats: None,
     };
+    let start = Instant::now();
     match load(path) {
-        Ok(config) => report.judge(config),
+        Ok(config) => report.judge(config, start),
         Err(error) => report.errors = error.problems,
     }
     report
 }
 
+/// Compiles the policy of a config and runs its own tests: what start asks before it touches anything, and what a
+/// change of the policy in a running gate asks before the new policy decides. Says nothing of what `check` only warns
+/// about.
+///
+/// # Errors
+/// [`ConfigError`] where the policy cannot be compiled, or with every test that fails: such a policy is not the one that
+/// was meant.
+pub fn accept(config: &Config) -> Result<Table, ConfigError> {
+    let table = compile(config).map_err(|problem| ConfigError {
+        problems: vec![*problem],
+    })?;
+    let outcomes = policy_tests::run(config, &table, &[]);
+    let problems: Vec<_> = outcomes
+        .iter()
+        .filter_map(|outcome| outcome.problem(config))
+        .collect();
+    if problems.is_empty() {
+        Ok(table)
+    } else {
+        Err(ConfigError { problems })
+    }
+}
+
+fn compile(config: &Config) -> Result<Table, Box<Problem>> {
+    Table::compile(&config.policy).map_err(|error| {
+        let problem = Problem::of_file(config.source.name(), error.to_string());
+        Box::new(match miette::Diagnostic::help(&error) {
+            Some(help) => problem.help(help.to_string()),
+            None => problem,
+        })
+    })
+}
+
 impl CheckReport {
-    fn judge(&mut self, config: Config) {
-        self.rules = config.policy.rules.len().saturating_sub(1);
-        self.tests = config.tests.len();
-        match Table::compile(&config.policy) {
+    fn judge(&mut self, config: Config, start: Instant) {
+        let mut stats = Stats::of(&config);
+        stats.read = start.elapsed();
+        self.rules = stats.rules;
+
+        let start = Instant::now();
+        let judged = judge::judge(&config);
+        stats.judge = start.elapsed();
+
+        let start = Instant::now();
+        let table = compile(&config);
+        stats.compile = start.elapsed();
+
+        let start = Instant::now();
+        match table {
             Ok(table) => {
-                self.errors = config
-                    .tests
+                stats.of_table(&table);
+                let outcomes = policy_tests::run(&config, &table, &[]);
+                self.tests = outcomes.len();
+                self.errors = outcomes
                     .iter()
-                    .filter_map(|entry| failure(&config, &table, entry))
+                    .filter_map(|outcome| outcome.problem(&config))
                     .collect();
                 self.failed = self.errors.len();
+                stats.test = start.elapsed();
             }
-            Err(error) => {
-                let problem = Problem::of_file(&self.file, error.to_string());
-                self.errors.push(match miette::Diagnostic::help(&error) {
-                    Some(help) => problem.help(help.to_string()),
-                    None => problem,
-                });
-            }
+            Err(problem) => self.errors.push(*problem),
         }
+        self.undecided = judged.undecided;
         self.warnings = config.warnings;
+        self.warnings.extend(judged.warnings);
+        self.stats = Some(stats);
     }
 
     /// Whether the config can be used.
@@ -72,8 +129,27 @@ impl CheckReport {
 
     /// For a person: every problem with its text, then one line of summary.
     pub fn human(&self, colour: bool) -> String {
-        let problems = render(self.warnings.iter().chain(&self.errors), colour);
-        let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let all = self.errors.iter().chain(&self.warnings);
+        // What matters most stands last, next to the prompt: the errors, drawn before any warning is.
+        let drawn: Vec<_> = all.clone().take(DRAWN).collect();
+        let mut problems = String::new();
+        for problem in all.clone().skip(DRAWN).take(TOLD - DRAWN) {
+            problems.push_str(&problem.one_line());
+            problems.push('\n');
+        }
+        let more = all.count().saturating_sub(TOLD);
+        if more > 0 {
+            problems.push_str(&format!("and {more} more; --json has them all\n"));
+        }
+        let warnings_first = drawn.iter().filter(|problem| problem.warning);
+        let then_errors = drawn.iter().filter(|problem| !problem.warning);
+        problems.push_str(&render(warnings_first.chain(then_errors).copied(), colour));
+        if self.undecided > 0 {
+            problems.push_str(&format!(
+                "{} left out: comparing them with the rules before them takes too long\n",
+                count(self.undecided, "rule")
+            ));
+        }
         let warnings = count(self.warnings.len(), "warning");
         let summary = if self.is_ok() {
             let tests = format!("{} passed", count(self.tests, "test"));
@@ -102,10 +178,15 @@ impl CheckReport {
             "ok": self.is_ok(),
             "rules": self.rules,
             "tests": { "run": self.tests, "failed": self.failed },
+            "undecided": self.undecided,
             "errors": list(&self.errors),
             "warnings": list(&self.warnings),
         })
     }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 /// A problem as JSON: `line` and `column` are null where the problem is of the whole file.
@@ -115,55 +196,39 @@ struct Entry<'a> {
     line: Option<usize>,
     column: Option<usize>,
     message: &'a str,
+    label: Option<&'a str>,
     help: Option<&'a str>,
+    /// Other places in the same file.
+    also: Vec<Also<'a>>,
+}
+
+#[derive(Serialize)]
+struct Also<'a> {
+    line: usize,
+    column: usize,
+    label: Option<&'a str>,
 }
 
 impl<'a> From<&'a Problem> for Entry<'a> {
     fn from(problem: &'a Problem) -> Entry<'a> {
         let place = |number: usize| (number > 0).then_some(number);
+        let text = |label: &'a str| (!label.is_empty()).then_some(label);
         Entry {
             file: &problem.file,
             line: place(problem.line),
             column: place(problem.column),
             message: &problem.message,
+            label: text(&problem.label),
             help: problem.help.as_deref(),
+            also: problem
+                .others
+                .iter()
+                .map(|place| Also {
+                    line: place.line,
+                    column: place.column,
+                    label: text(&place.label),
+                })
+                .collect(),
         }
     }
-}
-
-/// The error of a `[[test]]` that does not hold.
-fn failure(config: &Config, table: &Table, entry: &PolicyTest) -> Option<Problem> {
-    let failure = test::run(&config.policy, table, entry).err()?;
-    let span = entry.span.0..entry.span.0 + entry.span.1;
-    let message = format!("a test fails: expected {}", failure.expected);
-    let label = format!(
-        "the policy says {} by rule `{}`",
-        failure.verdict, failure.rule
-    );
-    let help = unknown_rule(config, entry.rule.as_deref()).unwrap_or_else(|| {
-        format!(
-            "`portcullis explain` says why `{}` decides: change the rule or the test",
-            failure.rule
-        )
-    });
-    Some(Problem::at(&config.source, span, message, label).help(help))
-}
-
-/// What to say where the expected rule does not exist or is off.
-fn unknown_rule(config: &Config, rule: Option<&str>) -> Option<String> {
-    let name = rule?;
-    if config.policy.rule(name).is_some() {
-        return None;
-    }
-    if config.policy.disabled.iter().any(|off| off == name) {
-        return Some(format!("the rule `{name}` is switched off"));
-    }
-    let near = nearest(
-        name,
-        config.policy.rules.iter().map(|rule| rule.name.as_str()),
-    );
-    Some(near.map_or_else(
-        || format!("there is no rule `{name}`"),
-        |near| format!("there is no rule `{name}`: did you mean `{near}`?"),
-    ))
 }

@@ -25,7 +25,21 @@ pub struct Problem {
     pub column: usize,
     /// A warning does not stop the config from loading.
     pub warning: bool,
+    /// Other places in the same text that it is about, in the order in which they were added.
+    pub others: Vec<Place>,
     text: Option<(Box<Source>, SourceSpan)>,
+}
+
+/// Another place that a problem is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// What the label under the text says.
+    pub label: String,
+    /// Line, 1-based.
+    pub line: usize,
+    /// Column in characters, 1-based.
+    pub column: usize,
+    span: SourceSpan,
 }
 
 impl Problem {
@@ -45,6 +59,7 @@ impl Problem {
             line,
             column,
             warning: false,
+            others: Vec::new(),
             text: Some((Box::new(source.clone()), span.into())),
         }
     }
@@ -59,6 +74,7 @@ impl Problem {
             line: 0,
             column: 0,
             warning: false,
+            others: Vec::new(),
             text: None,
         }
     }
@@ -92,6 +108,53 @@ impl Problem {
             .as_ref()
             .map_or_else(String::new, |help| format!(": {help}"));
         format!("{place}: {}{help}", self.message)
+    }
+}
+
+/// Where the lines of a text start, for many problems of a long text.
+pub(super) struct Lines {
+    source: Source,
+    starts: Vec<usize>,
+}
+
+impl Lines {
+    pub fn new(source: &Source) -> Lines {
+        let ends = source.inner().match_indices('\n').map(|(at, _)| at + 1);
+        Lines {
+            starts: std::iter::once(0).chain(ends).collect(),
+            source: source.clone(),
+        }
+    }
+
+    fn position(&self, offset: usize) -> (usize, usize) {
+        let line = self.starts.partition_point(|start| *start <= offset);
+        let start = self.starts.get(line.wrapping_sub(1)).copied().unwrap_or(0);
+        let before = self.source.inner().get(start..offset).unwrap_or_default();
+        (line, before.chars().count() + 1)
+    }
+
+    /// [`Problem::at`].
+    pub fn problem(&self, span: Range<usize>, message: String, label: String) -> Problem {
+        let (line, column) = self.position(span.start);
+        Problem {
+            message,
+            label,
+            line,
+            column,
+            text: Some((Box::new(self.source.clone()), span.into())),
+            ..Problem::of_file(self.source.name(), "")
+        }
+    }
+
+    /// Adds another place of this text to a problem of it.
+    pub fn and(&self, problem: &mut Problem, span: Range<usize>, label: impl Into<String>) {
+        let (line, column) = self.position(span.start);
+        problem.others.push(Place {
+            label: label.into(),
+            line,
+            column,
+            span: span.into(),
+        });
     }
 }
 
@@ -132,10 +195,12 @@ impl Diagnostic for Problem {
 
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let (_, span) = self.text.as_ref()?;
-        let label = (!self.label.is_empty()).then(|| self.label.clone());
-        Some(Box::new(std::iter::once(LabeledSpan::new_with_span(
-            label, *span,
-        ))))
+        let text = |label: &String| (!label.is_empty()).then(|| label.clone());
+        let first = LabeledSpan::new_primary_with_span(text(&self.label), *span);
+        let others = self.others.iter();
+        let others =
+            others.map(move |place| LabeledSpan::new_with_span(text(&place.label), place.span));
+        Some(Box::new(std::iter::once(first).chain(others)))
     }
 }
 
@@ -178,7 +243,7 @@ pub fn render<'a>(problems: impl IntoIterator<Item = &'a Problem>, colour: bool)
     };
     let handler = miette::GraphicalReportHandler::new_themed(theme)
         .with_links(false)
-        .with_width(100);
+        .with_width(80);
     let mut out = String::new();
     for problem in problems {
         if handler.render_report(&mut out, problem).is_err() {

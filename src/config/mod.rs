@@ -9,16 +9,33 @@ mod address;
 pub mod baseline;
 pub mod check;
 pub mod error;
+mod expect;
+mod flags;
+mod header;
+mod icmp;
+pub mod judge;
+mod limit;
+mod link;
+mod matching;
+mod number;
 pub mod packet;
+mod places;
 mod policy;
+pub mod policy_tests;
 mod raw;
 mod rule;
 mod section;
 mod sections;
 mod set;
+mod set_file;
+mod stats;
+pub mod strict;
 mod warn;
 
 pub use error::{ConfigError, Problem};
+pub use places::Places;
+pub use policy_tests::{TestFile, load as load_tests};
+pub use set_file::load as load_set;
 
 use crate::policy::{Policy, PolicyTest};
 use std::net::SocketAddr;
@@ -38,12 +55,16 @@ pub struct Config {
     pub alerts: Alerts,
     /// `[control]`.
     pub control: Control,
-    /// The `[[test]]` entries.
+    /// The `[[test]]` entries of the config itself.
     pub tests: Vec<PolicyTest>,
+    /// Those of the files that `[[test]]` entries name, a file each.
+    pub test_files: Vec<TestFile>,
     /// What is allowed and yet unlikely to be meant.
     pub warnings: Vec<Problem>,
     /// The text and its name, for problems that are found later.
     pub source: error::Source,
+    /// Where rules and sets stand in the text.
+    pub places: Places,
 }
 
 /// `[bridge]`: the two NICs and how frames pass between them.
@@ -158,6 +179,14 @@ pub struct Alerts {
 pub struct Control {
     /// The Unix socket that `status` and its like talk to.
     pub socket: PathBuf,
+}
+
+impl Config {
+    /// Every test that the policy must pass: those of the config, then those of the files that it names.
+    pub fn all_tests(&self) -> impl Iterator<Item = &PolicyTest> {
+        let files = self.test_files.iter().flat_map(|file| &file.tests);
+        self.tests.iter().chain(files)
+    }
 }
 
 /// Reads and checks a config file. Relative paths in it are relative to its directory.

@@ -1,21 +1,20 @@
 //! A packet as a person writes it, for `[[test]]` and `explain`: `out`, `udp`, `10.77.0.9:40000`, `93.184.216.34:69`.
 
-use super::address::Wrong;
-use super::error::nearest;
-use super::raw::{Reader, as_integer};
-use super::rule::number_of;
-use super::section::Section;
+use super::address::{Wrong, quoted};
+use super::{flags, icmp, link, number};
 use crate::frame::Net;
 use crate::policy::addr::bits;
-use crate::policy::rule::PROTOCOLS;
-use crate::policy::{Family, Key, PolicyTest, ProtoSet, Side};
+use crate::policy::{Family, Key, ProtoSet, Side, UNTAGGED};
 use std::net::{IpAddr, SocketAddr};
+use toml::de::DeValue;
+
+pub(super) use super::expect::test;
 
 /// What is wrong with a packet.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}: {help}")]
 pub struct PacketError {
-    /// The field at fault: `direction`, `proto`, `src`, `dst`.
+    /// The field at fault: `direction`, `proto`, `src`, `dst`, `ethertype`, `src_mac`, `tcp_flags` and so on.
     pub field: &'static str,
     /// What is wrong.
     pub message: String,
@@ -23,7 +22,7 @@ pub struct PacketError {
     pub help: String,
 }
 
-/// The fields of a packet, as written.
+/// The fields of a packet, as written. What is empty or `None` is not given.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Packet<'a> {
     /// `out` or `in`.
@@ -38,7 +37,21 @@ pub struct Packet<'a> {
     pub icmp_type: Option<u8>,
     /// Code of an ICMP message; 0 where it is not given.
     pub icmp_code: Option<u8>,
+    /// VLAN id of the outer tag, 0 to 4095; untagged where it is not given.
+    pub vlan: Option<u16>,
+    /// Name or number of the ethertype. Of one that is not IP there are no addresses, protocol or flags; that of IP need
+    /// not be given.
+    pub ethertype: Option<&'a str>,
+    /// Source MAC address; 00:00:00:00:00:00 where it is not given.
+    pub src_mac: Option<&'a str>,
+    /// TCP flags that are set: `syn,ack`, or `none`; `syn` where they are not given.
+    pub tcp_flags: Option<&'a str>,
+    /// The first fragment of a datagram that has more.
+    pub fragment: bool,
 }
+
+/// The TCP flag of a segment that opens a connection (RFC 9293 section 3.1).
+const SYN: u8 = 0x02;
 
 impl Packet<'_> {
     /// What the rule table sees of the packet.
@@ -46,74 +59,172 @@ impl Packet<'_> {
     /// # Errors
     /// [`PacketError`] for the first field that is wrong.
     pub fn key(&self) -> Result<Key, PacketError> {
-        let wrong = |field, (message, help): Wrong| PacketError {
-            field,
-            message,
-            help,
-        };
         let side = match self.direction {
             "out" => Side::Lan,
             "in" => Side::Uplink,
             other => {
-                let message = format!("a packet cannot go \"{other}\"");
-                return Err(wrong(
-                    "direction",
-                    (message, "write \"out\" or \"in\"".to_owned()),
-                ));
+                let message = format!("a packet cannot go {}", quoted(other));
+                return Err(wrong("direction", message, "write \"out\" or \"in\""));
             }
         };
-        let proto = number_of(self.proto)
-            .or_else(|| self.proto.parse().ok())
-            .ok_or_else(|| {
-                let near = nearest(self.proto, PROTOCOLS.iter().map(|(name, _)| *name));
-                let help = near.map_or_else(
-                    || "write a name or a number".to_owned(),
-                    |near| format!("did you mean \"{near}\"?"),
-                );
-                wrong(
-                    "proto",
-                    (format!("there is no protocol \"{}\"", self.proto), help),
-                )
-            })?;
-        let ports = ProtoSet::WITH_PORTS.contains(proto);
-        let (src, sport) = endpoint(self.src, ports).map_err(|error| wrong("src", error))?;
-        let (dst, dport) = endpoint(self.dst, ports).map_err(|error| wrong("dst", error))?;
-        let ((family, src), (other, dst)) = (bits(src), bits(dst));
-        if family != other {
-            let message = "source and destination are of two families".to_owned();
+        let src_mac = self.src_mac.map_or(Ok([0; 6]), |text| {
+            link::mac(text).map_err(|(message, help)| wrong("src_mac", message, help))
+        })?;
+        let vlan = self.vlan.unwrap_or(UNTAGGED);
+        if vlan > UNTAGGED {
             return Err(wrong(
-                "dst",
-                (message, "write two IPv4 or two IPv6 addresses".to_owned()),
+                "vlan",
+                format!("there is no VLAN {vlan}"),
+                "write an id from 0 to 4095",
             ));
         }
-        if (proto == 1 && family == Family::V6) || (proto == 58 && family == Family::V4) {
-            let message = "ICMP goes over IPv4, and ICMPv6 over IPv6".to_owned();
-            let help = "write \"icmp\" with IPv4 addresses, or \"icmpv6\" with IPv6 addresses";
-            return Err(wrong("proto", (message, help.to_owned())));
-        }
-        let echo = if proto == 58 { 128 } else { 8 };
-        let (sport, dport) = match proto {
-            1 | 58 => (
-                self.icmp_type.unwrap_or(echo).into(),
-                self.icmp_code.unwrap_or(0).into(),
-            ),
-            _ => (sport, dport),
+        let link = Key {
+            side,
+            src_mac,
+            vlan,
+            ..Key::EMPTY
         };
+        match self.ethertype()? {
+            Some(ethertype) if !link::IP.contains(&ethertype) => {
+                self.not_ip(Key { ethertype, ..link })
+            }
+            ethertype => self.ip(link, ethertype),
+        }
+    }
+
+    fn ethertype(&self) -> Result<Option<u16>, PacketError> {
+        let Some(text) = self.ethertype else {
+            return Ok(None);
+        };
+        let value = DeValue::String(text.into());
+        let spans =
+            link::ethertype(&value).map_err(|(message, help)| wrong("ethertype", message, help))?;
+        match spans[..] {
+            [(first, last)] if first == last => Ok(Some(first)),
+            _ => Err(wrong(
+                "ethertype",
+                "a packet has one ethertype",
+                "write a name such as \"arp\", or one number",
+            )),
+        }
+    }
+
+    fn not_ip(&self, key: Key) -> Result<Key, PacketError> {
+        let given = [
+            ("proto", !self.proto.is_empty()),
+            ("src", !self.src.is_empty()),
+            ("dst", !self.dst.is_empty()),
+            ("icmp_type", self.icmp_type.is_some()),
+            ("icmp_code", self.icmp_code.is_some()),
+            ("tcp_flags", self.tcp_flags.is_some()),
+            ("fragment", self.fragment),
+        ];
+        match given.iter().find(|(_, given)| *given) {
+            Some((field, _)) => {
+                let message = format!("a packet that is not IP has no `{field}`");
+                let help = format!("take `{field}` out, or `ethertype`");
+                Err(wrong(field, message, help))
+            }
+            None => Ok(key),
+        }
+    }
+
+    fn ip(&self, link: Key, ethertype: Option<u16>) -> Result<Key, PacketError> {
+        let proto = number::proto(&DeValue::String(self.proto.into()))
+            .map_err(|(message, help)| wrong("proto", message, help))?;
+        let ports = ProtoSet::WITH_PORTS.contains(proto);
+        let at = |field, text| {
+            endpoint(text, ports).map_err(|(message, help)| wrong(field, message, help))
+        };
+        let ((src, sport), (dst, dport)) = (at("src", self.src)?, at("dst", self.dst)?);
+        let ((family, src), (other, dst)) = (bits(src), bits(dst));
+        if family != other {
+            let message = "source and destination are of two families";
+            return Err(wrong(
+                "dst",
+                message,
+                "write two IPv4 or two IPv6 addresses",
+            ));
+        }
+        if (proto == icmp::V4 && family == Family::V6)
+            || (proto == icmp::V6 && family == Family::V4)
+        {
+            let help = "write \"icmp\" with IPv4 addresses, or \"icmpv6\" with IPv6 addresses";
+            return Err(wrong(
+                "proto",
+                "ICMP goes over IPv4, and ICMPv6 over IPv6",
+                help,
+            ));
+        }
+        let (net, own) = match family {
+            Family::V4 => (Net::V4, link::IP[0]),
+            Family::V6 => (Net::V6, link::IP[1]),
+        };
+        if ethertype.is_some_and(|stated| stated != own) {
+            let help = "leave `ethertype` out: the addresses say it";
+            return Err(wrong(
+                "ethertype",
+                "`ethertype` and the addresses are of two families",
+                help,
+            ));
+        }
+        let (sport, dport) = self.icmp(proto)?.unwrap_or((sport, dport));
         Ok(Key {
             src,
             dst,
             sport,
             dport,
             proto,
-            ethertype: if family == Family::V6 { 0x86dd } else { 0x0800 },
-            net: if family == Family::V6 {
-                Net::V6
-            } else {
-                Net::V4
-            },
-            side,
-            ..Key::EMPTY
+            tcp_flags: self.tcp_flags(proto)?,
+            fragment: self.fragment,
+            ethertype: own,
+            net,
+            ..link
         })
+    }
+
+    /// Type and code; `None` where the protocol is no ICMP.
+    fn icmp(&self, proto: u8) -> Result<Option<(u16, u16)>, PacketError> {
+        let echo = match proto {
+            icmp::V4 => 8,
+            icmp::V6 => 128,
+            _ => {
+                let given = [("icmp_type", self.icmp_type), ("icmp_code", self.icmp_code)];
+                return match given.iter().find(|(_, given)| given.is_some()) {
+                    Some((field, _)) => Err(wrong(
+                        field,
+                        format!("this protocol has no `{field}`"),
+                        "write `proto = \"icmp\"` or \"icmpv6\", or take it out",
+                    )),
+                    None => Ok(None),
+                };
+            }
+        };
+        let (kind, code) = (self.icmp_type.unwrap_or(echo), self.icmp_code.unwrap_or(0));
+        Ok(Some((kind.into(), code.into())))
+    }
+
+    fn tcp_flags(&self, proto: u8) -> Result<u8, PacketError> {
+        match (self.tcp_flags, proto) {
+            (None, 6) => Ok(SYN),
+            (None, _) => Ok(0),
+            (Some(text), 6) => {
+                flags::of_segment(text).map_err(|(message, help)| wrong("tcp_flags", message, help))
+            }
+            (Some(_), _) => Err(wrong(
+                "tcp_flags",
+                "this protocol has no `tcp_flags`",
+                "write `proto = \"tcp\"`, or take them out",
+            )),
+        }
+    }
+}
+
+fn wrong(field: &'static str, message: impl Into<String>, help: impl Into<String>) -> PacketError {
+    PacketError {
+        field,
+        message: message.into(),
+        help: help.into(),
     }
 }
 
@@ -132,120 +243,6 @@ fn endpoint(text: &str, ports: bool) -> Result<(IpAddr, u16), Wrong> {
         let help = "write an address without a port: this protocol has none";
         (format!("\"{text}\" is not an address"), help.to_owned())
     })
-}
-
-/// Reads one `[[test]]`.
-pub(super) fn test(reader: &mut Reader, mut section: Section<'_>) -> Option<PolicyTest> {
-    let span = section.span.clone();
-    let (packet, expect) = (section.take("packet"), section.take("expect"));
-    section.finish(reader);
-    let (Some(packet), Some(expect)) = (packet, expect) else {
-        let help = "write `packet = { direction = \"out\", proto = \"udp\", src = \"10.0.0.9:40000\", dst = \"93.184.216.34:69\" }` \
-                    and `expect = { verdict = \"drop\", rule = \"tftp\" }`";
-        reader.error(
-            span,
-            "a test needs `packet` and `expect`",
-            "this test",
-            help,
-        );
-        return None;
-    };
-    let expect_span = expect.span();
-    let key = reader
-        .section(packet, "packet")
-        .and_then(|packet| key(reader, packet));
-    let mut expect = reader.section(expect, "expect")?;
-    let words = [
-        ("forward", "forward"),
-        ("allow", "forward"),
-        ("drop", "drop"),
-        ("reject", "reject"),
-    ];
-    let verdict = expect
-        .take("verdict")
-        .map(|value| reader.word(&value, "verdict", &words));
-    let rule = expect
-        .take("rule")
-        .map(|value| reader.string(&value, "rule"));
-    expect.finish(reader);
-    if verdict.is_none() && rule.is_none() {
-        let help = "write `verdict = \"drop\"`, `rule = \"tftp\"`, or both";
-        reader.error(
-            expect_span.clone(),
-            "a test that expects nothing",
-            "neither verdict nor rule",
-            help,
-        );
-    }
-    let line = reader.line(span.start);
-    let span = (expect_span.start, expect_span.len());
-    Some(PolicyTest {
-        key: key?,
-        verdict: verdict.flatten(),
-        rule: rule.flatten(),
-        line,
-        span,
-    })
-}
-
-fn key(reader: &mut Reader, mut section: Section<'_>) -> Option<Key> {
-    let table = section.span.clone();
-    let mut places = Vec::new();
-    let mut field = |reader: &mut Reader, name: &'static str, default: Option<&str>| {
-        let Some(value) = section.take(name) else {
-            if default.is_none() {
-                let help = format!("add `{name}`: a test packet has proto, src and dst");
-                reader.error(
-                    table.clone(),
-                    format!("the packet has no `{name}`"),
-                    "this packet",
-                    help,
-                );
-            }
-            return default.map(str::to_owned);
-        };
-        places.push((name, value.span()));
-        match as_integer(value.get_ref()) {
-            Some(_) if name == "proto" => reader
-                .integer(&value, name, 0..=255)
-                .map(|number| number.to_string()),
-            _ => reader.string(&value, name),
-        }
-    };
-    let direction = field(reader, "direction", Some("out"));
-    let (proto, src, dst) = (
-        field(reader, "proto", None),
-        field(reader, "src", None),
-        field(reader, "dst", None),
-    );
-    let byte = |reader: &mut Reader, section: &mut Section<'_>, name: &'static str| {
-        let value = section.take(name)?;
-        reader
-            .integer(&value, name, 0..=255)
-            .map(|number| number as u8)
-    };
-    let icmp_type = byte(reader, &mut section, "icmp_type");
-    let icmp_code = byte(reader, &mut section, "icmp_code");
-    section.finish(reader);
-    let (direction, proto, src, dst) = (direction?, proto?, src?, dst?);
-    let packet = Packet {
-        direction: &direction,
-        proto: &proto,
-        src: &src,
-        dst: &dst,
-        icmp_type,
-        icmp_code,
-    };
-    packet
-        .key()
-        .map_err(|error| {
-            let place = places
-                .iter()
-                .find(|(name, _)| *name == error.field)
-                .map_or(table, |(_, span)| span.clone());
-            reader.error(place, error.message, "here", error.help);
-        })
-        .ok()
 }
 
 #[cfg(test)]

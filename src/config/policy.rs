@@ -1,12 +1,12 @@
 //! `[policy]`, the rules and the baseline, put together into one checked [`Policy`].
 
+use super::header::{self, Header, Profile};
 use super::raw::Reader;
 use super::rule::{self, Stated};
 use super::section::Section;
-use super::{address, baseline, set, warn};
+use super::{baseline, set, strict, warn};
 use crate::policy::table::MAX_RULES;
 use crate::policy::{Action, AddrRange, Clause, DEFAULT_RULE, Direction, Origin, Policy, Rule};
-use ipnet::IpNet;
 use std::collections::HashMap;
 
 /// The rule that needs `lan.prefixes`.
@@ -14,89 +14,12 @@ pub(super) const SPOOFED: &str = "spoofed-source";
 /// The rule that `uplink = "inner"` switches off.
 pub(super) const BOGON: &str = "bogon-destination";
 
-/// `[policy]`.
-struct Header {
-    baseline: bool,
-    default: Action,
-    inner: bool,
-}
-
-fn header(reader: &mut Reader, section: Option<Section<'_>>) -> Header {
-    let mut header = Header {
-        baseline: true,
-        default: Action::Allow,
-        inner: false,
-    };
-    let Some(mut section) = section else {
-        return header;
-    };
-    if let Some(value) = section.take("profile") {
-        if value.get_ref().as_str() == Some("strict") {
-            let message = "this version does not have the profile \"strict\"";
-            let help = "use \"baseline\", and `default = \"drop\"` with rules for what may leave";
-            reader.error(value.span(), message, "not in this version", help);
-        } else if let Some(on) =
-            reader.word(&value, "profile", &[("baseline", true), ("none", false)])
-        {
-            header.baseline = on;
-        }
-    }
-    if let Some(value) = section.take("default") {
-        let words = [("allow", Action::Allow), ("drop", Action::Drop)];
-        header.default = reader
-            .word(&value, "default", &words)
-            .unwrap_or(Action::Drop);
-    }
-    rule::shadow(
-        reader,
-        section.take("shadow"),
-        "take `shadow` out, or set it to false",
-    );
-    if let Some(value) = section.take("uplink") {
-        header.inner = reader
-            .word(&value, "uplink", &[("internet", false), ("inner", true)])
-            .unwrap_or(false);
-    }
-    section.finish(reader);
-    header
-}
-
-/// `prefixes` of `[lan]`.
-fn lan_prefixes(reader: &mut Reader, section: Option<Section<'_>>) -> Vec<IpNet> {
-    let Some(mut section) = section else {
-        return Vec::new();
-    };
-    let value = section.take("prefixes");
-    section.finish(reader);
-    let Some(value) = value else {
-        return Vec::new();
-    };
-    if value
-        .get_ref()
-        .as_array()
-        .is_some_and(|array| array.is_empty())
-    {
-        return Vec::new();
-    }
-    let mut prefixes = Vec::new();
-    for item in reader.list(&value, "prefixes").unwrap_or_default() {
-        let Some(text) = reader.string(&item, "prefixes") else {
-            continue;
-        };
-        match address::prefix(&text) {
-            Ok(prefix) => prefixes.push(prefix),
-            Err((message, help)) => reader.error(item.span(), message, "here", help),
-        }
-    }
-    prefixes
-}
-
 /// Reads `[lan]`, `[policy]`, `[sets]` and `[[rule]]`.
 pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
     let section = root.section("lan", reader);
-    let lan_prefixes = lan_prefixes(reader, section);
+    let lan_prefixes = header::lan_prefixes(reader, section);
     let section = root.section("policy", reader);
-    let header = header(reader, section);
+    let header = header::policy(reader, section);
     let section = root.section("sets", reader);
     let sets = set::sets(
         reader,
@@ -120,17 +43,26 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
         lan_prefixes,
         sets,
         disabled: Vec::new(),
-        shadow: false,
+        shadow: header.shadow,
     };
-    let (overrides, own): (Vec<_>, Vec<_>) = stated
-        .into_iter()
-        .partition(|rule| baseline::NAMES.contains(&rule.name.as_str()));
+    let (overrides, own): (Vec<_>, Vec<_>) =
+        stated.into_iter().partition(|rule| is_builtin(&rule.name));
     for rule in &own {
         push_own(reader, &mut policy, rule);
     }
     for rule in baseline::rules() {
+        let needs_lan = rule.name == SPOOFED && policy.lan_prefixes.is_empty();
+        let inner = rule.name == BOGON && header.inner;
+        let on = header.profile != Profile::None && !inner && !needs_lan;
         let stated = overrides.iter().find(|stated| stated.name == rule.name);
-        push_builtin(reader, &mut policy, &header, rule, stated);
+        push_builtin(reader, &mut policy, &header, rule, on, stated);
+    }
+    for rule in strict::rules(&header) {
+        let stated = overrides.iter().find(|stated| stated.name == rule.name);
+        if header.profile == Profile::Strict || stated.is_some() {
+            let on = strict::is_on(&header, &rule.name);
+            push_builtin(reader, &mut policy, &header, rule, on, stated);
+        }
     }
     policy.rules.push(Rule::new(
         DEFAULT_RULE,
@@ -148,7 +80,17 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
         reader.error(span, message, "the last of them", help);
     }
     warn::warn(reader, &policy, &own, &overrides);
+    strict::warn(reader, &header, &policy, &overrides);
     policy
+}
+
+/// The names of every built-in rule, whatever the profile.
+fn builtin_names() -> impl Iterator<Item = &'static str> {
+    baseline::NAMES.into_iter().chain(strict::NAMES)
+}
+
+fn is_builtin(name: &str) -> bool {
+    builtin_names().any(|builtin| builtin == name)
 }
 
 fn unique(reader: &mut Reader, stated: &[Stated]) {
@@ -167,7 +109,7 @@ fn unique(reader: &mut Reader, stated: &[Stated]) {
 /// A rule of the user's own.
 fn push_own(reader: &mut Reader, policy: &mut Policy, stated: &Stated) {
     let Some(action) = stated.action else {
-        let help = match super::error::nearest(&stated.name, baseline::NAMES) {
+        let help = match super::error::nearest(&stated.name, builtin_names()) {
             Some(near) => format!(
                 "add `action = \"drop\"` (or \"allow\", \"reject\"); or did you mean the built-in rule `{near}`?"
             ),
@@ -185,48 +127,63 @@ fn push_own(reader: &mut Reader, policy: &mut Policy, stated: &Stated) {
         policy.disabled.push(stated.name.clone());
         return;
     }
-    policy.rules.push(Rule {
-        alert: stated.alert.flatten(),
-        ..Rule::new(
-            &stated.name,
-            action,
-            vec![
-                stated
-                    .clause
-                    .clone()
-                    .unwrap_or_else(|| Clause::any(Direction::Out)),
-            ],
-            Origin::User { line: stated.line },
-        )
-    });
+    let clauses = match stated.clauses.is_empty() {
+        true => vec![Clause::any(Direction::Out)],
+        false => stated.clauses.clone(),
+    };
+    let origin = Origin::User { line: stated.line };
+    let mut rule = Rule::new(&stated.name, action, clauses, origin);
+    run_time(reader, &mut rule, stated);
+    policy.rules.push(rule);
 }
 
-/// A built-in rule, at its place, with what the user states of it.
+/// What a rule does over time: alert, limit, time-to-live, shadow. What is not stated stays as it is.
+fn run_time(reader: &mut Reader, rule: &mut Rule, stated: &Stated) {
+    rule.alert = stated.alert.unwrap_or(rule.alert);
+    rule.ttl = stated.ttl.or(rule.ttl);
+    rule.shadow = stated.shadow.unwrap_or(rule.shadow);
+    match stated.limit {
+        Some(Some(_)) if rule.action == Action::Drop => {
+            let message = format!(
+                "the rule `{}` drops, and a limit on that would let the rest through",
+                rule.name
+            );
+            let help = "a limit is how much an \"allow\" lets through, or how often a \"reject\" answers: change the action, or take `limit` out";
+            reader.error(
+                stated.limit_span.clone(),
+                message,
+                "a limit on a drop",
+                help,
+            );
+        }
+        Some(limit) => rule.limit = limit,
+        // The limit of a built-in rule that allows means nothing where the user has it drop.
+        None if rule.action == Action::Drop => rule.limit = None,
+        None => {}
+    }
+}
+
+/// A built-in rule, at its place, with what the user states of it; `on` is whether it is on where nothing is stated.
 fn push_builtin(
     reader: &mut Reader,
     policy: &mut Policy,
     header: &Header,
     mut rule: Rule,
+    mut on: bool,
     stated: Option<&Stated>,
 ) {
-    let needs_lan = rule.name == SPOOFED && policy.lan_prefixes.is_empty();
-    let mut on = header.baseline && !(rule.name == BOGON && header.inner) && !needs_lan;
     if let Some(stated) = stated {
         rule.origin = Origin::User { line: stated.line };
         rule.action = stated.action.unwrap_or(rule.action);
-        rule.alert = stated.alert.unwrap_or(rule.alert);
-        match (&stated.clause, stated.enabled) {
-            (Some(clause), enabled) => {
-                rule.clauses = vec![clause.clone()];
+        run_time(reader, &mut rule, stated);
+        match (stated.clauses.is_empty(), stated.enabled) {
+            (false, enabled) => {
+                rule.clauses = stated.clauses.clone();
                 on = enabled.unwrap_or(true);
             }
-            (None, Some(true)) if needs_lan => {
-                let help = "fill `prefixes` of [lan], or take the rule out";
-                let message = format!("`{SPOOFED}` cannot be on without the prefixes of the LAN");
-                reader.error(stated.span.clone(), message, "this rule", help);
-            }
-            (None, Some(enabled)) => on = enabled,
-            (None, None) if !on => {
+            (true, Some(true)) if needs_more(reader, policy, header, stated) => {}
+            (true, Some(enabled)) => on = enabled,
+            (true, None) if !on => {
                 let help = "add `enabled = true` to switch it on, or take it out";
                 let message = format!(
                     "the built-in rule `{}` is off here, so this changes nothing",
@@ -234,7 +191,7 @@ fn push_builtin(
                 );
                 reader.warn(stated.span.clone(), message, "this rule", help);
             }
-            (None, None) => {}
+            (true, None) => {}
         }
     }
     if on {
@@ -242,4 +199,22 @@ fn push_builtin(
     } else {
         policy.disabled.push(rule.name);
     }
+}
+
+/// Reports a built-in rule that is switched on without that which it matches by.
+fn needs_more(reader: &mut Reader, policy: &Policy, header: &Header, stated: &Stated) -> bool {
+    let (message, help) = if stated.name == SPOOFED && policy.lan_prefixes.is_empty() {
+        let message = format!("`{SPOOFED}` cannot be on without the prefixes of the LAN");
+        (message, "fill `prefixes` of [lan], or take the rule out")
+    } else if stated.name == strict::STRICT_TCP && header.tcp_ports.0.is_empty() {
+        let message = format!("`{}` cannot be on without ports", stated.name);
+        (
+            message,
+            "add `tcp_ports = [80, 443]` to [policy], or `proto` and `dport` to the rule",
+        )
+    } else {
+        return false;
+    };
+    reader.error(stated.span.clone(), message, "this rule", help);
+    true
 }

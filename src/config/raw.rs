@@ -4,6 +4,7 @@
 //! unknown, and [`Section::finish`] reports them.
 
 use super::error::{ConfigError, Problem, Source, nearest};
+use super::places::Places;
 use super::section::Section;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,7 @@ pub(super) struct Reader {
     pub dir: PathBuf,
     pub problems: Vec<Problem>,
     pub warnings: Vec<Problem>,
+    pub places: Places,
     /// Byte offset of the end of each line.
     line_ends: Vec<usize>,
 }
@@ -33,6 +35,7 @@ impl Reader {
             dir: dir.to_owned(),
             problems: Vec::new(),
             warnings: Vec::new(),
+            places: Places::default(),
             line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
         }
     }
@@ -80,9 +83,11 @@ impl Reader {
         );
     }
 
-    /// Every problem found, in the order of the text.
+    /// Every problem found, in the order of the text; those of set files after those of the config.
     pub fn into_error(mut self) -> ConfigError {
-        self.problems.sort_by_key(Problem::offset);
+        let config = self.source.name();
+        self.problems
+            .sort_by_key(|problem| (problem.file != config, problem.offset()));
         ConfigError {
             problems: self.problems,
         }

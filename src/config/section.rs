@@ -13,6 +13,8 @@ pub(super) struct Section<'t> {
     pub span: Range<usize>,
     entries: Vec<(Spanned<String>, Value<'t>)>,
     asked: Vec<&'static str>,
+    /// The places of the values that were taken.
+    taken: Vec<(&'static str, Range<usize>)>,
 }
 
 impl<'t> Section<'t> {
@@ -28,6 +30,7 @@ impl<'t> Section<'t> {
             span,
             entries,
             asked: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -43,7 +46,9 @@ impl<'t> Section<'t> {
             .entries
             .iter()
             .position(|(found, _)| found.get_ref() == key)?;
-        Some(self.entries.remove(at))
+        let entry = self.entries.remove(at);
+        self.taken.push((key, entry.1.span()));
+        Some(entry)
     }
 
     /// Takes a subsection; an empty one where there is none.
@@ -60,19 +65,22 @@ impl<'t> Section<'t> {
     /// Refuses keys that the language has and this version does not.
     pub fn refuse_later(&mut self, later: &[(&'static str, &str)], reader: &mut Reader) {
         for (key, what) in later {
-            if let Some((found, _)) = self.take_entry(key) {
-                self.asked.pop();
+            let found = self.take_entry(key);
+            // It is not among the keys that are suggested.
+            self.asked.pop();
+            if let Some((found, _)) = found {
                 let message = format!("this version does not have `{key}` ({what})");
                 let help = format!(
-                    "take `{key}` out: it would have no effect, and a rule without it says something else"
+                    "take `{key}` out: it would have no effect; see whether what is left is what you mean"
                 );
                 reader.error(found.span(), message, "not in this version", help);
             }
         }
     }
 
-    /// Reports every key that nobody asked for.
+    /// Reports every key that nobody asked for, and keeps the places of the others.
     pub fn finish(self, reader: &mut Reader) {
+        reader.places.keep(&self.name, self.taken);
         for (key, _) in self.entries {
             let known = self.asked.join(", ");
             let help = match nearest(key.get_ref(), self.asked.iter().copied()) {

@@ -4,7 +4,8 @@ use super::raw::{Reader, Value};
 use super::section::Section;
 use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
-    packet, policy,
+    policy,
+    policy_tests::{self, Entry},
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -26,10 +27,14 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let alerts = alerts(reader, section);
     let section = root.section("control", reader);
     let control = control(reader, section);
-    let mut tests = Vec::new();
+    let (mut tests, mut test_files) = (Vec::new(), Vec::new());
     if let Some(value) = root.take("test") {
         for section in reader.sections(value, "test") {
-            tests.extend(packet::test(reader, section));
+            match policy_tests::read(reader, section) {
+                Some(Entry::Test(test)) => tests.push(test),
+                Some(Entry::File(file)) => test_files.push(file),
+                None => {}
+            }
         }
     }
     root.finish(reader);
@@ -46,8 +51,10 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         alerts,
         control,
         tests,
+        test_files,
         warnings,
         source,
+        places: std::mem::take(&mut reader.places),
     })
 }
 

@@ -2,16 +2,12 @@
 
 use super::address;
 use super::baseline;
-use super::error::{Problem, Source};
 use super::raw::{Reader, Value};
 use super::section::Section;
+use super::set_file::{self, Fault, HELP_OF_FILE};
 use crate::policy::{AddrRange, Set};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::PathBuf;
 use toml::de::DeValue;
-
-/// How many errors of one set file are reported: the first ones say what is wrong with the rest.
-const ERRORS_OF_A_FILE: usize = 20;
 
 /// The sets of [`baseline::SETS`] at their places, then those that the config adds. `lan` holds `lan.prefixes`.
 pub(super) fn sets(
@@ -23,6 +19,7 @@ pub(super) fn sets(
         .map(|name| Set {
             name: name.to_owned(),
             ranges: Vec::new(),
+            file: None,
         })
         .to_vec();
     for (key, value) in section
@@ -49,13 +46,19 @@ pub(super) fn sets(
             );
             continue;
         }
-        let ranges = ranges(reader, name, value);
-        match sets.iter_mut().find(|set| set.name == *name) {
-            Some(set) => set.ranges = ranges,
-            None => sets.push(Set {
-                name: name.clone(),
-                ranges,
-            }),
+        let (ranges, file) = match value.get_ref() {
+            DeValue::Table(_) => self::file(reader, name, value),
+            _ => (ranges(reader, name, value), None),
+        };
+        reader.places.sets.insert(name.clone(), key.span());
+        let set = Set {
+            name: name.clone(),
+            ranges,
+            file,
+        };
+        match sets.iter_mut().find(|known| known.name == *name) {
+            Some(known) => *known = set,
+            None => sets.push(set),
         }
     }
     sets[0].ranges = lan;
@@ -68,7 +71,6 @@ fn ranges(reader: &mut Reader, name: &str, value: Value<'_>) -> Vec<AddrRange> {
             .iter()
             .filter_map(|item| entry(reader, item, name))
             .collect(),
-        DeValue::Table(_) => file(reader, name, value).unwrap_or_default(),
         _ => {
             let help = "write a list of addresses, prefixes and ranges, or { file = \"a/path\" }";
             reader.error(
@@ -101,8 +103,10 @@ fn entry(reader: &mut Reader, item: &Value<'_>, name: &str) -> Option<AddrRange>
 const IN_A_SET: &str =
     "a set holds addresses, prefixes and ranges; negation and other sets stand in rules";
 
-fn file(reader: &mut Reader, name: &str, value: Value<'_>) -> Option<Vec<AddrRange>> {
-    let mut section = reader.section(value, &format!("the set `{name}`"))?;
+fn file(reader: &mut Reader, name: &str, value: Value<'_>) -> (Vec<AddrRange>, Option<PathBuf>) {
+    let Some(mut section) = reader.section(value, &format!("the set `{name}`")) else {
+        return (Vec::new(), None);
+    };
     let (table, file) = (section.span.clone(), section.take("file"));
     section.finish(reader);
     let Some(file) = file else {
@@ -113,48 +117,21 @@ fn file(reader: &mut Reader, name: &str, value: Value<'_>) -> Option<Vec<AddrRan
             "no `file` here",
             help,
         );
-        return None;
+        return (Vec::new(), None);
     };
-    let path = reader.path(&file, "file")?;
-    match std::fs::read_to_string(&path) {
-        Ok(text) => Some(lines(reader, &path, &text)),
-        Err(error) => {
-            let message = format!("cannot read {}: {error}", path.display());
-            let help =
-                "a relative path is relative to the config file; an empty file is an empty set";
-            reader.error(file.span(), message, "this file", help);
-            None
+    let Some(path) = reader.path(&file, "file") else {
+        return (Vec::new(), None);
+    };
+    let ranges = match set_file::read(&path) {
+        Ok(ranges) => ranges,
+        Err(Fault::Unreadable(message)) => {
+            reader.error(file.span(), message, "this file", HELP_OF_FILE);
+            Vec::new()
         }
-    }
-}
-
-/// One entry a line; `#` starts a comment; empty lines are nothing.
-fn lines(reader: &mut Reader, path: &Path, text: &str) -> Vec<AddrRange> {
-    let mut source: Option<Source> = None;
-    let (mut ranges, mut errors, mut offset) = (Vec::new(), 0, 0);
-    for line in text.split_inclusive('\n') {
-        let entry = line.split('#').next().unwrap_or_default();
-        let (start, entry) = (
-            offset + entry.len() - entry.trim_start().len(),
-            entry.trim(),
-        );
-        offset += line.len();
-        if entry.is_empty() {
-            continue;
+        Err(Fault::Lines(problems)) => {
+            reader.problems.extend(problems);
+            Vec::new()
         }
-        match address::range(entry) {
-            Ok(range) => ranges.push(range),
-            Err((message, help)) if errors < ERRORS_OF_A_FILE => {
-                errors += 1;
-                let source = source.get_or_insert_with(|| {
-                    Source::new(path.display().to_string(), Arc::from(text))
-                });
-                reader.problems.push(
-                    Problem::at(source, start..start + entry.len(), message, "here").help(help),
-                );
-            }
-            Err(_) => {}
-        }
-    }
-    ranges
+    };
+    (ranges, Some(path))
 }

@@ -2,16 +2,11 @@
 
 use crate::config::baseline::SPOOFED_SOURCE;
 use crate::frame::Meta;
-use crate::policy::table::Table;
-use crate::policy::{RuleId, Severity, Side, Verdict};
+use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::telemetry::{Cause, Event};
 use crate::worker::reason_alert;
 use serde::Serialize;
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions};
-use std::io::Write;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 /// Open incidents at most: what is beyond it is counted, and costs no memory.
@@ -42,14 +37,18 @@ pub struct Line {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Alert {
-    /// EVE's word: `blocked` or `allowed`.
+    /// EVE's word: `blocked` or `allowed`; in shadow always the latter.
     pub action: &'static str,
     /// The rule, or the reason of a frame that is suspicious in itself.
     pub signature: String,
     /// EVE's number: 1 is high, 3 is low.
     pub severity: u8,
     pub level: &'static str,
+    /// What happened to the frame; in shadow, what would have happened.
     pub verdict: &'static str,
+    /// The rule, or the whole policy, is not enforced: the alert stopped nothing.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
     /// Frames counted into the incident since its first.
     pub packets: u64,
     pub first_seen: String,
@@ -74,7 +73,7 @@ type Key = (Cause, [u8; 6], u128, bool);
 
 /// The open incidents.
 pub struct Incidents {
-    table: Arc<Table>,
+    policy: InForce,
     window: u64,
     open: HashMap<Key, Incident>,
     /// Open incidents by cause and MAC address.
@@ -88,12 +87,14 @@ pub struct Incidents {
 
 impl Incidents {
     /// None open. A repeat within `window` of the last line is counted, not told.
-    pub fn new(table: Arc<Table>, window: Duration) -> Incidents {
-        let by_rule = vec![0; table.rules().len()];
-        let mut names = table.rules().iter().map(|rule| &rule.name[..]);
+    pub fn new(policy: InForce, window: Duration) -> Incidents {
+        let generation = policy.load();
+        let by_rule = vec![0; generation.rules().len()];
+        let mut names = generation.rules().iter().map(|rule| &rule.name[..]);
         let spoofed = names.position(|name| name == SPOOFED_SOURCE);
+        drop(generation);
         Incidents {
-            table,
+            policy,
             window: window.as_nanos() as u64,
             open: HashMap::new(),
             behind: HashMap::new(),
@@ -170,9 +171,10 @@ impl Incidents {
                 incident.event.meta.src,
             )
         });
+        let generation = self.policy.load();
         incidents
             .into_iter()
-            .map(|incident| line(incident, &self.table))
+            .map(|incident| line(incident, &generation))
             .collect()
     }
 
@@ -215,16 +217,16 @@ impl Incidents {
         }
         self.open
             .get(&key)
-            .map(|incident| line(incident, &self.table))
+            .map(|incident| line(incident, &self.policy.load()))
     }
 }
 
-fn line(incident: &Incident, table: &Table) -> Line {
+fn line(incident: &Incident, generation: &Generation) -> Line {
     let event = &incident.event;
     let meta = &event.meta;
     let (signature, severity) = match event.cause {
         Cause::Rule(rule) => {
-            let info = &table.rules()[rule.index()];
+            let info = &generation.rules()[rule.index()];
             (info.name.clone(), info.alert.unwrap_or(Severity::Low))
         }
         Cause::Reason(reason) => (
@@ -250,7 +252,7 @@ fn line(incident: &Incident, table: &Table) -> Line {
             .map(|tag| tag & 0x0fff)
             .collect(),
         alert: Alert {
-            action: if event.verdict == Verdict::Forward {
+            action: if event.shadow || event.verdict == Verdict::Forward {
                 "allowed"
             } else {
                 "blocked"
@@ -263,6 +265,7 @@ fn line(incident: &Incident, table: &Table) -> Line {
             },
             level: severity.name(),
             verdict: event.verdict.name(),
+            shadow: event.shadow,
             packets: incident.packets,
             first_seen: rfc3339(incident.first),
             last_seen: rfc3339(incident.last),
@@ -300,70 +303,25 @@ pub fn rfc3339(nanos: u64) -> String {
     humantime::format_rfc3339_micros(time).to_string()
 }
 
-/// Where lines go: a file, or standard output where none is named.
-pub struct Sink {
-    file: Option<File>,
-    lost: u64,
-}
-
-impl Sink {
-    /// Opens the file for appending, and makes its folder.
-    ///
-    /// # Errors
-    /// That the file cannot be opened.
-    pub fn open(path: Option<&Path>) -> std::io::Result<Sink> {
-        let Some(path) = path else {
-            return Ok(Sink {
-                file: None,
-                lost: 0,
-            });
-        };
-        if let Some(dir) = path.parent() {
-            std::fs::create_dir_all(dir)?;
-        }
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
-        Ok(Sink {
-            file: Some(file),
-            lost: 0,
-        })
-    }
-
-    /// Writes one line. A full disk is counted; it never stops the gate.
-    pub fn write(&mut self, line: &Line) {
-        let Ok(mut text) = serde_json::to_vec(line) else {
-            return;
-        };
-        text.push(b'\n');
-        let done = match &mut self.file {
-            Some(file) => file.write_all(&text),
-            None => std::io::stdout().write_all(&text),
-        };
-        self.lost += u64::from(done.is_err());
-    }
-
-    /// Lines that could not be written.
-    pub fn lost(&self) -> u64 {
-        self.lost
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::frame::Net;
     use crate::telemetry::Reason;
+    use std::path::Path;
 
     const SECOND: u64 = 1_000_000_000;
 
     fn incidents() -> Incidents {
         let text = "[lan]\nprefixes = [\"10.77.0.0/24\"]\n";
         let config = crate::config::parse(text, "test", Path::new(".")).unwrap();
-        let table = Arc::new(Table::compile(&config.policy).unwrap());
-        Incidents::new(table, Duration::from_secs(60))
+        let in_force = Generation::first(&config.policy).unwrap().in_force();
+        Incidents::new(in_force, Duration::from_secs(60))
     }
 
     fn event(incidents: &Incidents, rule: &str, mac: u8, src: u32, time: u64) -> Event {
-        let index = incidents.table.rules().iter().position(|r| r.name == rule);
+        let generation = incidents.policy.load();
+        let index = generation.rules().iter().position(|r| r.name == rule);
         let meta = Meta {
             net: Net::V4,
             proto: 17,
@@ -377,6 +335,7 @@ mod tests {
             time,
             cause: Cause::Rule(RuleId(index.unwrap() as u32)),
             verdict: Verdict::Drop(Reason::Rule),
+            shadow: false,
             side: Side::Lan,
             len: 60,
             meta,

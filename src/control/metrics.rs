@@ -2,6 +2,7 @@
 
 use super::snapshot::Snapshot;
 use super::status::PortInfo;
+use crate::policy::Generation;
 use prometheus::core::{AtomicU64, GenericCounterVec, GenericGaugeVec};
 use prometheus::{Encoder, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder};
 
@@ -14,6 +15,10 @@ pub struct Source<'a> {
     pub counters: &'a Snapshot,
     /// The two ports, by side.
     pub ports: &'a [PortInfo; 2],
+    /// The policy in force.
+    pub policy: &'a Generation,
+    /// Changed set files that were taken, and that were not.
+    pub set_reloads: (u64, u64),
     /// Alert events, lines and losses of the control thread.
     pub alerts_lost: u64,
     /// Seconds since the start.
@@ -29,6 +34,7 @@ pub fn text(source: &Source<'_>) -> Result<Vec<u8>, prometheus::Error> {
     build(&registry)?;
     frames(&registry, source)?;
     rules(&registry, source)?;
+    policy(&registry, source)?;
     ports(&registry, source)?;
     workers(&registry, source)?;
     let mut out = Vec::new();
@@ -95,6 +101,12 @@ fn frames(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Er
         "Frames dropped, by reason.",
         &["port", "reason"],
     )?;
+    let shadow = counter(
+        registry,
+        "portcullis_shadow_frames_total",
+        "Frames forwarded that would not have been if the policy were enforced, by reason.",
+        &["port", "reason"],
+    )?;
     let tx = counter(
         registry,
         "portcullis_transmitted_frames_total",
@@ -130,10 +142,12 @@ fn frames(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Er
             verdicts.with_label_values(&[port[0], verdict]).inc_by(n);
         }
         for reason in crate::telemetry::Reason::ALL {
-            let n = side.dropped.get(reason.name()).copied().unwrap_or(0);
-            dropped
-                .with_label_values(&[port[0], reason.name()])
-                .inc_by(n);
+            for (counts, of) in [(&dropped, &side.dropped), (&shadow, &side.shadow)] {
+                let n = of.get(reason.name()).copied().unwrap_or(0);
+                counts
+                    .with_label_values(&[port[0], reason.name()])
+                    .inc_by(n);
+            }
         }
     }
     Ok(())
@@ -179,6 +193,48 @@ fn rules(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Err
     )?
     .with_label_values::<&str>(&[])
     .inc_by(source.alerts_lost);
+    Ok(())
+}
+
+fn policy(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
+    let number = |name, help, n: i64| {
+        gauge(registry, name, help, &[]).map(|gauge| gauge.with_label_values::<&str>(&[]).set(n))
+    };
+    number(
+        "portcullis_shadow",
+        "1 where every frame is forwarded and nothing is enforced, else 0.",
+        source.policy.is_shadow().into(),
+    )?;
+    number(
+        "portcullis_policy_generation",
+        "Policies in force since the start, this one included.",
+        source.policy.number().try_into().unwrap_or(i64::MAX),
+    )?;
+    let expired = gauge(
+        registry,
+        "portcullis_rule_expired",
+        "1 for a rule whose time-to-live is over, so that it matches nothing any more, else 0.",
+        &["rule"],
+    )?;
+    let in_shadow = gauge(
+        registry,
+        "portcullis_rule_shadow",
+        "1 for a rule that is judged and not enforced, else 0.",
+        &["rule"],
+    )?;
+    for (name, hits) in &source.counters.rules.0 {
+        expired.with_label_values(&[name]).set(hits.expired.into());
+        in_shadow.with_label_values(&[name]).set(hits.shadow.into());
+    }
+    let reloads = counter(
+        registry,
+        "portcullis_set_reloads_total",
+        "Set files that changed, by whether the change was taken.",
+        &["result"],
+    )?;
+    let (ok, error) = source.set_reloads;
+    reloads.with_label_values(&["ok"]).inc_by(ok);
+    reloads.with_label_values(&["error"]).inc_by(error);
     Ok(())
 }
 

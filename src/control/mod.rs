@@ -2,9 +2,14 @@
 
 pub mod alerts;
 pub mod bringup;
+pub mod crew;
 pub mod http;
+pub mod keeper;
 pub mod metrics;
 pub mod serve;
+pub mod sink;
 pub mod snapshot;
 pub mod socket;
 pub mod status;
+pub mod upkeep;
+pub mod watch;

@@ -1,35 +1,25 @@
 //! The running gate: workers on their cores, everything else on the calling thread.
 
-use super::alerts::Sink;
 use super::bringup::{BringupError, Ready, bring_up};
+use super::crew::Crew;
+use super::keeper::Keeper;
+use super::sink::Sink;
 use super::status::{State, now};
+use super::upkeep::Upkeep;
 use super::{http, socket};
-use crate::config::{Config, Idle};
+use crate::config::Config;
 use crate::os::affinity;
-use crate::policy::Side;
-use crate::policy::table::{CompileError, Table};
-use crate::port::afxdp::AfXdpPort;
+use crate::policy::CompileError;
 use crate::telemetry::EventRing;
-use crate::worker::Worker;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
-use std::sync::{Arc, mpsc};
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How often the control thread looks at the event rings.
 const TICK: Duration = Duration::from_millis(20);
 /// How often windows that are over are looked for.
 const EXPIRE_TICKS: u32 = 25;
-/// An adaptive worker sleeps after this long without a frame, nanoseconds.
-const QUIET: u64 = 1_000_000;
-/// And at most this long, so that it sees that it should stop, and what it sent is reclaimed.
-const NAP: Duration = Duration::from_millis(20);
-/// Pauses of a turn that moved nothing: well under a microsecond.
-const IDLE_SPINS: u32 = 16;
-/// Turns after the stop was asked for, so that frames on their way are accounted for.
-const LAST_TURNS: u32 = 64;
 
 /// Why the gate did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -79,7 +69,10 @@ fn hint(source: &std::io::Error) -> &'static str {
 /// [`ServeError`]; before the gate was ready, the NICs are as they were.
 pub fn serve(config: Config) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
-    let table = Arc::new(Table::compile(&config.policy)?);
+    let loaded = Instant::now();
+    let tests = config.all_tests().cloned().collect();
+    let keeper = Keeper::new(config.policy.clone(), tests)?;
+    let policy = keeper.in_force();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -113,7 +106,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     })?;
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
-    let bring = || bring_up(bridge, &table, &config.policy.lan_prefixes, state_dir);
+    let bring = || bring_up(bridge, &policy, &config.policy.lan_prefixes, state_dir);
     let Ready {
         workers,
         ports: [lan, uplink],
@@ -129,16 +122,19 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         .map(|(worker, _)| worker.counters())
         .collect();
     let _gates = (lan.1, uplink.1);
+    let cores: Vec<usize> = workers.iter().map(|(_, core)| *core).collect();
+    let crew = Crew::start(workers, bridge.idle)?;
+    // Threads that are started from here on keep off them too.
+    affinity::keep_off(&cores);
+    let upkeep = Upkeep::start(keeper, loaded).map_err(ServeError::Os)?;
     let state = Arc::new(State::new(
-        table,
+        policy,
+        upkeep.sets(),
         [lan.0, uplink.0],
         counters,
         config.alerts.window,
         sink,
     ));
-    let cores: Vec<usize> = workers.iter().map(|(_, core)| *core).collect();
-    let crew = Crew::start(workers, bridge.idle)?;
-    affinity::keep_off(&cores);
     announce(&state, &config);
     let outcome = runtime.block_on(control(
         signals,
@@ -148,6 +144,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         metrics,
         listener,
     ));
+    drop(upkeep);
     crew.stop();
     drain(&state, &events, u64::MAX);
     outcome
@@ -181,105 +178,17 @@ fn announce(state: &State, config: &Config) {
     let metrics = config.metrics.listen.map_or("off".to_string(), |address| {
         format!("http://{address}/metrics")
     });
+    if state.policy.load().is_shadow() {
+        eprintln!(
+            "portcullis: warning: [policy] shadow = true: NOTHING IS ENFORCED; every frame is forwarded, and what would have been dropped is counted and alerted on"
+        );
+    }
     eprintln!(
         "portcullis: ready: {} {} workers={} metrics={metrics}",
         port(0),
         port(1),
         state.workers.len()
     );
-}
-
-/// The worker threads.
-struct Crew {
-    stop: Arc<AtomicBool>,
-    alive: Arc<AtomicUsize>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Crew {
-    /// Returns when each worker has made its first turn, which gives its sockets the memory to receive in.
-    fn start(workers: Vec<(Worker<AfXdpPort>, usize)>, idle: Idle) -> Result<Crew, ServeError> {
-        let mut crew = Crew {
-            stop: Arc::default(),
-            alive: Arc::default(),
-            threads: Vec::new(),
-        };
-        let (turned, turns) = mpsc::channel();
-        for (index, (mut worker, core)) in workers.into_iter().enumerate() {
-            let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
-            alive.fetch_add(1, Relaxed);
-            let turned = turned.clone();
-            let work = move || {
-                let _gone = Gone(alive);
-                core_affinity::set_for_current(core_affinity::CoreId { id: core });
-                worker.turn(now());
-                // Nobody waits any more where another worker has failed already.
-                let _ = turned.send(());
-                work(worker, idle, &stop);
-            };
-            let thread = std::thread::Builder::new()
-                .name(format!("worker-{index}"))
-                .spawn(work)
-                .map_err(ServeError::Os)?;
-            crew.threads.push(thread);
-        }
-        drop(turned);
-        for _ in &crew.threads {
-            // The channel closes early if a worker panics in its first turn.
-            turns.recv().map_err(|_| ServeError::WorkerEnded)?;
-        }
-        Ok(crew)
-    }
-
-    fn complete(&self) -> bool {
-        self.alive.load(Relaxed) == self.threads.len()
-    }
-
-    fn stop(self) {
-        self.stop.store(true, Relaxed);
-        for thread in self.threads {
-            // A worker that panicked has said so on standard error already.
-            let _ = thread.join();
-        }
-    }
-}
-
-/// Counts a worker out, however it ends.
-struct Gone(Arc<AtomicUsize>);
-
-impl Drop for Gone {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
-}
-
-/// The thread of one worker.
-fn work(mut worker: Worker<AfXdpPort>, idle: Idle, stop: &AtomicBool) {
-    let mut busy_until = now();
-    while !stop.load(Relaxed) {
-        let time = now();
-        if worker.turn(time) > 0 {
-            busy_until = time + QUIET;
-        } else if idle == Idle::Adaptive && time > busy_until {
-            nap(&mut worker);
-        } else {
-            // Looking at the rings again at once would only take their cache lines from the core that is filling them.
-            (0..IDLE_SPINS).for_each(|_| std::hint::spin_loop());
-        }
-    }
-    for _ in 0..LAST_TURNS {
-        worker.turn(now());
-    }
-}
-
-/// Sleeps until a frame arrives, or for a moment.
-fn nap(worker: &mut Worker<AfXdpPort>) {
-    let fds: Vec<_> = Side::BOTH
-        .iter()
-        .flat_map(|side| worker.ports_ref(*side).iter().map(AfXdpPort::fd))
-        .collect();
-    // An error of poll(2) makes a turn sooner, which is no harm.
-    let _ = af_xdp::wait(&fds, NAP);
 }
 
 async fn control(

@@ -1,7 +1,6 @@
 //! The counters of all workers at one moment, added up: what `status`, `replay` and the metrics show.
 
-use crate::policy::Side;
-use crate::policy::table::Table;
+use crate::policy::{Generation, RuleId, Side};
 use crate::telemetry::{Reason, WorkerCounters};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -47,6 +46,8 @@ pub struct Flowed {
     pub dropped: Named<u64>,
     /// Frames refused with an answer.
     pub rejected: u64,
+    /// Frames forwarded that would not have been if the policy were enforced, by reason; those of zero left out. Part of `forwarded`.
+    pub shadow: Named<u64>,
     /// Frames given to the box's own stack.
     pub to_host_stack: u64,
     /// Forwarded frames that the other side's NIC has sent.
@@ -79,6 +80,23 @@ pub struct RuleHits {
     pub bytes: u64,
     /// Alerts (incidents opened or renewed) in its name.
     pub alerts: u64,
+    /// It is judged and not enforced: `packets` would have been decided by it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shadow: bool,
+    /// Its time is over: it matches nothing any more.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub expired: bool,
+}
+
+impl RuleHits {
+    /// What a person should know beside the numbers: `  in shadow`, `  expired`, or nothing.
+    pub fn note(&self) -> &'static str {
+        match (self.expired, self.shadow) {
+            (true, _) => "  expired",
+            (_, true) => "  in shadow",
+            _ => "",
+        }
+    }
 }
 
 /// All workers, added up.
@@ -98,14 +116,21 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// Reads the counters. `alerts` holds the number of alerts by rule.
-    pub fn take(workers: &[Arc<WorkerCounters>], table: &Table, alerts: &[u64]) -> Snapshot {
+    pub fn take(
+        workers: &[Arc<WorkerCounters>],
+        generation: &Generation,
+        alerts: &[u64],
+    ) -> Snapshot {
         let mut all = Snapshot {
             sides: Side::BOTH.map(|side| flowed(workers, side)),
             ..Snapshot::default()
         };
-        for (index, rule) in table.rules().iter().enumerate() {
+        for (index, rule) in generation.rules().iter().enumerate() {
+            let id = RuleId(index as u32);
             let mut hits = RuleHits {
                 alerts: alerts.get(index).copied().unwrap_or(0),
+                shadow: generation.rule_in_shadow(id),
+                expired: generation.rule_expired(id),
                 ..RuleHits::default()
             };
             for counters in workers.iter().filter_map(|worker| worker.rules.get(index)) {
@@ -131,7 +156,7 @@ impl Snapshot {
 
 fn flowed(workers: &[Arc<WorkerCounters>], side: Side) -> Flowed {
     let mut sum = Flowed::default();
-    let mut dropped = [0; Reason::COUNT];
+    let (mut dropped, mut shadow) = ([0; Reason::COUNT], [0; Reason::COUNT]);
     let mut completed = 0;
     for worker in workers {
         let counters = &worker.sides[side as usize];
@@ -147,14 +172,20 @@ fn flowed(workers: &[Arc<WorkerCounters>], side: Side) -> Flowed {
         for (total, counter) in dropped.iter_mut().zip(&counters.dropped) {
             *total += counter.get();
         }
+        for (total, counter) in shadow.iter_mut().zip(&counters.shadow) {
+            *total += counter.get();
+        }
     }
     sum.tx = completed.saturating_sub(sum.replies);
+    sum.dropped = by_reason(&dropped);
+    sum.shadow = by_reason(&shadow);
+    sum
+}
+
+/// Those that are not zero, by name.
+fn by_reason(counts: &[u64; Reason::COUNT]) -> Named<u64> {
     let some = Reason::ALL
         .iter()
-        .filter(|reason| dropped[reason.index()] > 0);
-    sum.dropped = Named(
-        some.map(|reason| (reason.name().to_string(), dropped[reason.index()]))
-            .collect(),
-    );
-    sum
+        .map(|reason| (reason.name().to_string(), counts[reason.index()]));
+    Named(some.filter(|(_, n)| *n > 0).collect())
 }

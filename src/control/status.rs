@@ -1,8 +1,10 @@
 //! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
 
-use super::alerts::{Incidents, Sink};
+use super::alerts::Incidents;
+use super::sink::Sink;
 use super::snapshot::{Flowed, Named, RuleHits, Snapshot};
-use crate::policy::table::Table;
+use super::upkeep::{SetStatus, Sets};
+use crate::policy::InForce;
 use crate::port::gate::{GateStats, GateStatsReader};
 use crate::telemetry::WorkerCounters;
 use af_xdp::StatisticsReader;
@@ -57,8 +59,10 @@ impl PortInfo {
 
 /// Everything the control thread knows.
 pub struct State {
-    /// The compiled policy.
-    pub table: Arc<Table>,
+    /// The policy in force.
+    pub policy: InForce,
+    /// The sets that come from files.
+    pub sets: Arc<Sets>,
     /// By side.
     pub ports: [PortInfo; 2],
     /// One for each worker.
@@ -77,7 +81,13 @@ pub struct Status {
     pub uptime_s: u64,
     pub healthy: bool,
     pub balanced: bool,
+    /// Every frame is forwarded: the policy is judged, counted and alerted on, and not enforced.
+    pub shadow: bool,
+    /// How many policies there were since the start, this one included: a set that changes and a rule that ends make a new one.
+    pub generation: u64,
     pub ports: Named<PortStatus>,
+    /// Those that come from files.
+    pub sets: Named<SetStatus>,
     pub rules: Named<RuleHits>,
     pub alerts: u64,
     pub alert_events_lost: u64,
@@ -103,15 +113,17 @@ pub struct PortStatus {
 impl State {
     /// The state of a gate that is ready now.
     pub fn new(
-        table: Arc<Table>,
+        policy: InForce,
+        sets: Arc<Sets>,
         ports: [PortInfo; 2],
         workers: Vec<Arc<WorkerCounters>>,
         window: Duration,
         sink: Sink,
     ) -> State {
-        let incidents = Mutex::new((Incidents::new(Arc::clone(&table), window), sink));
+        let incidents = Mutex::new((Incidents::new(Arc::clone(&policy), window), sink));
         State {
-            table,
+            policy,
+            sets,
             ports,
             workers,
             since: Instant::now(),
@@ -130,7 +142,7 @@ impl State {
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
         let guard = self.incidents();
-        Snapshot::take(&self.workers, &self.table, guard.0.by_rule())
+        Snapshot::take(&self.workers, &self.policy.load(), guard.0.by_rule())
     }
 
     /// Alerts told, and alerts that were not: lines not written, and hosts beyond the bound on open incidents.
@@ -147,6 +159,8 @@ impl State {
         let source = super::metrics::Source {
             counters: &self.snapshot(),
             ports: &self.ports,
+            policy: &self.policy.load(),
+            set_reloads: self.sets.reloads(),
             alerts_lost: self.alerts().1,
             uptime: self.since.elapsed().as_secs_f64(),
         };
@@ -166,6 +180,7 @@ impl State {
         let snapshot = self.snapshot();
         let balanced = snapshot.balanced();
         let (alerts, alerts_lost) = self.alerts();
+        let generation = self.policy.load();
         let ports = self
             .ports
             .iter()
@@ -177,6 +192,9 @@ impl State {
             uptime_s: self.since.elapsed().as_secs(),
             healthy: self.healthy(),
             balanced,
+            shadow: generation.is_shadow(),
+            generation: generation.number(),
+            sets: self.sets.status(),
             ports: Named(ports.collect()),
             rules: snapshot.rules,
             alerts,

@@ -3,6 +3,7 @@
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -118,6 +119,8 @@ pub struct Set {
     pub name: String,
     /// What it holds, in the order given; ranges may overlap.
     pub ranges: Vec<AddrRange>,
+    /// The file that it was read from; `None` where the config itself lists it.
+    pub file: Option<PathBuf>,
 }
 
 /// One thing that an address expression names.
@@ -219,7 +222,7 @@ pub(super) fn merge(mut ranges: Vec<(u128, u128)>) -> Vec<(u128, u128)> {
 }
 
 /// What of `from` is not in `not`; both sorted and disjoint.
-fn subtract(from: &[(u128, u128)], not: &[(u128, u128)]) -> Vec<(u128, u128)> {
+pub(super) fn subtract(from: &[(u128, u128)], not: &[(u128, u128)]) -> Vec<(u128, u128)> {
     let mut out = Vec::with_capacity(from.len() + not.len());
     let mut cuts = not.iter().peekable();
     for &(mut first, last) in from {

@@ -1,6 +1,6 @@
 //! The verdicts that come before the rule table: frames that it is not asked about.
 
-use super::{Key, Side};
+use super::{Key, Side, Verdict};
 use crate::frame::{Frag, Meta, Net};
 use crate::telemetry::Reason;
 
@@ -13,9 +13,11 @@ pub enum Admit {
     Drop(Reason),
     /// Ask the rule table.
     Ask(Key),
+    /// A frame that is not IP. Ask the rule table too; this is the verdict where no rule names it and the answer is the default rule.
+    AskOr(Key, Verdict),
 }
 
-/// Ethertypes that pass (SPEC: ARP, EAPOL, LLDP, slow protocols, PPPoE discovery and its control protocols).
+/// Ethertypes that pass where no rule names them (ARP, EAPOL, LLDP, slow protocols, PPPoE discovery and its control protocols).
 pub const ETHERTYPES: [u16; 6] = [
     0x0806, // ARP, RFC 826
     0x888e, // EAPOL, IEEE 802.1X
@@ -25,7 +27,7 @@ pub const ETHERTYPES: [u16; 6] = [
     0x8864, // PPPoE session carrying LCP, authentication and NCPs; IP inside it is parsed as IP
 ];
 
-/// The 802.3/LLC protocol that passes: spanning tree, DSAP and SSAP 0x42 (IEEE 802.1D).
+/// The 802.3/LLC protocol that passes where no rule drops such frames: spanning tree, DSAP and SSAP 0x42 (IEEE 802.1D).
 pub const LLC_STP: u16 = 0x4242;
 
 /// Judges what can be judged without the rule table.
@@ -42,9 +44,23 @@ pub fn admit(meta: &Meta, side: Side) -> Admit {
                 Admit::Ask(Key::new(meta, side))
             }
         }
-        Net::Other if ETHERTYPES.contains(&meta.ethertype) => Admit::Pass,
-        Net::Llc if meta.ethertype == LLC_STP => Admit::Pass,
-        Net::Other | Net::Llc => Admit::Drop(Reason::Ethertype),
+        Net::Other | Net::Llc => {
+            let otherwise = unnamed(meta.net, meta.ethertype);
+            Admit::AskOr(Key::new(meta, side), otherwise)
+        }
+    }
+}
+
+/// What happens to a frame that is not IP and that no rule names: the default rule is not for it. `ethertype` is that of the frame,
+/// for [`Net::Llc`] its DSAP and SSAP.
+pub fn unnamed(net: Net, ethertype: u16) -> Verdict {
+    let passes = match net {
+        Net::Llc => ethertype == LLC_STP,
+        _ => ETHERTYPES.contains(&ethertype),
+    };
+    match passes {
+        true => Verdict::Forward,
+        false => Verdict::Drop(Reason::Ethertype),
     }
 }
 
@@ -61,26 +77,28 @@ mod tests {
     }
 
     #[test]
-    fn the_protocols_of_the_link_pass_and_others_do_not() {
+    fn the_protocols_of_the_link_pass_and_others_do_not_where_no_rule_names_them() {
+        let otherwise = |meta: &Meta| match admit(meta, Side::Uplink) {
+            Admit::AskOr(key, verdict) => {
+                assert_eq!(key, Key::new(meta, Side::Uplink));
+                verdict
+            }
+            decided => panic!("no rule was asked: {decided:?}"),
+        };
+        let dropped = Verdict::Drop(Reason::Ethertype);
         for ethertype in ETHERTYPES {
-            assert_eq!(admit(&other(ethertype), Side::Lan), Admit::Pass);
+            assert_eq!(otherwise(&other(ethertype)), Verdict::Forward);
         }
         for ethertype in [0x8137, 0x8847, 0x88f7, 0x0600, 0xffff] {
-            assert_eq!(
-                admit(&other(ethertype), Side::Uplink),
-                Admit::Drop(Reason::Ethertype)
-            );
+            assert_eq!(otherwise(&other(ethertype)), dropped);
         }
         let llc = |ethertype| Meta {
             net: Net::Llc,
             ethertype,
             ..Meta::default()
         };
-        assert_eq!(admit(&llc(LLC_STP), Side::Lan), Admit::Pass);
-        assert_eq!(
-            admit(&llc(0xe0e0), Side::Lan),
-            Admit::Drop(Reason::Ethertype)
-        );
+        assert_eq!(otherwise(&llc(LLC_STP)), Verdict::Forward);
+        assert_eq!(otherwise(&llc(0xe0e0)), dropped);
     }
 
     #[test]

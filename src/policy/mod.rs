@@ -3,6 +3,9 @@
 pub mod addr;
 pub mod admit;
 pub mod explain;
+pub mod generation;
+pub mod judge;
+pub mod limit;
 pub mod oracle;
 pub mod rule;
 pub mod table;
@@ -10,6 +13,7 @@ pub mod test;
 
 pub use addr::{AddrMatch, AddrRange, Family, Set, Term};
 pub use explain::{Explanation, explain};
+pub use generation::{Generation, InForce};
 pub use rule::{
     Clause, DEFAULT_RULE, Direction, FlagMatch, Limit, MacMatch, Origin, Policy, PolicyTest,
     PortSet, ProtoSet, Rule,

@@ -457,6 +457,8 @@ impl std::fmt::Display for PortSet {
 /// What the user expects of one packet: a `[[test]]` of the config.
 #[derive(Clone, Debug)]
 pub struct PolicyTest {
+    /// What the user calls it.
+    pub name: Option<String>,
     /// The packet.
     pub key: Key,
     /// `forward`, `drop` or `reject`; `None` where the test does not say.

@@ -47,6 +47,8 @@ pub struct SideCounters {
     pub replies: Counter,
     /// Frames dropped, by [`Reason::index`].
     pub dropped: [Counter; Reason::COUNT],
+    /// Frames forwarded that would have been dropped or rejected if the policy were enforced, by [`Reason::index`].
+    pub shadow: [Counter; Reason::COUNT],
 }
 
 /// What one rule did.

@@ -22,8 +22,10 @@ pub struct Event {
     pub time: u64,
     /// What alerted.
     pub cause: Cause,
-    /// What happened to the frame.
+    /// What happened to the frame; with `shadow`, what would have happened.
     pub verdict: Verdict,
+    /// The rule, or the whole policy, is not enforced.
+    pub shadow: bool,
     /// Where it came from.
     pub side: Side,
     /// Its length, bytes.

@@ -32,6 +32,8 @@ reasons! {
     Rule = "rule",
     /// No rule matched, and the policy's default is to drop.
     Default = "default",
+    /// A rule lets it through, and its limit is used up.
+    RateLimit = "rate-limit",
     /// A length, version or header that contradicts itself or the frame.
     Malformed = "malformed",
     /// An ethertype, or an 802.3/LLC protocol, that is not in the table of those that pass.

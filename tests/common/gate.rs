@@ -4,6 +4,8 @@ use super::{Lab, SOON, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
@@ -264,6 +266,27 @@ impl Drop for Gate<'_> {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The first line and the body of a page that the gate serves at 127.0.0.1:9155.
+pub fn get(lab: &Lab, path: &str) -> (String, String) {
+    let answer = lab.within("gate", || {
+        let mut stream = TcpStream::connect("127.0.0.1:9155").expect("the metrics port");
+        stream.set_read_timeout(Some(SOON)).expect("a timeout");
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"
+        )
+        .expect("sent");
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .expect("an answer in UTF-8");
+        answer
+    });
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let first = head.lines().next().expect("a status line");
+    (first.to_string(), body.to_string())
 }
 
 /// A counter.

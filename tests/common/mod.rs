@@ -7,7 +7,7 @@
 //!
 //! Everything goes when its value is dropped, also on panic. Needs root; [`Lab::new`] says so where it is not.
 
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code, unused_imports)] // Each test file uses a part of it.
 
 pub mod craft;
 pub mod gate;

@@ -13,8 +13,7 @@ pub use sockets::in_use;
 use super::status::PortInfo;
 use crate::action::reject::Rejector;
 use crate::config::Bridge;
-use crate::policy::Side;
-use crate::policy::table::Table;
+use crate::policy::{InForce, Side};
 use crate::port::afxdp::AfXdpPort;
 use crate::port::gate::Gate;
 use crate::telemetry::{EventRing, event};
@@ -48,7 +47,7 @@ pub struct Ready {
 /// [`BringupError`], one line that says what to do; the NICs are then as they were.
 pub fn bring_up(
     bridge: &Bridge,
-    table: &Arc<Table>,
+    policy: &InForce,
     inside: &[IpNet],
     state: &Path,
 ) -> Result<Ready, BringupError> {
@@ -70,7 +69,7 @@ pub fn bring_up(
     for port in [&lan, &uplink] {
         notes.extend(port.slow_note(bridge));
     }
-    let (workers, events) = distribute(bridge, umem, memory, sockets, table, inside, &cores);
+    let (workers, events) = distribute(bridge, umem, memory, sockets, policy, inside, &cores);
     Ok(Ready {
         workers,
         events,
@@ -138,7 +137,7 @@ fn distribute(
     umem: Umem,
     mut memory: Vec<Frame>,
     sockets: [Vec<Socket>; 2],
-    table: &Arc<Table>,
+    policy: &InForce,
     inside: &[IpNet],
     cores: &[usize],
 ) -> (Workers, Vec<EventRing>) {
@@ -163,7 +162,7 @@ fn distribute(
                 umem.clone(),
                 frames,
                 ports,
-                Arc::clone(table),
+                Arc::clone(policy),
                 rejector,
                 ring,
             ),

@@ -149,14 +149,9 @@ impl Peer {
         let log = joined(log)?;
         let said = joined(said)??;
         let (fed, done) = (fed?, done?);
-        let last = || {
-            log.iter()
-                .map(|(_, line)| line.as_str())
-                .rfind(|line| !line.is_empty())
-                .unwrap_or_default()
-        };
+        let last = || complaint(log.iter().map(|(_, line)| line.as_str()));
         if !done {
-            return Err(last().to_owned().into());
+            return Err(last().into());
         }
         let figures = figures(&said)
             .ok_or_else(|| format!("no figures from {}: {}", self.program.display(), last()))?;
@@ -180,18 +175,15 @@ impl Peer {
 
     fn command(&self, files: &Files, mode: Mode, passes: usize, answers: bool) -> Command {
         let mut command = Command::new(&self.program);
-        // Of the environment (DPDK, "EAL parameters"): private memory, no devices, the log of the library told in full.
-        command.args([
-            "--in-memory",
-            "--no-pci",
-            "--no-telemetry",
-            "--log-level=lib.acl:debug",
-        ]);
-        command
-            .args(["--force-max-simd-bitwidth=512", "-l"])
-            .arg(self.core.to_string());
-        if !self.huge {
-            command.args(["--no-huge", "-m", "4096"]);
+        // Of the environment (DPDK, "EAL parameters"): no devices, nothing shared, the log of the library told in full.
+        command.args(["--no-pci", "--no-telemetry", "--log-level=lib.acl:debug"]);
+        let core = self.core.to_string();
+        command.args(["--force-max-simd-bitwidth=512", "-l", &core]);
+        // `--in-memory` asks for huge pages; together with `--no-huge` it ends in a panic.
+        if self.huge {
+            command.arg("--in-memory");
+        } else {
+            command.args(["--no-shconf", "--no-huge", "-m", "4096"]);
         }
         command.arg("--");
         for (option, path) in [("rulesf", "rules"), ("tracef", "trace")] {
@@ -274,6 +266,22 @@ fn timed_lines(from: impl Read) -> Vec<(Instant, String)> {
     lines.map(|line| (Instant::now(), line)).collect()
 }
 
+/// What it says is wrong, or what it said last.
+fn complaint<'a>(log: impl DoubleEndedIterator<Item = &'a str> + Clone) -> String {
+    let told = |line: &&str| {
+        ["Cause: ", "PANIC", "error"]
+            .iter()
+            .any(|word| line.contains(word))
+    };
+    let line = log
+        .clone()
+        .rfind(told)
+        .or_else(|| log.clone().rfind(|line| !line.is_empty()));
+    line.unwrap_or("it ended and said nothing")
+        .trim()
+        .to_owned()
+}
+
 /// Nanoseconds a packet out of `... 98.90 cycles/pkt, 26289398.40 pkt/sec`.
 fn figures(said: &str) -> Option<f64> {
     let line = said
@@ -310,6 +318,18 @@ mod tests {
             Some(None)
         );
         assert_eq!(answer("ipv6:0"), None);
+    }
+
+    #[test]
+    fn the_complaint_of_the_peer_is_the_line_that_names_the_cause() {
+        let log = [
+            "EAL: Error - exiting with code: -95",
+            "  Cause: failed to setup",
+            "",
+        ];
+        assert_eq!(complaint(log.into_iter()), "Cause: failed to setup");
+        assert_eq!(complaint(["EAL: x", ""].into_iter()), "EAL: x");
+        assert_eq!(complaint([].into_iter()), "it ended and said nothing");
     }
 
     #[test]

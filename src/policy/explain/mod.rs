@@ -1,8 +1,14 @@
 //! Why a packet meets the verdict that it meets, in words.
 
+mod describe;
+mod near;
+
+pub use describe::describe;
+pub use near::{FieldMiss, MOST, Miss};
+
 use super::rule::{Origin, Policy, Rule};
 use super::table::Table;
-use super::{Key, RuleId, Verdict, oracle};
+use super::{Key, RuleId, Verdict, admit, oracle};
 use crate::frame::Meta;
 use serde::Serialize;
 
@@ -17,6 +23,8 @@ pub struct Explanation {
     pub rule: String,
     /// `low`, `medium` or `high`; `None` where the rule does not alert.
     pub alert: Option<&'static str>,
+    /// What else there is to know of the rule: `ttl 1h`, `limit 5 in 1s`.
+    pub marks: Vec<String>,
     /// One sentence with the clause that matched.
     pub why: String,
     /// Where the rule comes from: `built in`, `line N of the config`, or `the default`.
@@ -24,8 +32,15 @@ pub struct Explanation {
     /// What the rules are not asked about, where that may concern this packet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub note: Option<&'static str>,
+    /// Rules in shadow before it that match: what they would have done was not done. In order.
+    pub in_shadow: Vec<String>,
     /// The rules that match too and come later, in order, without the default.
     pub also: Vec<String>,
+    /// The rules before it that do not match, by how near they came: the fewest fields first, then in order. At most
+    /// [`MOST`].
+    pub misses: Vec<Miss>,
+    /// How many further rules before it do not match.
+    pub misses_left_out: usize,
 }
 
 /// The compiled table and the slow evaluator decide differently: a fault of this program.
@@ -57,14 +72,23 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
             .get(id.index())
             .map_or_else(|| id.0.to_string(), |rule| rule.name.clone())
     };
-    let Some(rule) = policy.rules.get(found.index()).filter(|_| found == truth) else {
+    let found = if found == truth {
+        past_shadow(policy, found, key)
+    } else {
         return Err(Disagreement {
             table: name(found),
             oracle: name(truth),
             key: Box::new(*key),
         });
     };
-    let verdict = table.verdict(found);
+    let Some(rule) = policy.rules.get(found.index()) else {
+        return Err(Disagreement {
+            table: name(found),
+            oracle: "none".to_owned(),
+            key: Box::new(*key),
+        });
+    };
+    let verdict = verdict(policy, table, found, key);
     let matching = |rule: &&Rule| {
         rule.clauses
             .iter()
@@ -74,6 +98,8 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
         .iter()
         .filter(matching)
         .filter(|rule| rule.origin != Origin::Default);
+    let in_shadow = policy.rules[..found.index()].iter().filter(matching);
+    let (misses, misses_left_out) = near::misses(policy, key, found);
     Ok(Explanation {
         verdict: verdict.name(),
         reason: match verdict {
@@ -82,11 +108,68 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
         },
         rule: rule.name.clone(),
         alert: rule.alert.map(super::Severity::name),
+        marks: marks(rule),
         why: why(policy, rule, key),
         origin: origin(rule.origin),
-        note: note(key),
+        note: note(key).or(policy.shadow.then_some(
+            "the whole policy is in shadow: this is counted and alerted on, and the frame is forwarded",
+        )),
+        in_shadow: in_shadow.map(|rule| rule.name.clone()).collect(),
+        misses,
+        misses_left_out,
         also: also.map(|rule| rule.name.clone()).collect(),
     })
+}
+
+/// What happens to a packet that this rule decides. The default rule is for IP alone.
+pub fn verdict(policy: &Policy, table: &Table, rule: RuleId, key: &Key) -> Verdict {
+    let rules = &policy.rules;
+    let is_default = rules.get(rule.index()).map(|rule| rule.origin) == Some(Origin::Default);
+    match key.family() {
+        None if is_default => admit::unnamed(key.net, key.ethertype),
+        _ => table.verdict(rule),
+    }
+}
+
+/// The rule that decides a packet: the first that matches and is not in shadow.
+pub fn deciding(policy: &Policy, table: &Table, key: &Key) -> RuleId {
+    past_shadow(policy, table.lookup(key), key)
+}
+
+fn past_shadow(policy: &Policy, first: RuleId, key: &Key) -> RuleId {
+    let rules = policy.rules.iter().enumerate().skip(first.index());
+    let decides = |rule: &Rule| {
+        !rule.shadow
+            && rule
+                .clauses
+                .iter()
+                .any(|clause| oracle::matches(policy, clause, key))
+    };
+    if policy
+        .rules
+        .get(first.index())
+        .is_none_or(|rule| !rule.shadow)
+    {
+        return first;
+    }
+    let mut rules = rules.filter(|(_, rule)| decides(rule));
+    rules.next().map_or(first, |(at, _)| RuleId(at as u32))
+}
+
+/// What there is to know of a rule beside its match, action and alert.
+fn marks(rule: &Rule) -> Vec<String> {
+    let mut marks = Vec::new();
+    if rule.shadow {
+        marks.push("shadow".to_owned());
+    }
+    if let Some(ttl) = rule.ttl {
+        marks.push(format!("ttl {}", humantime::format_duration(ttl)));
+    }
+    if let Some(limit) = rule.limit {
+        let per = humantime::format_duration(limit.per);
+        marks.push(format!("limit {} in {per}", limit.frames));
+    }
+    marks
 }
 
 /// Neighbour discovery on the link never reaches the rules; a key does not hold the hop limit that shows it.
@@ -107,6 +190,9 @@ fn note(key: &Key) -> Option<&'static str> {
 
 /// The sentence.
 fn why(policy: &Policy, rule: &Rule, key: &Key) -> String {
+    if rule.origin == Origin::Default && key.family().is_none() {
+        return "no rule names this ethertype, and the default is for IP alone: the protocols that a link needs pass, others are dropped".to_owned();
+    }
     if rule.origin == Origin::Default {
         return "no rule matches, so the policy's default decides".to_owned();
     }
@@ -116,7 +202,12 @@ fn why(policy: &Policy, rule: &Rule, key: &Key) -> String {
         .find(|clause| oracle::matches(policy, clause, key));
     let clause = clause.map_or_else(String::new, |clause| clause.describe(&policy.sets));
     format!(
-        "the first rule that matches is `{}` ({}): {clause}",
+        "the first rule that {} is `{}` ({}): {clause}",
+        if policy.rules.iter().any(|rule| rule.shadow) {
+            "matches and is not in shadow"
+        } else {
+            "matches"
+        },
         rule.name,
         origin(rule.origin)
     )

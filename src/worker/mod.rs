@@ -2,14 +2,15 @@
 //!
 //! Nothing here allocates, locks, logs, reads a clock or makes a syscall; the port makes the wake-ups. Time is a parameter, once a turn.
 
+mod judge;
+
 use crate::action::reject::Rejector;
-use crate::frame::{self, Meta};
-use crate::policy::admit::{Admit, admit};
-use crate::policy::table::Table;
-use crate::policy::{Key, RuleId, Severity, Side, Verdict};
+use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::{Cause, Event, EventRing, Reason, WorkerCounters};
 use af_xdp::{Frame, Umem};
+use arc_swap::Cache;
+use judge::Burst;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -22,38 +23,13 @@ pub struct Worker<P: Port> {
     /// Frames that no port holds. Its capacity is the number of all frames of this worker, so that it never grows.
     pool: Vec<Frame>,
     ports: [Vec<P>; 2],
-    table: Arc<Table>,
+    /// One load of a pointer a burst, as long as the policy stays the same. Whoever stores a new one keeps the old one until no
+    /// worker holds it, so that no table is freed here.
+    policy: Cache<InForce, Arc<Generation>>,
     rejector: Rejector,
     counters: Arc<WorkerCounters>,
     events: EventRing,
     burst: Burst,
-}
-
-/// What one burst is worked on in.
-struct Burst {
-    received: Vec<Frame>,
-    forward: Vec<Frame>,
-    replies: Vec<Frame>,
-    metas: [Meta; BURST],
-    verdicts: Vec<(Verdict, Option<RuleId>)>,
-    keys: Vec<Key>,
-    asked: Vec<u8>,
-    rules: [RuleId; BURST],
-}
-
-impl Burst {
-    fn new() -> Burst {
-        Burst {
-            received: Vec::with_capacity(BURST),
-            forward: Vec::with_capacity(BURST),
-            replies: Vec::with_capacity(BURST),
-            metas: [Meta::NONE; BURST],
-            verdicts: Vec::with_capacity(BURST),
-            keys: Vec::with_capacity(BURST),
-            asked: Vec::with_capacity(BURST),
-            rules: [RuleId(0); BURST],
-        }
-    }
 }
 
 impl<P: Port> Worker<P> {
@@ -62,16 +38,16 @@ impl<P: Port> Worker<P> {
         umem: Umem,
         frames: Vec<Frame>,
         ports: [Vec<P>; 2],
-        table: Arc<Table>,
+        policy: InForce,
         rejector: Rejector,
         events: EventRing,
     ) -> Worker<P> {
-        let counters = Arc::new(WorkerCounters::new(table.rules().len()));
+        let counters = Arc::new(WorkerCounters::new(policy.load().rules().len()));
         Worker {
             umem,
             pool: frames,
             ports,
-            table,
+            policy: Cache::new(policy),
             rejector,
             counters,
             events,
@@ -106,6 +82,8 @@ impl<P: Port> Worker<P> {
 
     /// One turn over all queues at `now` (nanoseconds since the Unix epoch). Says how many frames it received.
     pub fn turn(&mut self, now: u64) -> usize {
+        // A worker that receives nothing lets go of a generation that was replaced, too.
+        self.policy.load();
         let mut received = 0;
         for side in Side::BOTH {
             for queue in 0..self.ports[side as usize].len() {
@@ -137,7 +115,8 @@ impl<P: Port> Worker<P> {
                 break;
             }
             total += received;
-            self.judge(side);
+            let generation = self.policy.load();
+            self.burst.judge(&self.umem, generation, side, now);
             self.act(side, now);
             self.send(side, out, now);
             self.send_replies(side, queue, now);
@@ -159,109 +138,91 @@ impl<P: Port> Worker<P> {
         counters.tx_failed.add(done.failed.into());
     }
 
-    /// Parses and classifies the burst: fills `verdicts`, one for each received frame.
-    fn judge(&mut self, side: Side) {
-        let Burst {
-            received,
-            metas,
-            verdicts,
-            keys,
-            asked,
-            rules,
-            ..
-        } = &mut self.burst;
-        for frame in received.iter() {
-            self.umem.prefetch(frame);
-        }
-        for (at, (frame, meta)) in received.iter().zip(metas.iter_mut()).enumerate() {
-            let verdict = match frame::parse_into(self.umem.bytes(frame), meta) {
-                Err(reason) => Verdict::Drop(reason),
-                Ok(()) => match admit(meta, side) {
-                    Admit::Pass => Verdict::Forward,
-                    Admit::Drop(reason) => Verdict::Drop(reason),
-                    Admit::Ask(key) => {
-                        keys.push(key);
-                        asked.push(at as u8);
-                        // Overwritten below; a frame that the table somehow left out is not let through.
-                        Verdict::Drop(Reason::Default)
-                    }
-                },
-            };
-            verdicts.push((verdict, None));
-        }
-        self.table.classify(keys, &mut rules[..keys.len()]);
-        for (at, rule) in asked.iter().zip(rules.iter()) {
-            verdicts[usize::from(*at)] = (self.table.verdict(*rule), Some(*rule));
-        }
-        keys.clear();
-        asked.clear();
-    }
-
-    /// Counts the burst and moves each frame to where its verdict sends it.
+    /// Counts the burst and moves each frame to where its ruling sends it.
     fn act(&mut self, side: Side, now: u64) {
-        let counters = &self.counters.sides[side as usize];
+        let Worker {
+            umem,
+            pool,
+            rejector,
+            counters: all,
+            events,
+            burst,
+            ..
+        } = self;
+        let counters = &all.sides[side as usize];
+        let shadow = burst.shadow;
         let mut bytes = 0;
         let (mut forwarded, mut forwarded_bytes) = (0, 0);
-        counters.rx.add(self.burst.received.len() as u64);
-        let judged = self.burst.metas.iter().zip(&self.burst.verdicts);
-        let frames = self.burst.received.drain(..).zip(judged);
-        for (frame, (meta, &(verdict, rule))) in frames {
+        counters.rx.add(burst.received.len() as u64);
+        let judged = burst.metas.iter().zip(&burst.rulings);
+        let frames = burst.received.drain(..).zip(judged);
+        for (frame, (meta, ruling)) in frames {
             let len = frame.len() as u64;
             bytes += len;
-            let mut cause = None;
-            if let Some(rule) = rule {
-                let index = rule.index();
-                if let Some(hits) = self.counters.rules.get(index) {
+            let hit = |rule: RuleId| {
+                if let Some(hits) = all.rules.get(rule.index()) {
                     hits.packets.add(1);
                     hits.bytes.add(len);
                 }
-                let info = self.table.rules().get(index);
-                cause = info.and_then(|info| info.alert).map(|_| Cause::Rule(rule));
-            }
-            match verdict {
-                Verdict::Forward => {
-                    forwarded += 1;
-                    forwarded_bytes += len;
-                }
-                Verdict::Drop(reason) => {
-                    counters.dropped[reason.index()].add(1);
-                    if reason_alert(reason).is_some() {
-                        cause = Some(Cause::Reason(reason));
-                    }
-                }
-                Verdict::Reject(_) => counters.rejected.add(1),
-            }
-            if let Some(cause) = cause {
+            };
+            let tell = |cause, verdict, shadow| {
                 let event = Event {
                     time: now,
                     cause,
                     verdict,
+                    shadow,
                     side,
-                    len: frame.len() as u32,
+                    len: len as u32,
                     meta: *meta,
                 };
-                if self.events.push(event).is_err() {
-                    self.counters.events_lost.add(1);
+                if events.push(event).is_err() {
+                    all.events_lost.add(1);
                 }
+            };
+            if let Some((rule, verdict)) = ruling.shadowed {
+                hit(rule);
+                tell(Cause::Rule(rule), verdict, true);
             }
+            if let Some(rule) = ruling.rule {
+                hit(rule);
+            }
+            if let Some(cause) = ruling.cause {
+                tell(cause, ruling.verdict, shadow);
+            }
+            let verdict = match ruling.verdict {
+                Verdict::Drop(reason) | Verdict::Reject(reason) if shadow => {
+                    counters.shadow[reason.index()].add(1);
+                    Verdict::Forward
+                }
+                verdict => verdict,
+            };
             match verdict {
-                Verdict::Forward => self.burst.forward.push(frame),
+                Verdict::Forward => {
+                    forwarded += 1;
+                    forwarded_bytes += len;
+                    burst.forward.push(frame);
+                }
+                Verdict::Drop(reason) => {
+                    counters.dropped[reason.index()].add(1);
+                    pool.push(frame);
+                }
                 // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
                 Verdict::Reject(_) => {
-                    match self.rejector.answer(&self.umem, frame, meta, side, now) {
-                        Ok(reply) => self.burst.replies.push(reply),
-                        Err(frame) => self.pool.push(frame),
+                    counters.rejected.add(1);
+                    match rejector.answer(umem, frame, meta, side, now) {
+                        Ok(reply) => burst.replies.push(reply),
+                        Err(frame) => pool.push(frame),
                     }
                 }
-                Verdict::Drop(_) => self.pool.push(frame),
             }
         }
-        self.burst.verdicts.clear();
+        burst.rulings.clear();
         counters.rx_bytes.add(bytes);
         counters.forwarded.add(forwarded);
         counters.forwarded_bytes.add(forwarded_bytes);
     }
 
+    /// What was longer than a chunk is no frame that could be sent: it is dropped in shadow too.
     fn account_oversize(&mut self, side: Side, frames: u64) {
         let counters = &self.counters.sides[side as usize];
         counters.rx.add(frames);
@@ -319,9 +280,11 @@ mod tests {
 
     const FRAMES: usize = 256;
 
-    struct Bench {
-        worker: Worker<MemoryPort>,
-        ring: EventRing,
+    /// A worker with a port of memory on each side.
+    pub(super) struct Bench {
+        pub worker: Worker<MemoryPort>,
+        pub ring: EventRing,
+        pub in_force: InForce,
     }
 
     fn policy() -> Policy {
@@ -338,6 +301,14 @@ mod tests {
 
     impl Bench {
         fn new(events: usize) -> Bench {
+            Bench::with(&policy(), events)
+        }
+
+        pub fn with(policy: &Policy, events: usize) -> Bench {
+            Bench::over(Generation::first(policy).unwrap().in_force(), events)
+        }
+
+        pub fn over(in_force: InForce, events: usize) -> Bench {
             let (umem, frames) = Umem::new(&UmemConfig {
                 frames: FRAMES as u32,
                 chunk: 2048,
@@ -349,29 +320,29 @@ mod tests {
                 vec![MemoryPort::with_capacity(FRAMES)],
                 vec![MemoryPort::with_capacity(FRAMES)],
             ];
-            let table = Arc::new(Table::compile(&policy()).unwrap());
             let ring = event::ring(events);
             Bench {
                 worker: Worker::new(
                     umem,
                     frames,
                     ports,
-                    table,
+                    Arc::clone(&in_force),
                     Rejector::new(vec![]),
                     Arc::clone(&ring),
                 ),
                 ring,
+                in_force,
             }
         }
 
-        fn arrive(&mut self, side: Side, bytes: &[u8]) {
+        pub fn arrive(&mut self, side: Side, bytes: &[u8]) {
             let mut frame = self.worker.pool().pop().expect("a free frame");
             let umem = self.worker.umem().clone();
             umem.write(&mut frame, bytes).unwrap();
             self.worker.ports(side)[0].arriving.push_back(frame);
         }
 
-        fn sent(&mut self, side: Side) -> Vec<Vec<u8>> {
+        pub fn sent(&mut self, side: Side) -> Vec<Vec<u8>> {
             let umem = self.worker.umem().clone();
             self.worker.ports(side)[0]
                 .sent
@@ -380,17 +351,16 @@ mod tests {
                 .collect()
         }
 
-        fn settle(&mut self) -> Snapshot {
+        pub fn settle(&mut self) -> Snapshot {
             for side in Side::BOTH {
                 self.worker.ports(side)[0].finish();
             }
             self.worker.turn(2);
-            let table = Arc::clone(&self.worker.table);
-            Snapshot::take(&[self.worker.counters()], &table, &[])
+            Snapshot::take(&[self.worker.counters()], &self.in_force.load(), &[])
         }
     }
 
-    fn tcp(port: u16) -> Vec<u8> {
+    pub(super) fn tcp(port: u16) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1]).ipv4(
             [10, 77, 0, 9],
             [93, 184, 216, 34],
@@ -405,7 +375,7 @@ mod tests {
         frame
     }
 
-    fn udp(port: u16) -> Vec<u8> {
+    pub(super) fn udp(port: u16) -> Vec<u8> {
         let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], [2, 0, 0, 0, 0, 1]).ipv4(
             [10, 77, 0, 9],
             [93, 184, 216, 34],
@@ -527,10 +497,11 @@ mod tests {
         .unwrap();
         let port = || MemoryPort::with_capacity(FRAMES);
         let ports = [vec![port(), port()], vec![port()]];
-        let table = Arc::new(Table::compile(&policy()).unwrap());
+        let in_force = Generation::first(&policy()).unwrap().in_force();
+        let policy = Arc::clone(&in_force);
         let rejector = Rejector::new(vec![]);
         let ring = event::ring(16);
-        let mut worker = Worker::new(umem, frames, ports, Arc::clone(&table), rejector, ring);
+        let mut worker = Worker::new(umem, frames, ports, policy, rejector, ring);
         for _ in 0..10 {
             for (side, queue, port) in [(Side::Lan, 1, 6667), (Side::Uplink, 0, 80)] {
                 let mut frame = worker.pool().pop().unwrap();
@@ -544,7 +515,7 @@ mod tests {
                 worker.ports(side).iter_mut().for_each(MemoryPort::finish);
             }
         }
-        let snapshot = Snapshot::take(&[worker.counters()], &table, &[]);
+        let snapshot = Snapshot::take(&[worker.counters()], &in_force.load(), &[]);
         assert_eq!((snapshot.sides[1].replies, snapshot.sides[1].tx), (10, 10));
         assert!(snapshot.balanced(), "{snapshot:?}");
         assert_eq!(worker.pool().len(), FRAMES);

@@ -1,0 +1,119 @@
+//! The worker threads: each on its core, turning until it is told to stop.
+
+use super::serve::ServeError;
+use super::status::now;
+use crate::config::Idle;
+use crate::policy::Side;
+use crate::port::afxdp::AfXdpPort;
+use crate::worker::Worker;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// An adaptive worker sleeps after this long without a frame, nanoseconds.
+const QUIET: u64 = 1_000_000;
+/// And at most this long, so that it sees that it should stop, and what it sent is reclaimed.
+const NAP: Duration = Duration::from_millis(20);
+/// Pauses of a turn that moved nothing: well under a microsecond.
+const IDLE_SPINS: u32 = 16;
+/// Turns after the stop was asked for, so that frames on their way are accounted for.
+const LAST_TURNS: u32 = 64;
+
+/// The worker threads.
+pub struct Crew {
+    stop: Arc<AtomicBool>,
+    alive: Arc<AtomicUsize>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Crew {
+    /// Starts them, each on its core. Returns when each worker has made its first turn, which gives its sockets the memory to receive in.
+    ///
+    /// # Errors
+    /// That there is no thread to be had, or that a worker ended in its first turn.
+    pub fn start(workers: Vec<(Worker<AfXdpPort>, usize)>, idle: Idle) -> Result<Crew, ServeError> {
+        let mut crew = Crew {
+            stop: Arc::default(),
+            alive: Arc::default(),
+            threads: Vec::new(),
+        };
+        let (turned, turns) = mpsc::channel();
+        for (index, (mut worker, core)) in workers.into_iter().enumerate() {
+            let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
+            alive.fetch_add(1, Relaxed);
+            let turned = turned.clone();
+            let work = move || {
+                let _gone = Gone(alive);
+                core_affinity::set_for_current(core_affinity::CoreId { id: core });
+                worker.turn(now());
+                // Nobody waits any more where another worker has failed already.
+                let _ = turned.send(());
+                work(worker, idle, &stop);
+            };
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{index}"))
+                .spawn(work)
+                .map_err(ServeError::Os)?;
+            crew.threads.push(thread);
+        }
+        drop(turned);
+        for _ in &crew.threads {
+            // The channel closes early if a worker panics in its first turn.
+            turns.recv().map_err(|_| ServeError::WorkerEnded)?;
+        }
+        Ok(crew)
+    }
+
+    /// Whether every worker is still at work.
+    pub fn complete(&self) -> bool {
+        self.alive.load(Relaxed) == self.threads.len()
+    }
+
+    /// Ends them, and waits until they have.
+    pub fn stop(self) {
+        self.stop.store(true, Relaxed);
+        for thread in self.threads {
+            // A worker that panicked has said so on standard error already.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Counts a worker out, however it ends.
+struct Gone(Arc<AtomicUsize>);
+
+impl Drop for Gone {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// The thread of one worker.
+fn work(mut worker: Worker<AfXdpPort>, idle: Idle, stop: &AtomicBool) {
+    let mut busy_until = now();
+    while !stop.load(Relaxed) {
+        let time = now();
+        if worker.turn(time) > 0 {
+            busy_until = time + QUIET;
+        } else if idle == Idle::Adaptive && time > busy_until {
+            nap(&mut worker);
+        } else {
+            // Looking at the rings again at once would only take their cache lines from the core that is filling them.
+            (0..IDLE_SPINS).for_each(|_| std::hint::spin_loop());
+        }
+    }
+    for _ in 0..LAST_TURNS {
+        worker.turn(now());
+    }
+}
+
+/// Sleeps until a frame arrives, or for a moment.
+fn nap(worker: &mut Worker<AfXdpPort>) {
+    let fds: Vec<_> = Side::BOTH
+        .iter()
+        .flat_map(|side| worker.ports_ref(*side).iter().map(AfXdpPort::fd))
+        .collect();
+    // An error of poll(2) makes a turn sooner, which is no harm.
+    let _ = af_xdp::wait(&fds, NAP);
+}

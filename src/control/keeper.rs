@@ -1,0 +1,265 @@
+//! The policy as the control plane keeps it: rules whose time ends, sets that change, and the generation that is in force.
+
+use crate::policy::{
+    AddrRange, CompileError, Generation, InForce, Policy, PolicyTest, RuleId, test,
+};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Makes one generation after the other of one policy. Nothing here is on a frame's way: a store into [`InForce`] is all that
+/// the workers see of it.
+pub struct Keeper {
+    /// The rules as they were loaded, and the sets as they are now.
+    policy: Policy,
+    tests: Vec<PolicyTest>,
+    /// By rule: its time-to-live is over.
+    over: Vec<bool>,
+    /// When rules that are not over yet will be, after the load: the next one last.
+    ends: Vec<(Duration, RuleId)>,
+    in_force: InForce,
+    /// Generations that a worker may still judge a burst by. They are freed here, not by the worker that lets go of them last.
+    retired: Vec<Arc<Generation>>,
+}
+
+/// Why a changed set is not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum Refused {
+    #[error("{0}")]
+    Compile(#[from] CompileError),
+    #[error(
+        "the policy's own test {test} fails with it: {verdict} by rule `{rule}`, expected {expected}"
+    )]
+    Test {
+        /// Its place among the tests, from 1.
+        test: usize,
+        verdict: &'static str,
+        rule: String,
+        expected: String,
+    },
+}
+
+impl Keeper {
+    /// Compiles the first generation. `tests` are asked again whenever a set changes.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn new(policy: Policy, tests: Vec<PolicyTest>) -> Result<Keeper, CompileError> {
+        let in_force = Generation::first(&policy)?.in_force();
+        let rules = policy.rules.iter().enumerate();
+        let mut ends: Vec<_> = rules
+            .filter_map(|(index, rule)| Some((rule.ttl?, RuleId(index as u32))))
+            .collect();
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(Keeper {
+            ends,
+            over: vec![false; policy.rules.len()],
+            policy,
+            tests,
+            in_force,
+            retired: Vec::new(),
+        })
+    }
+
+    /// Where the workers find the generation in force.
+    pub fn in_force(&self) -> InForce {
+        Arc::clone(&self.in_force)
+    }
+
+    /// The policy with its sets as they are now.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// How long after the load the next rule ends; `None` where none does.
+    pub fn next_end(&self) -> Option<Duration> {
+        self.ends.last().map(|(ttl, _)| *ttl)
+    }
+
+    /// Ends the rules whose time-to-live is not longer than `age`, the time since the policy was loaded. Says which ended; empty
+    /// where none did, and nothing was compiled.
+    ///
+    /// # Errors
+    /// [`CompileError`]; the rules then stay in force, and are not asked about again.
+    pub fn expire(&mut self, age: Duration) -> Result<Vec<RuleId>, CompileError> {
+        let mut ended = Vec::new();
+        while let Some((_, rule)) = self.ends.pop_if(|(ttl, _)| *ttl <= age) {
+            if let Some(over) = self.over.get_mut(rule.index()) {
+                *over = true;
+            }
+            ended.push(rule);
+        }
+        if !ended.is_empty() {
+            let next = self.in_force.load().next(&self.policy, &self.over)?;
+            self.swap(next);
+        }
+        Ok(ended)
+    }
+
+    /// Puts `ranges` in the place of what the set at this index held, if that is a policy that compiles and passes its own tests.
+    /// False where the set holds just these already, and nothing was done.
+    ///
+    /// # Errors
+    /// [`Refused`]; everything is then as it was.
+    pub fn replace_set(&mut self, set: usize, ranges: Vec<AddrRange>) -> Result<bool, Refused> {
+        let Some(held) = self.policy.sets.get_mut(set) else {
+            return Ok(false);
+        };
+        if held.ranges == ranges {
+            return Ok(false);
+        }
+        let before = std::mem::replace(&mut held.ranges, ranges);
+        match self.judged() {
+            Ok(next) => {
+                self.swap(next);
+                Ok(true)
+            }
+            Err(refused) => {
+                if let Some(held) = self.policy.sets.get_mut(set) {
+                    held.ranges = before;
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// The next generation, if the policy's own tests pass.
+    fn judged(&self) -> Result<Generation, Refused> {
+        let next = self.in_force.load().next(&self.policy, &self.over)?;
+        if self.tests.is_empty() {
+            return Ok(next);
+        }
+        // The tests speak of the policy as it was loaded, with the rules whose time is over.
+        let whole = match self.over.contains(&true) {
+            true => Some(Generation::first(&self.policy)?),
+            false => None,
+        };
+        let table = whole.as_ref().unwrap_or(&next).deciding_table();
+        for (index, entry) in self.tests.iter().enumerate() {
+            test::run(&self.policy, table, entry).map_err(|failure| Refused::Test {
+                test: index + 1,
+                verdict: failure.verdict,
+                rule: failure.rule,
+                expected: failure.expected,
+            })?;
+        }
+        Ok(next)
+    }
+
+    fn swap(&mut self, next: Generation) {
+        self.retired.push(self.in_force.swap(Arc::new(next)));
+    }
+
+    /// Frees the generations that no worker holds any more. True if some are left.
+    pub fn sweep(&mut self) -> bool {
+        self.retired
+            .retain(|generation| Arc::strong_count(generation) > 1);
+        !self.retired.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Net;
+    use crate::policy::{Key, Verdict};
+    use crate::telemetry::Reason;
+
+    const TEXT: &str = "[policy]\nprofile = \"none\"\n[sets]\npartners = [\"10.0.0.1\"]\n\
+        [[rule]]\nname = \"p\"\ndst = \"!@partners\"\nproto = \"udp\"\naction = \"drop\"\n\
+        [[test]]\npacket = { direction = \"out\", proto = \"udp\", src = \"10.77.0.9:1\", dst = \"10.0.0.1:2\" }\n\
+        expect = { verdict = \"forward\" }\n";
+
+    fn keeper(ttl: Option<Duration>) -> (Keeper, usize) {
+        let config = crate::config::parse(TEXT, "test", std::path::Path::new(".")).unwrap();
+        let mut policy = config.policy;
+        policy.rules[0].ttl = ttl;
+        let set = policy.sets.iter().position(|s| s.name == "partners");
+        (Keeper::new(policy, config.tests).unwrap(), set.unwrap())
+    }
+
+    fn verdict(keeper: &Keeper, dst: u32) -> Verdict {
+        let key = Key {
+            net: Net::V4,
+            ethertype: 0x0800,
+            proto: 17,
+            dst: dst.into(),
+            ..Key::EMPTY
+        };
+        let generation = keeper.in_force.load();
+        generation.verdict(generation.table().lookup(&key), 0)
+    }
+
+    fn ranges(first: u32, last: u32) -> Vec<AddrRange> {
+        let range = AddrRange::between(
+            std::net::Ipv4Addr::from(first).into(),
+            std::net::Ipv4Addr::from(last).into(),
+        );
+        range.into_iter().collect()
+    }
+
+    const ONE: u32 = 0x0a00_0001;
+
+    #[test]
+    fn a_set_that_changes_makes_a_new_generation_and_the_same_set_does_not() {
+        let (mut keeper, set) = keeper(None);
+        assert_eq!(verdict(&keeper, ONE + 1), Verdict::Drop(Reason::Rule));
+        assert!(!keeper.replace_set(set, ranges(ONE, ONE)).unwrap());
+        assert_eq!(keeper.in_force.load().number(), 1);
+        assert!(keeper.replace_set(set, ranges(ONE, ONE + 1)).unwrap());
+        assert_eq!(verdict(&keeper, ONE + 1), Verdict::Forward);
+        assert_eq!(keeper.in_force.load().number(), 2);
+    }
+
+    #[test]
+    fn a_set_with_which_the_policy_fails_its_own_tests_is_refused_and_nothing_changes() {
+        let (mut keeper, set) = keeper(None);
+        let refused = keeper.replace_set(set, Vec::new()).unwrap_err();
+        assert!(
+            matches!(refused, Refused::Test { test: 1, .. }),
+            "{refused}"
+        );
+        assert_eq!(verdict(&keeper, ONE), Verdict::Forward);
+        assert_eq!(keeper.policy().sets[set].ranges, ranges(ONE, ONE));
+        assert_eq!(keeper.in_force.load().number(), 1);
+    }
+
+    #[test]
+    fn the_policy_s_own_tests_ask_for_the_rule_that_decides_not_for_one_in_shadow() {
+        let config = crate::config::parse(TEXT, "test", std::path::Path::new(".")).unwrap();
+        let mut policy = config.policy;
+        policy.rules[0].shadow = true;
+        let set = policy.sets.iter().position(|s| s.name == "partners");
+        let mut keeper = Keeper::new(policy, config.tests).unwrap();
+        assert_eq!(keeper.replace_set(set.unwrap(), Vec::new()), Ok(true));
+    }
+
+    #[test]
+    fn a_rule_ends_with_its_time_to_live_and_not_before() {
+        let (mut keeper, set) = keeper(Some(Duration::from_secs(10)));
+        assert_eq!(keeper.next_end(), Some(Duration::from_secs(10)));
+        assert!(keeper.expire(Duration::from_secs(9)).unwrap().is_empty());
+        assert_eq!(verdict(&keeper, 9), Verdict::Drop(Reason::Rule));
+        assert_eq!(keeper.expire(Duration::from_secs(10)).unwrap(), [RuleId(0)]);
+        assert_eq!(verdict(&keeper, 9), Verdict::Forward);
+        assert_eq!(keeper.next_end(), None);
+        assert!(keeper.expire(Duration::MAX).unwrap().is_empty(), "once");
+        // It does not come back with a new set, whose tests still speak of it.
+        let refused = keeper.replace_set(set, Vec::new());
+        assert!(refused.is_err(), "{refused:?}");
+        assert!(keeper.replace_set(set, ranges(ONE, ONE + 1)).unwrap());
+        assert_eq!(verdict(&keeper, 9), Verdict::Forward);
+        assert!(keeper.in_force.load().rule_expired(RuleId(0)));
+    }
+
+    #[test]
+    fn a_generation_is_freed_by_the_keeper_when_the_last_worker_has_let_go_of_it() {
+        let (mut keeper, set) = keeper(None);
+        let held = keeper.in_force.load_full();
+        keeper.replace_set(set, ranges(ONE, ONE + 1)).unwrap();
+        assert!(keeper.sweep(), "a worker holds it");
+        drop(held);
+        assert!(!keeper.sweep());
+        assert!(keeper.retired.is_empty());
+    }
+}

@@ -1,0 +1,408 @@
+//! The thread that keeps the policy: it ends rules whose time is over and reads the set files that change, away from the workers' cores.
+
+use super::keeper::Keeper;
+use super::snapshot::Named;
+use super::watch::Watch;
+use crate::config::load_set;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// A file is read when its folder was quiet for so long: an editor, or a copy, writes in several steps.
+const QUIET: Duration = Duration::from_millis(200);
+/// And at the latest so long after the first sign of a change.
+const LATEST: Duration = Duration::from_millis(600);
+/// How often the files are looked at without a sign.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is asked whether the workers have let go of a generation that was replaced.
+const SWEEP: Duration = Duration::from_millis(50);
+
+/// What became of one set that comes from a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SetStatus {
+    /// Its file.
+    pub file: PathBuf,
+    /// Addresses, prefixes and ranges in force.
+    pub entries: usize,
+    /// Changes that were taken since the start.
+    pub reloads: u64,
+    /// Changes that were not.
+    pub errors: u64,
+    /// Why the file as it is now is not in force; what was read before it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// What `status` and the metrics show of the sets that come from files, by name.
+#[derive(Debug, Default)]
+pub struct Sets(Mutex<Vec<(String, SetStatus)>>);
+
+impl Sets {
+    fn lock(&self) -> MutexGuard<'_, Vec<(String, SetStatus)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As they are now.
+    pub fn status(&self) -> Named<SetStatus> {
+        Named(self.lock().clone())
+    }
+
+    /// Changes taken, and not taken, since the start.
+    pub fn reloads(&self) -> (u64, u64) {
+        let sets = self.lock();
+        let sum = |of: fn(&SetStatus) -> u64| sets.iter().map(|(_, set)| of(set)).sum();
+        (sum(|set| set.reloads), sum(|set| set.errors))
+    }
+}
+
+/// The thread. It ends when this is dropped, which does not wait for it: compiling a large policy takes its time.
+pub struct Upkeep {
+    sets: Arc<Sets>,
+    stop: Arc<AtomicBool>,
+    wake: SyncSender<()>,
+}
+
+impl Upkeep {
+    /// Starts the thread, on the cores of the calling one. The policy was loaded at `loaded`.
+    ///
+    /// # Errors
+    /// That there is no thread to be had.
+    pub fn start(keeper: Keeper, loaded: Instant) -> std::io::Result<Upkeep> {
+        let of_file = |(index, set): (usize, &crate::policy::Set)| {
+            let file = set.file.clone()?;
+            let status = SetStatus {
+                file: file.clone(),
+                entries: set.ranges.len(),
+                ..SetStatus::default()
+            };
+            Some(((index, file), (set.name.clone(), status)))
+        };
+        let sets = keeper.policy().sets.iter().enumerate();
+        let (files, status): (Vec<_>, Vec<_>) = sets.filter_map(of_file).unzip();
+        let sets = Arc::new(Sets(Mutex::new(status)));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (wake, woken) = sync_channel(1);
+        let work = Work {
+            keeper,
+            loaded,
+            files,
+            sets: Arc::clone(&sets),
+        };
+        let (sender, ending) = (wake.clone(), Arc::clone(&stop));
+        std::thread::Builder::new()
+            .name("policy".into())
+            .spawn(move || work.run(sender, &woken, &ending))?;
+        Ok(Upkeep { sets, stop, wake })
+    }
+
+    /// What became of the sets.
+    pub fn sets(&self) -> Arc<Sets> {
+        Arc::clone(&self.sets)
+    }
+}
+
+impl Drop for Upkeep {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        // A channel that is full wakes it as well.
+        let _ = self.wake.try_send(());
+    }
+}
+
+/// What the thread works on.
+struct Work {
+    keeper: Keeper,
+    loaded: Instant,
+    /// Index of the set and its file; in the order of `sets`.
+    files: Vec<(usize, PathBuf)>,
+    sets: Arc<Sets>,
+}
+
+impl Work {
+    fn run(mut self, wake: SyncSender<()>, woken: &Receiver<()>, stop: &AtomicBool) {
+        let paths: Vec<PathBuf> = self.files.iter().map(|(_, path)| path.clone()).collect();
+        let mut watch = None;
+        if !paths.is_empty() {
+            let (made, note) = Watch::new(paths, wake);
+            if let Some(note) = note {
+                eprintln!(
+                    "portcullis: note: changes of set files are seen once a second, not at once: {note}"
+                );
+            }
+            watch = Some(made);
+        }
+        let mut signs = Signs::default();
+        // Between the load and now a file may have changed.
+        signs.seen(Instant::now());
+        loop {
+            let swept = !self.keeper.sweep();
+            self.expire();
+            let now = Instant::now();
+            if signs.due(now) {
+                signs = Signs::default();
+                if let Some(watch) = &mut watch {
+                    self.read(watch);
+                    watch.follow();
+                }
+            }
+            let wait = [
+                signs.wait(now).unwrap_or(LOOK),
+                if swept { LOOK } else { SWEEP },
+                self.until_end().unwrap_or(LOOK),
+            ];
+            let wait = wait.into_iter().min().unwrap_or(LOOK);
+            match woken.recv_timeout(wait) {
+                Ok(()) => signs.seen(Instant::now()),
+                Err(RecvTimeoutError::Timeout) => {}
+                // The watch has a sender as long as it lives.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(wait),
+            }
+            if stop.load(Relaxed) {
+                return;
+            }
+            if let Some(watch) = &mut watch
+                && signs.first.is_none()
+                && watch.changed()
+            {
+                // Not read at once: it may be half written.
+                signs.seen(Instant::now());
+            }
+        }
+    }
+
+    /// Until the next rule ends.
+    fn until_end(&self) -> Option<Duration> {
+        let end = self.keeper.next_end()?;
+        Some(end.saturating_sub(self.loaded.elapsed()))
+    }
+
+    fn expire(&mut self) {
+        match self.keeper.expire(self.loaded.elapsed()) {
+            Ok(ended) => {
+                for rule in ended {
+                    let rule = self.keeper.policy().rules.get(rule.index());
+                    let Some((rule, ttl)) = rule.and_then(|rule| Some((rule, rule.ttl?))) else {
+                        continue;
+                    };
+                    eprintln!(
+                        "portcullis: rule `{}`: its time-to-live of {} is over, it matches nothing from now on",
+                        rule.name,
+                        humantime::format_duration(ttl)
+                    );
+                }
+            }
+            Err(e) => {
+                eprintln!("portcullis: a rule whose time-to-live is over stays in force: {e}")
+            }
+        }
+    }
+
+    fn read(&mut self, watch: &mut Watch) {
+        let load = |path: &Path| {
+            let start = Instant::now();
+            (load_set(path), start.elapsed())
+        };
+        for (at, (loaded, reading)) in watch.read(load) {
+            let Some((set, _)) = self.files.get(at).cloned() else {
+                continue;
+            };
+            let start = Instant::now();
+            let taken = match loaded {
+                Ok(ranges) => {
+                    let entries = ranges.len();
+                    let replaced = self.keeper.replace_set(set, ranges);
+                    replaced
+                        .map(|new| (new, entries))
+                        .map_err(|refused| refused.to_string())
+                }
+                Err(e) => Err(e.to_string()),
+            };
+            self.note(at, taken, [reading, start.elapsed()]);
+        }
+    }
+
+    /// Books what became of one file, and says it. `taken`: whether the set is a new one, and its entries. `spent` on reading, and on
+    /// compiling and swapping.
+    fn note(&self, at: usize, taken: Result<(bool, usize), String>, spent: [Duration; 2]) {
+        let mut sets = self.sets.lock();
+        let Some((name, set)) = sets.get_mut(at) else {
+            return;
+        };
+        let file = set.file.display();
+        match taken {
+            // As it was, and nothing was wrong with it.
+            Ok((false, _)) if set.error.is_none() => {}
+            Ok((_, entries)) => {
+                set.entries = entries;
+                set.reloads += 1;
+                set.error = None;
+                eprintln!(
+                    "portcullis: set @{name}: {file}: {entries} entries in force; read in {} ms, compiled and swapped in {} ms",
+                    spent[0].as_millis(),
+                    spent[1].as_millis()
+                );
+            }
+            Err(why) => {
+                set.errors += 1;
+                eprintln!(
+                    "portcullis: set @{name}: {file}: not taken, the {} entries read before stay in force: {why}",
+                    set.entries
+                );
+                set.error = Some(why);
+            }
+        }
+    }
+}
+
+/// Signs that a file may have changed.
+#[derive(Default)]
+struct Signs {
+    first: Option<Instant>,
+    last: Option<Instant>,
+}
+
+impl Signs {
+    fn seen(&mut self, now: Instant) {
+        self.first.get_or_insert(now);
+        self.last = Some(now);
+    }
+
+    /// How long to wait for more of them; `None` where there was none.
+    fn wait(&self, now: Instant) -> Option<Duration> {
+        let (first, last) = (self.first?, self.last?);
+        let due = (first + LATEST).min(last + QUIET);
+        Some(due.saturating_duration_since(now))
+    }
+
+    fn due(&self, now: Instant) -> bool {
+        self.wait(now).is_some_and(|wait| wait.is_zero())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::InForce;
+    use std::fs;
+
+    struct Kept {
+        dir: tempfile::TempDir,
+        in_force: InForce,
+        upkeep: Upkeep,
+    }
+
+    fn kept(rules: &str, ttl: Option<Duration>) -> Kept {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("partners.txt"), "10.0.0.1\n").unwrap();
+        let text = format!(
+            "[policy]\nprofile = \"none\"\n[sets]\npartners = {{ file = \"partners.txt\" }}\n{rules}"
+        );
+        let config = crate::config::parse(&text, "test", dir.path()).unwrap();
+        let mut policy = config.policy;
+        policy.rules[0].ttl = ttl;
+        let keeper = Keeper::new(policy, config.tests).unwrap();
+        Kept {
+            dir,
+            in_force: keeper.in_force(),
+            upkeep: Upkeep::start(keeper, Instant::now()).unwrap(),
+        }
+    }
+
+    const RULE: &str = "[[rule]]\nname = \"p\"\ndst = \"!@partners\"\naction = \"drop\"\n";
+
+    fn until(what: &str, mut holds: impl FnMut() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        while !holds() {
+            assert!(Instant::now() < deadline, "{what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    impl Kept {
+        fn write(&self, text: &str) {
+            fs::write(self.dir.path().join("partners.txt"), text).unwrap();
+        }
+
+        fn set(&self) -> SetStatus {
+            self.upkeep.sets().status().get("partners").unwrap().clone()
+        }
+
+        fn generation(&self) -> u64 {
+            self.in_force.load().number()
+        }
+    }
+
+    #[test]
+    fn a_set_file_that_changes_is_in_force_within_two_seconds() {
+        let kept = kept(RULE, None);
+        let start = Instant::now();
+        kept.write("10.0.0.1\n10.0.0.2\n");
+        until("a new generation", || kept.generation() == 2);
+        assert!(start.elapsed() < Duration::from_secs(2));
+        until("its status", || kept.set().reloads == 1);
+        let set = kept.set();
+        assert_eq!((set.entries, set.errors, set.error), (2, 0, None));
+    }
+
+    #[test]
+    fn a_file_that_is_broken_or_gone_leaves_the_old_set_and_says_where_it_is_wrong() {
+        let kept = kept(RULE, None);
+        kept.write("10.0.0.1\n10.0.0.300\n");
+        until("an error", || kept.set().errors == 1);
+        let set = kept.set();
+        let error = set.error.unwrap();
+        assert!(error.contains("partners.txt:2:1"), "{error}");
+        assert_eq!((set.entries, kept.generation()), (1, 1));
+        fs::remove_file(kept.dir.path().join("partners.txt")).unwrap();
+        until("another error", || kept.set().errors == 2);
+        assert_eq!((kept.set().entries, kept.generation()), (1, 1));
+        // The very same content is no new generation, but the trouble is over.
+        kept.write("10.0.0.1\n");
+        until("no error", || kept.set().error.is_none());
+        assert_eq!((kept.set().reloads, kept.generation()), (1, 1));
+        assert_eq!(kept.upkeep.sets().reloads(), (1, 2));
+    }
+
+    #[test]
+    fn a_rule_ends_by_itself() {
+        let kept = kept(RULE, Some(Duration::from_secs(1)));
+        assert_eq!(kept.generation(), 1);
+        until("the end of the rule", || kept.generation() == 2);
+        assert!(kept.in_force.load().rule_expired(crate::policy::RuleId(0)));
+    }
+
+    #[test]
+    fn a_set_that_fails_the_policy_s_own_tests_is_not_taken() {
+        let test = "[[test]]\npacket = { direction = \"out\", proto = \"udp\", src = \"10.77.0.9:1\", dst = \"10.0.0.1:2\" }\n\
+            expect = { verdict = \"forward\" }\n";
+        let kept = kept(&format!("{RULE}{test}"), None);
+        kept.write("# nobody\n");
+        until("an error", || kept.set().errors == 1);
+        assert!(kept.set().error.unwrap().contains("test"));
+        assert_eq!((kept.generation(), kept.set().entries), (1, 1));
+    }
+
+    #[test]
+    fn a_folder_that_is_never_quiet_does_not_put_a_change_off_for_ever() {
+        let start = Instant::now();
+        let mut signs = Signs::default();
+        assert!(!signs.due(start) && signs.wait(start).is_none());
+        let at = |ms| start + Duration::from_millis(ms);
+        signs.seen(at(0));
+        assert!(!signs.due(at(199)) && signs.due(at(200)));
+        for ms in (0..=600).step_by(100) {
+            signs.seen(at(ms));
+        }
+        assert!(signs.due(at(600)));
+        assert!(
+            !Signs {
+                first: Some(at(500)),
+                ..signs
+            }
+            .due(at(601))
+        );
+    }
+}

@@ -1,0 +1,277 @@
+//! One generation of the policy: what the workers judge by, compiled and immutable, and how it takes the place of the one before.
+
+use super::limit::Limits;
+use super::rule::{Clause, Policy};
+use super::table::{CompileError, RuleInfo, Table};
+use super::{Key, RuleId, Verdict};
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// Where the workers find the generation in force. They look once a turn; a store is seen by the next turn of each.
+pub type InForce = Arc<ArcSwap<Generation>>;
+
+/// What the frames of one burst are judged by.
+///
+/// Two generations of one policy have the same rules under the same ids: a rule that is over or in shadow keeps its place and
+/// has no clauses in the table that it may not decide in. So what is counted by rule stays valid from one to the next.
+#[derive(Debug)]
+pub struct Generation {
+    /// Counted from 1.
+    number: u64,
+    /// All rules, those in shadow too: who would decide.
+    all: Table,
+    /// Who decides. `None` where no rule is in shadow: then [`Generation::all`] does.
+    enforced: Option<Table>,
+    /// The whole policy is judged, counted and alerted on, and every frame is forwarded.
+    shadow: bool,
+    /// Some rule names ethertypes: only then frames that are not IP are the rules' business.
+    names_ethertypes: bool,
+    /// By rule; empty where none is in shadow.
+    shadowed: Box<[bool]>,
+    /// By rule.
+    over: Box<[bool]>,
+    /// Shared by the generations of a policy: a new one is no new burst.
+    limits: Option<Arc<Limits>>,
+}
+
+impl Generation {
+    /// The first generation of a policy, its buckets full.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn first(policy: &Policy) -> Result<Generation, CompileError> {
+        let limits = Limits::new(policy).map(Arc::new);
+        let over = vec![false; policy.rules.len()];
+        Generation::compile(policy.clone(), over.into(), 1, limits)
+    }
+
+    /// The next one: the same rules, of which those marked in `over` (by rule) match nothing any more. What the limits have admitted
+    /// stays counted.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn next(&self, policy: &Policy, over: &[bool]) -> Result<Generation, CompileError> {
+        let limits = self.limits.clone();
+        Generation::compile(policy.clone(), over.into(), self.number + 1, limits)
+    }
+
+    fn compile(
+        mut policy: Policy,
+        over: Box<[bool]>,
+        number: u64,
+        limits: Option<Arc<Limits>>,
+    ) -> Result<Generation, CompileError> {
+        let silence = |policy: &mut Policy, silent: &[bool]| {
+            for (rule, _) in policy.rules.iter_mut().zip(silent).filter(|(_, s)| **s) {
+                rule.clauses = Vec::<Clause>::new();
+            }
+        };
+        silence(&mut policy, &over);
+        let all = Table::compile(&policy)?;
+        let mut clauses = policy.rules.iter().flat_map(|rule| &rule.clauses);
+        let names_ethertypes = clauses.any(|clause| clause.ethertype.is_some());
+        let in_shadow = |rule: &super::Rule| rule.shadow && !rule.clauses.is_empty();
+        let (mut enforced, mut shadowed) = (None, Box::default());
+        if policy.rules.iter().any(in_shadow) {
+            shadowed = policy.rules.iter().map(in_shadow).collect();
+            silence(&mut policy, &shadowed);
+            enforced = Some(Table::compile(&policy)?);
+        }
+        Ok(Generation {
+            number,
+            all,
+            enforced,
+            shadow: policy.shadow,
+            names_ethertypes,
+            shadowed,
+            over,
+            limits,
+        })
+    }
+
+    /// As the workers find it.
+    pub fn in_force(self) -> InForce {
+        Arc::new(ArcSwap::from_pointee(self))
+    }
+
+    /// Which generation it is, counted from 1 at the start.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The table of all rules, those in shadow too.
+    pub fn table(&self) -> &Table {
+        &self.all
+    }
+
+    /// The table of the rules that decide: those not in shadow.
+    pub fn deciding_table(&self) -> &Table {
+        self.enforced.as_ref().unwrap_or(&self.all)
+    }
+
+    /// The rules by [`RuleId`], the same in every generation of a policy.
+    pub fn rules(&self) -> &[RuleInfo] {
+        self.all.rules()
+    }
+
+    /// Whether every frame is forwarded, whatever the rules say.
+    pub fn is_shadow(&self) -> bool {
+        self.shadow
+    }
+
+    /// Whether this rule is judged and never enforced.
+    pub fn rule_in_shadow(&self, rule: RuleId) -> bool {
+        self.shadowed.get(rule.index()).copied().unwrap_or(false)
+    }
+
+    /// Whether this rule's time is over.
+    pub fn rule_expired(&self, rule: RuleId) -> bool {
+        self.over.get(rule.index()).copied().unwrap_or(false)
+    }
+
+    /// Whether any rule is in shadow, so that the one that decides may be another than the first that matches.
+    #[inline]
+    pub fn has_shadow_rules(&self) -> bool {
+        self.enforced.is_some()
+    }
+
+    /// Whether there is a rule that a frame which is not IP may match.
+    #[inline]
+    pub fn names_ethertypes(&self) -> bool {
+        self.names_ethertypes
+    }
+
+    /// The first rule that matches each key, those in shadow too. `first` is as long as `keys`.
+    #[inline]
+    pub fn classify(&self, keys: &[Key], first: &mut [RuleId]) {
+        self.all.classify(keys, first);
+    }
+
+    /// The first rule that matches each key and is not in shadow. `deciding` is as long as `keys`.
+    #[inline]
+    pub fn classify_enforced(&self, keys: &[Key], deciding: &mut [RuleId]) {
+        self.deciding_table().classify(keys, deciding);
+    }
+
+    /// What a rule does to a frame at `now` (nanoseconds since the Unix epoch), its limit counted.
+    #[inline]
+    pub fn verdict(&self, rule: RuleId, now: u64) -> Verdict {
+        let verdict = self.all.verdict(rule);
+        match &self.limits {
+            None => verdict,
+            Some(limits) => limits.apply(rule, verdict, now),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::frame::Net;
+    use crate::policy::oracle;
+    use std::time::Duration;
+
+    fn policy(text: &str) -> Policy {
+        crate::config::parse(text, "test", std::path::Path::new("."))
+            .unwrap()
+            .policy
+    }
+
+    fn three() -> Policy {
+        let mut policy = policy(
+            "[policy]\nprofile = \"none\"\n\
+             [[rule]]\nname = \"a\"\nproto = \"udp\"\ndport = [53]\naction = \"drop\"\n\
+             [[rule]]\nname = \"b\"\nproto = \"udp\"\ndport = [\"50-60\"]\naction = \"reject\"\n",
+        );
+        policy.rules[0].shadow = true;
+        policy
+    }
+
+    fn key(dport: u16) -> Key {
+        Key {
+            net: Net::V4,
+            proto: 17,
+            dport,
+            ethertype: 0x0800,
+            ..Key::EMPTY
+        }
+    }
+
+    fn both(generation: &Generation, dport: u16) -> [u32; 2] {
+        let (mut first, mut deciding) = ([RuleId(9)], [RuleId(9)]);
+        generation.classify(&[key(dport)], &mut first);
+        generation.classify_enforced(&[key(dport)], &mut deciding);
+        [first[0].0, deciding[0].0]
+    }
+
+    #[test]
+    fn a_rule_in_shadow_is_the_first_that_matches_and_not_the_one_that_decides() {
+        let generation = Generation::first(&three()).unwrap();
+        assert!(generation.has_shadow_rules());
+        assert_eq!(both(&generation, 53), [0, 1]);
+        assert_eq!(both(&generation, 54), [1, 1]);
+        assert_eq!(both(&generation, 99), [2, 2]);
+        assert!(generation.rule_in_shadow(RuleId(0)) && !generation.rule_in_shadow(RuleId(1)));
+    }
+
+    #[test]
+    fn a_rule_that_is_over_matches_nothing_and_the_ids_of_the_others_stay() {
+        let mut policy = three();
+        policy.rules[0].ttl = Some(Duration::from_secs(1));
+        let first = Generation::first(&policy).unwrap();
+        let next = first.next(&policy, &[true, false, false]).unwrap();
+        assert_eq!(both(&next, 53), [1, 1]);
+        assert!(
+            !next.has_shadow_rules(),
+            "a shadow that is over costs nothing"
+        );
+        assert!(next.rule_expired(RuleId(0)) && !next.rule_in_shadow(RuleId(0)));
+        assert_eq!((first.number(), next.number()), (1, 2));
+        let names = |generation: &Generation| -> Vec<String> {
+            generation.rules().iter().map(|r| r.name.clone()).collect()
+        };
+        assert_eq!(names(&first), names(&next));
+    }
+
+    #[test]
+    fn a_rule_without_clauses_matches_nothing_in_table_and_oracle() {
+        let mut policy = three();
+        policy.rules[1].clauses.clear();
+        let table = Table::compile(&policy).unwrap();
+        for dport in [50, 53, 54, 61] {
+            let expected = RuleId(if dport == 53 { 0 } else { 2 });
+            assert_eq!(table.lookup(&key(dport)), expected);
+            assert_eq!(oracle::evaluate(&policy, &key(dport)), expected);
+        }
+    }
+
+    #[test]
+    fn a_policy_without_shadow_has_one_table_and_without_limits_no_buckets() {
+        let generation = Generation::first(&policy("")).unwrap();
+        assert!(!generation.has_shadow_rules() && generation.limits.is_none());
+        assert!(!generation.is_shadow());
+    }
+
+    #[test]
+    fn a_limit_counts_on_from_one_generation_to_the_next() {
+        let mut policy = three();
+        policy.rules[1].limit = Some(super::super::Limit {
+            frames: 1,
+            per: Duration::from_secs(1),
+            burst: 3,
+        });
+        let first = Generation::first(&policy).unwrap();
+        let reject = Verdict::Reject(crate::telemetry::Reason::Rule);
+        let drop = Verdict::Drop(crate::telemetry::Reason::Rule);
+        let now = 1_000_000_000_000;
+        assert_eq!(first.verdict(RuleId(1), now), reject);
+        let next = first.next(&policy, &[false; 3]).unwrap();
+        let verdicts = [(); 3].map(|()| next.verdict(RuleId(1), now));
+        assert_eq!(verdicts, [reject, reject, drop]);
+        assert_eq!(
+            next.verdict(RuleId(2), now),
+            Verdict::Forward,
+            "another rule"
+        );
+    }
+}

@@ -1,0 +1,421 @@
+//! From frames to rulings: parse, admit, ask the rule table for the whole burst at once.
+
+use super::reason_alert;
+use crate::frame::{self, Meta};
+use crate::policy::admit::{Admit, admit};
+use crate::policy::{Generation, Key, RuleId, Side, Verdict};
+use crate::port::BURST;
+use crate::telemetry::{Cause, Reason};
+use af_xdp::{Frame, Umem};
+
+/// What one burst is worked on in. Every vector has its full capacity from the start.
+pub(super) struct Burst {
+    pub received: Vec<Frame>,
+    pub forward: Vec<Frame>,
+    pub replies: Vec<Frame>,
+    pub metas: [Meta; BURST],
+    /// One for each received frame.
+    pub rulings: Vec<Ruling>,
+    /// The generation that judged the burst enforces nothing.
+    pub shadow: bool,
+    keys: Vec<Key>,
+    asked: Vec<u8>,
+    first: [RuleId; BURST],
+    deciding: [RuleId; BURST],
+}
+
+/// What was found of one frame.
+pub(super) struct Ruling {
+    /// What becomes of it, or would if the policy were enforced.
+    pub verdict: Verdict,
+    /// The rule that decides.
+    pub rule: Option<RuleId>,
+    /// What alerts, if anything does.
+    pub cause: Option<Cause>,
+    /// A rule in shadow that matched before the one that decides, and the verdict it would have had.
+    pub shadowed: Option<(RuleId, Verdict)>,
+}
+
+impl Burst {
+    pub fn new() -> Burst {
+        Burst {
+            received: Vec::with_capacity(BURST),
+            forward: Vec::with_capacity(BURST),
+            replies: Vec::with_capacity(BURST),
+            metas: [Meta::NONE; BURST],
+            rulings: Vec::with_capacity(BURST),
+            shadow: false,
+            keys: Vec::with_capacity(BURST),
+            asked: Vec::with_capacity(BURST),
+            first: [RuleId(0); BURST],
+            deciding: [RuleId(0); BURST],
+        }
+    }
+
+    /// Judges what was received on `side` by one generation: fills `rulings`.
+    pub fn judge(&mut self, umem: &Umem, generation: &Generation, side: Side, now: u64) {
+        let Burst {
+            received,
+            metas,
+            rulings,
+            keys,
+            asked,
+            ..
+        } = self;
+        for frame in received.iter() {
+            umem.prefetch(frame);
+        }
+        for (at, (frame, meta)) in received.iter().zip(metas.iter_mut()).enumerate() {
+            let verdict = match frame::parse_into(umem.bytes(frame), meta) {
+                Err(reason) => Verdict::Drop(reason),
+                Ok(()) => match admit(meta, side) {
+                    Admit::Pass => Verdict::Forward,
+                    Admit::Drop(reason) => Verdict::Drop(reason),
+                    Admit::Ask(key) => {
+                        keys.push(key);
+                        asked.push(at as u8);
+                        // Overwritten below; a frame that the table somehow left out is not let through.
+                        Verdict::Drop(Reason::Default)
+                    }
+                    Admit::AskOr(key, verdict) => {
+                        if generation.names_ethertypes() {
+                            keys.push(key);
+                            asked.push(at as u8);
+                        }
+                        verdict
+                    }
+                },
+            };
+            rulings.push(Ruling {
+                verdict,
+                rule: None,
+                cause: suspicious(verdict),
+                shadowed: None,
+            });
+        }
+        self.shadow = generation.is_shadow();
+        self.ask(generation, now);
+    }
+
+    /// Asks the rule table about the frames that it is for.
+    fn ask(&mut self, generation: &Generation, now: u64) {
+        let (keys, shadow) = (&self.keys, self.shadow);
+        let first = &mut self.first[..keys.len()];
+        generation.classify(keys, first);
+        let deciding: &[RuleId] = if generation.has_shadow_rules() {
+            let deciding = &mut self.deciding[..keys.len()];
+            generation.classify_enforced(keys, deciding);
+            deciding
+        } else {
+            first
+        };
+        let default = generation.rules().len().saturating_sub(1);
+        let answers = first.iter().zip(deciding);
+        for ((at, key), (first, rule)) in self.asked.iter().zip(keys).zip(answers) {
+            let ruling = &mut self.rulings[usize::from(*at)];
+            if first != rule {
+                ruling.shadowed = Some((*first, generation.verdict(*first, now)));
+            }
+            if rule.index() == default && key.family().is_none() {
+                // No rule names it: it stays with what is done with such frames.
+                continue;
+            }
+            let verdict = generation.verdict(*rule, now);
+            let alerts = generation
+                .rules()
+                .get(rule.index())
+                .is_some_and(|info| info.alert.is_some());
+            // In shadow an alert is all that is seen of a rule.
+            let alerts = alerts || (shadow && verdict != Verdict::Forward);
+            ruling.verdict = verdict;
+            ruling.rule = Some(*rule);
+            ruling.cause = suspicious(verdict).or(alerts.then_some(Cause::Rule(*rule)));
+        }
+        self.keys.clear();
+        self.asked.clear();
+    }
+}
+
+/// A frame that alerts whatever the rules say.
+fn suspicious(verdict: Verdict) -> Option<Cause> {
+    match verdict {
+        Verdict::Drop(reason) if reason_alert(reason).is_some() => Some(Cause::Reason(reason)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, tcp, udp};
+    use crate::policy::{Action, Generation, Limit, Policy, Severity, Side, Verdict};
+    use crate::telemetry::{Cause, Event, Reason};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// `watch` comes first and drops UDP 53; `after` allows or drops it; `telnet` rejects.
+    fn policy() -> Policy {
+        let text = "[policy]\nprofile = \"none\"\n\
+            [[rule]]\nname = \"watch\"\nproto = \"udp\"\ndport = [53]\naction = \"drop\"\n\
+            [[rule]]\nname = \"after\"\nproto = \"udp\"\ndport = [53, 54]\naction = \"allow\"\n\
+            [[rule]]\nname = \"telnet\"\nproto = \"tcp\"\ndport = [23]\naction = \"reject\"\n";
+        let config = crate::config::parse(text, "test", std::path::Path::new("."));
+        config.unwrap().policy
+    }
+
+    fn with(change: impl FnOnce(&mut Policy)) -> Bench {
+        let mut policy = policy();
+        change(&mut policy);
+        Bench::with(&policy, 64)
+    }
+
+    fn limit(frames: u32, burst: u32) -> Option<Limit> {
+        let per = Duration::from_secs(1);
+        Some(Limit { frames, per, burst })
+    }
+
+    fn events(bench: &Bench) -> Vec<Event> {
+        std::iter::from_fn(|| bench.ring.pop()).collect()
+    }
+
+    #[test]
+    fn a_rule_in_shadow_is_counted_and_alerts_and_the_frame_goes_where_the_others_send_it() {
+        let mut bench = with(|policy| policy.rules[0].shadow = true);
+        bench.arrive(Side::Lan, &udp(53));
+        bench.arrive(Side::Lan, &udp(54));
+        bench.worker.turn(7);
+        assert_eq!(bench.sent(Side::Uplink), [udp(53), udp(54)]);
+        let events = events(&bench);
+        assert_eq!(events.len(), 1, "{events:?}");
+        let would = Verdict::Drop(Reason::Rule);
+        assert_eq!((events[0].shadow, events[0].verdict), (true, would));
+        assert!(matches!(events[0].cause, Cause::Rule(rule) if rule.0 == 0));
+        let snapshot = bench.settle();
+        assert!(snapshot.balanced());
+        let packets = |name| snapshot.rules.get(name).unwrap().packets;
+        assert_eq!((packets("watch"), packets("after")), (1, 2));
+        assert!(snapshot.rules.get("watch").unwrap().shadow);
+        assert!(
+            snapshot.sides[0].shadow.0.is_empty(),
+            "that is for the box as a whole"
+        );
+    }
+
+    #[test]
+    fn what_a_rule_in_shadow_would_allow_is_still_dropped_by_the_rule_after_it() {
+        let mut bench = with(|policy| {
+            policy.rules[0].shadow = true;
+            policy.rules[0].action = Action::Allow;
+            policy.rules[1].action = Action::Drop;
+            policy.rules[1].alert = Some(Severity::High);
+        });
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(7);
+        assert!(bench.sent(Side::Uplink).is_empty());
+        let told: Vec<_> = events(&bench)
+            .iter()
+            .map(|event| (event.shadow, event.verdict))
+            .collect();
+        let drop = Verdict::Drop(Reason::Rule);
+        assert_eq!(told, [(true, Verdict::Forward), (false, drop)]);
+        assert_eq!(bench.settle().sides[0].dropped.get("rule"), Some(&1));
+    }
+
+    #[test]
+    fn a_box_in_shadow_forwards_everything_and_counts_what_it_would_have_done() {
+        let mut bench = with(|policy| policy.shadow = true);
+        let short = udp(54)[..20].to_vec();
+        let ethertype = [[2; 12].as_slice(), &[0x88, 0x47], &[0; 46]].concat();
+        let frames = [udp(53), tcp(23), udp(54), short, ethertype];
+        for frame in &frames {
+            bench.arrive(Side::Lan, frame);
+        }
+        bench.worker.turn(7);
+        assert_eq!(bench.sent(Side::Uplink), frames);
+        assert!(bench.sent(Side::Lan).is_empty(), "nothing is answered");
+        let told: Vec<_> = events(&bench)
+            .iter()
+            .map(|event| (event.shadow, event.verdict))
+            .collect();
+        let rule = Reason::Rule;
+        let expected = [Verdict::Drop(rule), Verdict::Reject(rule)];
+        assert_eq!(told, expected.map(|verdict| (true, verdict)));
+        let snapshot = bench.settle();
+        assert!(snapshot.balanced(), "{snapshot:?}");
+        let lan = &snapshot.sides[0];
+        assert_eq!(
+            (lan.forwarded, lan.dropped_total(), lan.rejected),
+            (5, 0, 0)
+        );
+        let would = |reason| lan.shadow.get(reason).copied();
+        assert_eq!(would("rule"), Some(2));
+        assert_eq!(would("malformed"), Some(1));
+        assert_eq!(would("ethertype"), Some(1));
+        assert_eq!(snapshot.rules.get("watch").unwrap().packets, 1);
+    }
+
+    #[test]
+    fn a_rule_that_names_an_ethertype_decides_over_such_frames_and_the_others_go_as_without_it() {
+        let text = "[[rule]]\nname = \"no-arp\"\nethertype = [0x0806]\naction = \"drop\"\n\
+            [[rule]]\nname = \"mpls\"\nethertype = [0x8847]\naction = \"allow\"\n";
+        let config = crate::config::parse(text, "test", std::path::Path::new("."));
+        let mut bench = Bench::with(&config.unwrap().policy, 8);
+        let frame = |ethertype: u16| {
+            let body = [0, 1, 8, 0, 6, 4, 0, 1];
+            let link = [[2u8; 12].as_slice(), &ethertype.to_be_bytes()].concat();
+            [link.as_slice(), &body, &[0; 38]].concat()
+        };
+        let (arp, mpls, lldp, ipx) = (frame(0x0806), frame(0x8847), frame(0x88cc), frame(0x8137));
+        for frame in [&arp, &mpls, &lldp, &ipx] {
+            bench.arrive(Side::Lan, frame);
+        }
+        bench.arrive(Side::Uplink, &arp);
+        bench.worker.turn(1);
+        assert_eq!(bench.sent(Side::Uplink), [mpls, lldp]);
+        assert_eq!(bench.sent(Side::Lan), [arp], "the rule is for what leaves");
+        let snapshot = bench.settle();
+        let lan = &snapshot.sides[0];
+        let of = |reason| lan.dropped.get(reason).copied();
+        assert_eq!((of("rule"), of("ethertype")), (Some(1), Some(1)));
+        let packets = |name| snapshot.rules.get(name).unwrap().packets;
+        assert_eq!(
+            (packets("no-arp"), packets("mpls"), packets("default")),
+            (1, 1, 0)
+        );
+        assert!(snapshot.balanced());
+    }
+
+    #[test]
+    fn an_allow_beyond_its_limit_is_dropped_for_that_reason_and_comes_back_with_time() {
+        let mut bench = with(|policy| {
+            policy.rules[1].limit = limit(10, 5);
+            policy.rules[0].clauses.clear();
+        });
+        let mut passed = |now| {
+            for _ in 0..20 {
+                bench.arrive(Side::Lan, &udp(53));
+                bench.arrive(Side::Lan, &tcp(443));
+            }
+            let before = bench.sent(Side::Uplink).len();
+            while bench.worker.turn(now) > 0 {}
+            bench.sent(Side::Uplink).len() - before - 20
+        };
+        let start = 1_795_000_000 * SECOND;
+        assert_eq!(passed(start), 5);
+        assert_eq!(passed(start + SECOND / 10), 1);
+        let snapshot = bench.settle();
+        assert_eq!(snapshot.sides[0].dropped.get("rate-limit"), Some(&34));
+        assert_eq!(snapshot.rules.get("after").unwrap().packets, 40);
+        assert!(snapshot.balanced());
+    }
+
+    #[test]
+    fn a_reject_beyond_its_limit_is_dropped_without_an_answer() {
+        let mut bench = with(|policy| policy.rules[2].limit = limit(1, 2));
+        for _ in 0..10 {
+            bench.arrive(Side::Lan, &tcp(23));
+        }
+        bench.worker.turn(SECOND);
+        assert_eq!(bench.sent(Side::Lan).len(), 2);
+        let lan = &bench.settle().sides[0];
+        assert_eq!((lan.rejected, lan.dropped.get("rule")), (2, Some(&8)));
+    }
+
+    #[test]
+    fn two_workers_share_one_bucket() {
+        let mut policy = policy();
+        policy.rules[1].limit = limit(10, 8);
+        let first = Bench::with(&policy, 8);
+        let second = Bench::over(Arc::clone(&first.in_force), 8);
+        let mut sent = 0;
+        for mut bench in [first, second] {
+            for _ in 0..6 {
+                bench.arrive(Side::Lan, &udp(54));
+            }
+            bench.worker.turn(SECOND);
+            sent += bench.sent(Side::Uplink).len();
+        }
+        assert_eq!(sent, 8);
+    }
+
+    #[test]
+    fn a_generation_that_is_swapped_in_judges_from_the_next_turn_on_and_counters_go_on() {
+        let policy = policy();
+        let mut bench = Bench::with(&policy, 64);
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(1);
+        assert!(bench.sent(Side::Uplink).is_empty());
+        let next = bench
+            .in_force
+            .load()
+            .next(&policy, &[true, false, false, false]);
+        bench.in_force.store(Arc::new(next.unwrap()));
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(2);
+        assert_eq!(bench.sent(Side::Uplink), [udp(53)]);
+        let snapshot = bench.settle();
+        let watch = snapshot.rules.get("watch").unwrap();
+        assert_eq!((watch.packets, watch.expired), (1, true));
+        assert_eq!(snapshot.rules.get("after").unwrap().packets, 1);
+        assert!(snapshot.balanced());
+    }
+
+    #[test]
+    fn a_worker_that_receives_nothing_lets_go_of_a_generation_that_was_replaced() {
+        let policy = policy();
+        let mut bench = Bench::with(&policy, 8);
+        let next = bench.in_force.load().next(&policy, &[false; 4]).unwrap();
+        let old = bench.in_force.swap(Arc::new(next));
+        assert_eq!(Arc::strong_count(&old), 2);
+        bench.worker.turn(1);
+        assert_eq!(Arc::strong_count(&old), 1);
+    }
+
+    #[test]
+    fn every_burst_is_judged_by_one_generation_however_often_they_are_swapped() {
+        let policy = policy();
+        let mut bench = Bench::with(&policy, 64);
+        let generations = [
+            Generation::first(&policy).unwrap(),
+            bench
+                .in_force
+                .load()
+                .next(&policy, &[true, false, false, false])
+                .unwrap(),
+        ]
+        .map(Arc::new);
+        let in_force = Arc::clone(&bench.in_force);
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let relaxed = std::sync::atomic::Ordering::Relaxed;
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for at in (0..2).cycle() {
+                    if stop.load(relaxed) {
+                        break;
+                    }
+                    in_force.store(Arc::clone(&generations[at]));
+                    std::thread::yield_now();
+                }
+            });
+            let mut outcomes = [0; 2];
+            let start = std::time::Instant::now();
+            // Until each has judged many bursts, however the threads are scheduled.
+            while outcomes.iter().any(|n| *n < 500) && start.elapsed().as_secs() < 20 {
+                for _ in 0..32 {
+                    bench.arrive(Side::Lan, &udp(53));
+                }
+                bench.worker.turn(1);
+                let port = &mut bench.worker.ports(Side::Uplink)[0];
+                let sent = port.sent.len();
+                assert!(sent == 0 || sent == 32, "a mix: {sent} of 32");
+                outcomes[usize::from(sent > 0)] += 1;
+                port.finish();
+                bench.worker.turn(1);
+            }
+            stop.store(true, relaxed);
+            assert!(outcomes.iter().all(|n| *n > 0), "{outcomes:?}");
+        });
+        assert!(bench.settle().balanced());
+    }
+}
