@@ -127,7 +127,10 @@ impl Verdict {
 }
 
 /// What a rule may match on: the fields of a frame that the rule table looks at.
+///
+/// In this order: the rule table reads protocol and side as one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Key {
     /// Source address; IPv4 in the low 32 bits.
     pub src: u128,
@@ -145,14 +148,14 @@ pub struct Key {
     pub src_mac: [u8; 6],
     /// Transport protocol; 0 where the frame is not IP.
     pub proto: u8,
+    /// The side the frame came from.
+    pub side: Side,
     /// TCP flags as in byte 13 of the header (RFC 9293 section 3.1); 0 for other protocols.
     pub tcp_flags: u8,
     /// The first fragment of a datagram that has more.
     pub fragment: bool,
     /// Which protocol family; of a frame that is not IP, addresses, ports and protocol are 0.
     pub net: Net,
-    /// The side the frame came from.
-    pub side: Side,
 }
 
 /// [`Key::vlan`] of a frame without a VLAN tag: one more than the highest id.

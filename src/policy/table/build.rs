@@ -3,8 +3,8 @@
 use super::CompileError;
 use super::homes::{self, Assigned, Choice, Chunks};
 use super::plan::{
-    AddrField, AddrRecord, BitField, Extra, ExtraField, Form, HEADS, HeadRecord, Plan, PortField,
-    field,
+    AddrField, AddrRecord, BitField, Chunk, Extra, ExtraField, Form, HEADS, HeadRecord, Line,
+    NO_LANE, Plan, PortField, field,
 };
 use super::rows::{self, Pieces, Space, head_intervals, port_intervals};
 use super::search::{Search32, Search128};
@@ -16,8 +16,8 @@ use std::hash::Hash;
 
 /// Up to this many rows all of them are put into bitsets of one word, which nothing beats.
 const FEW: usize = 64;
-/// Words of a bitset from which on the aggregated form is faster.
-const LONG: usize = 64;
+/// Bytes of lists that the caches next to a core hold beside everything else.
+const NEAR: usize = 256 << 10;
 
 /// How many bits past the last word the kernels may point to where there is none, and one.
 const NONE: usize = 65;
@@ -50,13 +50,15 @@ pub(super) fn build(
         .map(|(pieces, assigned)| homes::pack(pieces, assigned, rule_of_row));
     let clauses: Vec<&Clause> = in_bits.iter().map(|row| rows[*row as usize]).collect();
     let mut fields = fields(&clauses, sets, budget)?;
+    let lines = fields.join();
+    let bases: [u32; 5] = std::array::from_fn(|field| fields.bits[field].base);
     let addr = |at: usize, runs: Swept| {
         let homes = housing.as_ref().zip(chunks.as_ref());
         let homes = homes.map(|((pieces, _), chunks)| {
             let space = [&pieces.src, &pieces.dst][at];
             (space, &chunks.starts[at], &chunks.lanes[at])
         });
-        address(&runs, homes, fields.unit)
+        address(&runs, homes, fields.unit, bases[at])
     };
     let (src, dst) = (
         addr(0, std::mem::take(&mut fields.swept[field::SRC])),
@@ -71,10 +73,12 @@ pub(super) fn build(
                 assigned.is_used(at + 2),
             )
         });
-        port(&fields.swept[field::SPORT + at], homes)
+        let field = field::SPORT + at;
+        port(&fields.swept[field], homes, bases[field])
     };
     let (sport, dport) = (port(0), port(1));
-    let heads = heads(&fields.swept[field::HEAD], housing.as_ref(), fields.unit);
+    let swept = &fields.swept[field::HEAD];
+    let heads = heads(swept, housing.as_ref(), fields.unit, bases[field::HEAD]);
     let used = |home: usize| {
         housing
             .as_ref()
@@ -83,6 +87,7 @@ pub(super) fn build(
     let Chunks {
         chunks,
         rule_of_lane,
+        long,
         ..
     } = chunks.unwrap_or_else(Chunks::none);
     let last_rule = rule_of_row.last().map_or(0, |rule| rule.0);
@@ -99,6 +104,7 @@ pub(super) fn build(
         form: fields.form,
         words: fields.words,
         unit: fields.unit,
+        lines,
         bits: fields.bits,
         wide_rows: in_bits.len(),
         last_rule,
@@ -108,9 +114,11 @@ pub(super) fn build(
             .chain(std::iter::repeat(last_rule))
             .take(fields.words * 64 + NONE)
             .collect(),
+        far: chunks.len() * size_of::<Chunk>() > NEAR,
         homes: std::array::from_fn(used),
         chunks,
         rule_of_lane,
+        long,
     };
     if plan.memory() > budget.most {
         return Err(CompileError::TooLarge);
@@ -122,10 +130,13 @@ pub(super) fn build(
 fn house(rows: &[&Clause], sets: &[Set]) -> Option<(Pieces, Assigned)> {
     let pieces = rows::pieces(rows, sets);
     let addresses = [true, true, false, false];
+    let services = [true, true, false, true];
     let choices = [
         (addresses, 8),
         (addresses, 16),
-        ([true; 4], 8),
+        (services, 8),
+        (services, 16),
+        (services, 32),
         ([true; 4], 16),
         ([true; 4], 32),
     ];
@@ -147,19 +158,12 @@ fn house(rows: &[&Clause], sets: &[Set]) -> Option<(Pieces, Assigned)> {
 fn cost(assigned: &Assigned) -> f64 {
     let wide = assigned.housed.iter().filter(|housed| !**housed).count();
     let homes = (0..4).filter(|home| assigned.is_used(*home));
-    bits_cost(wide)
-        + homes
-            .map(|home| 1.0 + 1.5 * assigned.chunks(home))
-            .sum::<f64>()
+    let lists = homes.map(|home| 3.0 + 2.5 * (assigned.chunks(home) - 1.0));
+    bits_cost(wide) + lists.sum::<f64>()
 }
 
 fn bits_cost(rows: usize) -> f64 {
-    let words = words(rows);
-    match words {
-        0..8 => 1.0 + 0.4 * words as f64,
-        8..=LONG => 2.0 + 0.3 * words as f64,
-        _ => 40.0 + 0.1 * words as f64,
-    }
+    0.5 + 0.25 * words(rows) as f64
 }
 
 /// Words of a bitset over so many rows.
@@ -187,6 +191,19 @@ struct Fields {
     form: Form,
     words: usize,
     unit: usize,
+}
+
+impl Fields {
+    /// Takes the lines of all fields together, and notes where each one's start.
+    fn join(&mut self) -> Vec<Line> {
+        let mut lines = Vec::new();
+        let extras = self.extras.iter_mut().map(|extra| &mut extra.bits);
+        for field in self.bits.iter_mut().chain(extras) {
+            field.base = (lines.len() * 8) as u32;
+            lines.append(&mut field.lines);
+        }
+        lines
+    }
 }
 
 /// A field as it is swept: its matches, the domains of its values, and which matches hold without a value.
@@ -243,19 +260,22 @@ impl<'a, T: Clone + Eq + Hash> Field<'a, T> {
     }
 }
 
+/// An address expression, and whether its row names ethertypes: only such a row holds for a frame that is not IP.
+type AddrWanted<'a> = (&'a AddrMatch, bool);
+
 fn address_field<'a>(
-    per_row: impl Iterator<Item = &'a AddrMatch>,
+    per_row: impl Iterator<Item = AddrWanted<'a>>,
     sets: &'a [Set],
-) -> Field<'a, &'a AddrMatch> {
+) -> Field<'a, AddrWanted<'a>> {
     let of = |family: Family| {
-        let intervals: Box<dyn Fn(&&AddrMatch) -> Intervals> =
-            Box::new(move |wanted: &&AddrMatch| wanted.intervals(sets, family));
+        let intervals: Box<dyn Fn(&AddrWanted<'a>) -> Intervals> =
+            Box::new(move |(wanted, _): &AddrWanted<'a>| wanted.intervals(sets, family));
         (family.max(), intervals)
     };
     Field {
         matches: Matches::collect(per_row),
         domains: vec![of(Family::V4), of(Family::V6)],
-        none: Some(|wanted| wanted.is_any()),
+        none: Some(|(wanted, link)| wanted.is_any() && *link),
     }
 }
 
@@ -266,8 +286,9 @@ fn where_it_holds(max: u128, holds: impl Fn(usize) -> bool) -> Intervals {
 }
 
 fn fields(rows: &[&Clause], sets: &[Set], budget: Budget) -> Result<Fields, CompileError> {
-    let src = address_field(rows.iter().map(|row| &row.src), sets);
-    let dst = address_field(rows.iter().map(|row| &row.dst), sets);
+    let link = |row: &Clause| row.ethertype.is_some();
+    let src = address_field(rows.iter().map(|row| (&row.src, link(row))), sets);
+    let dst = address_field(rows.iter().map(|row| (&row.dst, link(row))), sets);
     let sport = Field::new(rows.iter().map(|row| &row.sport), 65_535, |ports| {
         port_intervals(ports)
     });
@@ -275,10 +296,9 @@ fn fields(rows: &[&Clause], sets: &[Set], budget: Budget) -> Result<Fields, Comp
         port_intervals(ports)
     });
     let head = Field::new(
-        rows.iter()
-            .map(|row| (row.direction, row.protos, row.ethertype.is_some())),
+        rows.iter().map(|row| (row.direction, row.protos)),
         HEADS as u128 - 1,
-        |&(direction, protos, link)| head_intervals(direction, protos, link),
+        |&(direction, protos)| head_intervals(direction, protos),
     );
     let counts = [
         src.count()?,
@@ -289,7 +309,7 @@ fn fields(rows: &[&Clause], sets: &[Set], budget: Budget) -> Result<Fields, Comp
     ];
     let words = words(rows.len());
     let dense = counts.iter().sum::<usize>() * words * 8;
-    let form = if words > LONG || dense > budget.dense {
+    let form = if dense > budget.dense {
         Form::Aggregated
     } else {
         Form::Dense
@@ -415,9 +435,14 @@ where
 }
 
 /// One address field: the intervals of the bitsets and the cells of the homes, laid over each other.
-fn address(swept: &Swept, homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>, unit: usize) -> AddrField {
+fn address(
+    swept: &Swept,
+    homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>,
+    unit: usize,
+    base_of_bits: u32,
+) -> AddrField {
     let whole = [0];
-    let mut records = Vec::new();
+    let (mut bits, mut records) = (Vec::new(), Vec::new());
     let mut family = |runs: &Runs, cells: &[u128], base: usize| -> Vec<u128> {
         let mut starts = [&runs.starts[..], cells].concat();
         starts.sort_unstable();
@@ -427,11 +452,11 @@ fn address(swept: &Swept, homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>, unit: u
             run += usize::from(runs.starts.get(run + 1) == Some(start));
             cell += usize::from(cells.get(cell + 1) == Some(start));
             let at = base + cell;
-            records.push(AddrRecord {
-                bits: runs.class[run] * unit as u32,
-                list: homes.map_or(0, |(_, lists, _)| lists.get(at).copied().unwrap_or(0)),
-                lane: homes.map_or(0, |(_, _, lanes)| lanes[at].into()),
-            });
+            bits.push(base_of_bits + runs.class[run] * unit as u32);
+            records.extend(homes.map(|(_, lists, lanes)| AddrRecord {
+                list: lists.get(at).copied().unwrap_or(0),
+                lane: lanes[at].into(),
+            }));
         }
         starts
     };
@@ -441,22 +466,23 @@ fn address(swept: &Swept, homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>, unit: u
     };
     let v4 = family(&swept.runs[0], four, 0);
     let v6 = family(&swept.runs[1], six, four.len());
-    records.push(AddrRecord {
-        bits: swept.none * unit as u32,
+    bits.push(base_of_bits + swept.none * unit as u32);
+    records.extend(homes.map(|_| AddrRecord {
         list: 0,
-        lane: 0,
-    });
+        lane: NO_LANE,
+    }));
     let keys: Vec<u32> = v4[1..].iter().map(|start| *start as u32).collect();
     AddrField {
         v4: Search32::new(&keys),
         v6: Search128::new(&v6[1..]),
         v6_base: v4.len() as u32,
+        bits,
         records,
     }
 }
 
 /// One port field.
-fn port(swept: &Swept, homes: Option<(&Vec<u32>, &Vec<u32>, bool)>) -> PortField {
+fn port(swept: &Swept, homes: Option<(&Vec<u32>, &Vec<u32>, bool)>, base: u32) -> PortField {
     let runs = &swept.runs[0];
     let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
     let home = homes.filter(|(_, _, used)| *used);
@@ -464,8 +490,10 @@ fn port(swept: &Swept, homes: Option<(&Vec<u32>, &Vec<u32>, bool)>) -> PortField
         class: if runs.class.len() > 1 {
             spread(&starts, |at| runs.class[at], 65_536)
         } else {
-            Vec::new()
+            vec![0]
         },
+        base,
+        mask: if runs.class.len() > 1 { u16::MAX } else { 0 },
         cell: home.map_or_else(Vec::new, |(cells, _, _)| {
             spread(cells, |at| at as u32, 65_536)
         }),
@@ -473,21 +501,22 @@ fn port(swept: &Swept, homes: Option<(&Vec<u32>, &Vec<u32>, bool)>) -> PortField
     }
 }
 
-/// By `side * 512 + protocol`.
-fn heads(swept: &Swept, housing: Option<&(Pieces, Assigned)>, unit: usize) -> Vec<HeadRecord> {
+/// By `side << 8 | protocol`.
+fn heads(
+    swept: &Swept,
+    housing: Option<&(Pieces, Assigned)>,
+    unit: usize,
+    base: u32,
+) -> Vec<HeadRecord> {
     let runs = &swept.runs[0];
     let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
     let classes: Vec<u32> = spread(&starts, |at| runs.class[at], HEADS);
     let record = |(value, class): (usize, &u32)| {
         let head = housing.map_or(0, |(pieces, _)| pieces.head_of[value]);
         HeadRecord {
-            bits: class * unit as u32,
+            bits: base + class * unit as u32,
             head: head.into(),
-            mask: if value % 512 < super::plan::NOT_IP {
-                1 << head
-            } else {
-                0
-            },
+            mask: 1 << head,
         }
     };
     classes.iter().enumerate().map(record).collect()

@@ -3,7 +3,7 @@
 //! A row is put where its list stays shortest, first rows first; a row whose ranges are wide in every field, or that
 //! only meets full lists, gets no home and goes to the bitsets.
 
-use super::plan::{Chunk, Home, LANES};
+use super::plan::{Chunk, Home, LANES, RULES};
 use super::rows::{Piece, Pieces, Space, Span};
 use crate::policy::RuleId;
 use std::collections::HashMap;
@@ -182,7 +182,8 @@ impl Lanes {
 /// The lists as chunks.
 pub(super) struct Chunks {
     pub chunks: Vec<Chunk>,
-    pub rule_of_lane: Vec<[u32; LANES]>,
+    pub rule_of_lane: Vec<u32>,
+    pub long: [bool; 4],
     /// By home and list: the chunk where it starts.
     pub starts: [Vec<u32>; 4],
     /// By address field and cell: the lane.
@@ -237,7 +238,8 @@ impl Chunks {
     pub fn none() -> Chunks {
         Chunks {
             chunks: vec![Chunk::EMPTY],
-            rule_of_lane: vec![[u32::MAX; LANES]],
+            rule_of_lane: vec![u32::MAX; RULES],
+            long: [false; 4],
             starts: Default::default(),
             lanes: Default::default(),
         }
@@ -247,25 +249,26 @@ impl Chunks {
     fn list(&mut self, home: Home, list: &[u32], pieces: &Pieces, rule_of_row: &[RuleId]) -> u32 {
         let start = self.chunks.len() as u32;
         let last = list.len().div_ceil(LANES) - 1;
+        self.long[home as usize] |= last > 0;
         for (at, part) in list.chunks(LANES).enumerate() {
             let mut chunk = Chunk {
                 more: u32::from(at < last),
                 ..Chunk::EMPTY
             };
-            let mut rules = [u32::MAX; LANES];
+            let mut rules = [u32::MAX; RULES];
             for (lane, &piece) in part.iter().enumerate() {
                 let piece = &pieces.pieces[piece as usize];
                 let [a, b, c] = self.compared(home, piece);
-                for end in 0..2 {
-                    chunk.a[end][lane] = a[end];
-                    chunk.b[end][lane] = b[end];
-                    chunk.c[end][lane] = c[end];
+                for (field, [first, last]) in
+                    [(&mut chunk.a, a), (&mut chunk.b, b), (&mut chunk.c, c)]
+                {
+                    (field[0][lane], field[1][lane]) = (first, last - first);
                 }
                 chunk.heads[lane] = piece.heads;
                 rules[lane] = rule_of_row[piece.row as usize].0;
             }
             self.chunks.push(chunk);
-            self.rule_of_lane.push(rules);
+            self.rule_of_lane.extend(rules);
         }
         start
     }

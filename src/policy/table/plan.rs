@@ -21,6 +21,8 @@ pub struct Line(pub [u64; 8]);
 
 /// Rows of one list, compared at once.
 pub const LANES: usize = 8;
+/// Numbers that a chunk has in [`Plan::rule_of_lane`].
+pub const RULES: usize = LANES + 1;
 
 /// Up to eight rows of one list, in the three fields that the list does not decide: two cache lines.
 ///
@@ -28,7 +30,7 @@ pub const LANES: usize = 8;
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Chunk {
-    /// Lowest and highest of the first field: see [`Home`].
+    /// The first field (see [`Home`]): the lowest value, and how much higher the highest is.
     pub a: [[u16; LANES]; 2],
     /// Of the second.
     pub b: [[u16; LANES]; 2],
@@ -64,12 +66,10 @@ pub enum Home {
     Dport = 3,
 }
 
-/// What an interval of addresses stands for.
+/// What an interval of addresses stands for in the homes.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct AddrRecord {
-    /// Index of the first word of the class's bits.
-    pub bits: u32,
     /// The chunk where the list of this home starts; 0, an empty one, where there is none.
     pub list: u32,
     /// The lane.
@@ -85,7 +85,9 @@ pub struct AddrField {
     pub v6: Search128,
     /// Index of the first IPv6 interval.
     pub v6_base: u32,
-    /// By interval.
+    /// By interval: index of the first word of its class's bits.
+    pub bits: Vec<u32>,
+    /// By interval; empty where no row has a home.
     pub records: Vec<AddrRecord>,
 }
 
@@ -95,8 +97,12 @@ pub type Direct = Vec<u16>;
 /// A port field.
 #[derive(Clone, Debug)]
 pub struct PortField {
-    /// By port: its class among the bitsets; empty where no row in a bitset asks for it.
+    /// By `port & mask`: its class among the bitsets.
     pub class: Direct,
+    /// Where the bits of class 0 start, in words.
+    pub base: u32,
+    /// All ones; 0 where no row in a bitset asks for the port, and there is one class.
+    pub mask: u16,
     /// By port: its cell among the lists of its home; empty where it is no home.
     pub cell: Direct,
     /// By `cell * heads + head`: the chunk where the list starts.
@@ -111,14 +117,14 @@ pub struct HeadRecord {
     pub bits: u32,
     /// The head's number.
     pub head: u16,
-    /// Its bit; 0 for frames that are not IP, which no row of a list matches.
+    /// Its bit.
     pub mask: u16,
 }
 
-/// Index into [`Plan::heads`]: 512 a side, the protocol or [`NOT_IP`].
-pub const HEADS: usize = 1024;
-/// In place of a protocol for a frame that is not IP.
-pub const NOT_IP: usize = 256;
+/// Indices into [`Plan::heads`]: `side << 8 | protocol`.
+pub const HEADS: usize = 512;
+/// The lane of a frame without addresses, which no row of a list reaches.
+pub const NO_LANE: u32 = 65_535;
 
 /// A field that few policies ask for.
 #[derive(Clone, Debug)]
@@ -148,7 +154,9 @@ pub enum ExtraField {
 /// The bits of each class of a field, `words` long, one after the other.
 #[derive(Clone, Debug, Default)]
 pub struct BitField {
-    /// Dense: whole lines. Empty in the sparse form.
+    /// Dense: where the field's bits start in [`Plan::lines`], in words.
+    pub base: u32,
+    /// The lines before they are put there.
     pub lines: Vec<Line>,
     /// The sparse form: see [`Sparse`].
     pub sparse: Sparse,
@@ -197,6 +205,8 @@ pub struct Plan {
     pub words: usize,
     /// What the number of a class is multiplied by: `words`, or the words of a summary.
     pub unit: usize,
+    /// The bits of all fields: one array, so that the lookup has one address to keep at hand.
+    pub lines: Vec<Line>,
     /// Bits of source, destination, source port, destination port, head.
     pub bits: [BitField; 5],
     /// The rule of a key that no row holds for.
@@ -205,12 +215,16 @@ pub struct Plan {
     pub wide_rows: usize,
     /// Bit to rule, and past the rows the last rule, for as far as a kernel may point where there is no bit.
     pub rule_of_bit: Vec<u32>,
+    /// Whether the lists are too large for the caches next to the core, so that it pays to ask for them ahead.
+    pub far: bool,
     /// Which homes have lists.
     pub homes: [bool; 4],
     /// The lists; the first is empty.
     pub chunks: Vec<Chunk>,
-    /// By chunk and lane: the rule.
-    pub rule_of_lane: Vec<[u32; LANES]>,
+    /// By `chunk * RULES + lane`: the rule; behind the lanes `u32::MAX`, for none.
+    pub rule_of_lane: Vec<u32>,
+    /// By home: whether some list has more than one chunk.
+    pub long: [bool; 4],
 }
 
 /// The position of each field in [`Plan::bits`].
@@ -226,7 +240,10 @@ impl Plan {
     /// Bytes that the lookup structures take.
     pub fn memory(&self) -> usize {
         let addr = |field: &AddrField| {
-            field.v4.memory() + field.v6.memory() + size_of_val(&field.records[..])
+            field.v4.memory()
+                + field.v6.memory()
+                + size_of_val(&field.bits[..])
+                + size_of_val(&field.records[..])
         };
         let port = |field: &PortField| {
             size_of_val(&field.class[..])
@@ -238,6 +255,7 @@ impl Plan {
             + [&self.sport, &self.dport].map(port).iter().sum::<usize>()
             + self.bits.iter().map(BitField::memory).sum::<usize>()
             + self.extras.iter().map(extra).sum::<usize>()
+            + size_of_val(&self.lines[..])
             + size_of_val(&self.heads[..])
             + size_of_val(&self.rule_of_bit[..])
             + size_of_val(&self.chunks[..])

@@ -1,5 +1,6 @@
 //! Clauses as rows of the table: which can have a home, and the ranges that they are then compared by.
 
+use super::plan::HEADS;
 use super::sweep::Intervals;
 use crate::policy::addr::{AddrMatch, Family, Set, merge};
 use crate::policy::rule::{Clause, PortSet, ProtoSet};
@@ -54,7 +55,7 @@ pub(super) struct Piece {
 pub(super) struct Pieces {
     pub src: Space,
     pub dst: Space,
-    /// By `side * 512 + protocol`: the head.
+    /// By `side << 8 | protocol`: the head.
     pub head_of: Vec<u8>,
     pub head_count: usize,
     pub pieces: Vec<Piece>,
@@ -226,15 +227,13 @@ impl Ends {
     }
 }
 
-/// The values `side * 512 + protocol`, and of frames that are not IP, which have protocol 0, `side * 512 + 256`.
-pub(super) fn head_intervals(direction: Direction, protos: ProtoSet, link: bool) -> Intervals {
+/// The values `side << 8 | protocol`.
+pub(super) fn head_intervals(direction: Direction, protos: ProtoSet) -> Intervals {
     let sides = Side::BOTH.into_iter().filter(|side| direction.holds(*side));
     let values = sides.flat_map(|side| {
-        let not_ip = (link && protos.contains(0)).then_some(super::plan::NOT_IP);
-        let protos = protos.iter().map(usize::from);
         protos
-            .chain(not_ip)
-            .map(move |proto| (side as usize * 512 + proto) as u128)
+            .iter()
+            .map(move |proto| (side as u128) << 8 | u128::from(proto))
     });
     merge(values.map(|value| (value, value)).collect())
 }
@@ -262,17 +261,16 @@ fn common_heads(rows: &[&Clause]) -> HashMap<HeadMatch, usize> {
     taken
 }
 
-/// By `side * 512 + protocol` the head, how many there are, and the heads of each match.
+/// By `side << 8 | protocol` the head, how many there are, and the heads of each match.
 fn heads(taken: &HashMap<HeadMatch, usize>) -> (Vec<u8>, usize, HashMap<HeadMatch, u16>) {
     let mut matches: Vec<_> = taken.keys().copied().collect();
     matches.sort_by_key(|(direction, protos)| (*direction as u8, protos.words()));
     let mut number: HashMap<Vec<bool>, usize> = HashMap::new();
-    let mut head_of = Vec::with_capacity(1024);
-    for value in 0..1024usize {
-        let (side, proto) = (Side::BOTH[value / 512], value % 512);
-        let holds = |&(direction, protos): &HeadMatch| {
-            proto < 256 && direction.holds(side) && protos.contains(proto as u8)
-        };
+    let mut head_of = Vec::with_capacity(HEADS);
+    for value in 0..HEADS {
+        let (side, proto) = (Side::BOTH[value >> 8], value as u8);
+        let holds =
+            |&(direction, protos): &HeadMatch| direction.holds(side) && protos.contains(proto);
         let held: Vec<bool> = matches.iter().map(holds).collect();
         let next = number.len();
         head_of.push((*number.entry(held).or_insert(next)).min(255) as u8);

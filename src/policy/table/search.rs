@@ -2,10 +2,11 @@
 //!
 //! Level by level as in a B+ tree, but the children of a node are found by arithmetic, not by pointers: a step is one
 //! cache line, compared as a whole. Of the tree over 32-bit keys the uppermost level (up to [`ROOT`] separators) is
-//! compared key by key with a whole burst at once, which costs two vector instructions for sixteen packets.
+//! compared with a whole burst at once: a processor that can look up a register by another one finds sixteen packets' nodes in
+//! four instructions a level.
 
 /// The most separators of the level that is compared with a whole burst.
-pub const ROOT: usize = 64;
+pub const ROOT: usize = 63;
 
 /// Sixteen 32-bit keys, ascending, filled up with the highest: one cache line.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,39 @@ pub struct Search<K, N> {
     pub levels: Vec<usize>,
     /// How many keys there are: no rank is higher.
     pub keys: usize,
+    /// The separators once more, as the levels of a binary tree.
+    pub pivots: Pivots<K>,
+}
+
+/// Up to [`ROOT`] keys as a complete binary tree, filled up with the highest: `keys[level][at]`, where the next `at` is
+/// `2 * at`, and one more where the key is not above the value. A level is one or two 512-bit registers.
+#[derive(Clone, Debug)]
+#[repr(C, align(64))]
+pub struct Pivots<K> {
+    /// By level, as many as the level has nodes; what is behind them is not looked at.
+    pub keys: [[K; 32]; 6],
+    /// How many levels.
+    pub levels: usize,
+    /// How many keys.
+    pub count: usize,
+}
+
+impl<K: Copy> Pivots<K> {
+    fn new(keys: &[K], max: K) -> Pivots<K> {
+        let levels = (usize::BITS - keys.len().leading_zeros()) as usize;
+        let mut pivots = Pivots {
+            keys: [[max; 32]; 6],
+            levels: levels.min(6),
+            count: keys.len(),
+        };
+        for (level, nodes) in pivots.keys.iter_mut().enumerate().take(levels) {
+            for (at, node) in nodes.iter_mut().enumerate().take(1 << level) {
+                let sorted = (2 * at + 1) * (1 << (levels - level - 1)) - 1;
+                *node = keys.get(sorted).copied().unwrap_or(max);
+            }
+        }
+        pivots
+    }
 }
 
 /// The tree over IPv4 addresses.
@@ -92,6 +126,7 @@ fn build<K: Copy, N>(
             nodes: Vec::new(),
             levels: Vec::new(),
             keys: keys.len(),
+            pivots: Pivots::new(keys, max),
         };
     }
     // Of each level, from the lowest: the keys of its nodes. `firsts` are the lowest keys under the nodes of the last.
@@ -115,6 +150,7 @@ fn build<K: Copy, N>(
     }
     Search {
         root: firsts[1..].to_vec(),
+        pivots: Pivots::new(&firsts[1..], max),
         nodes,
         levels: starts,
         keys: keys.len(),

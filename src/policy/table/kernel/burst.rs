@@ -2,21 +2,25 @@
 
 use super::{PASS, Simd};
 use crate::frame::Net;
-use crate::policy::table::plan::{BitField, ExtraField, Form, LANES, NOT_IP, Plan, PortField};
+use crate::policy::table::plan::{BitField, ExtraField, Form, Plan, PortField, RULES};
 use crate::policy::table::search::{Search32, Search128};
 use crate::policy::{Key, RuleId};
+use std::mem::MaybeUninit;
 
-/// A number for each key of the pass.
-type Lane = [u32; PASS];
+/// A number for each key of the pass, on whole cache lines: what is stored as a vector is read again one by one, and
+/// a processor forwards that only where the store did not cross a line.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Lane<T = u32>([T; PASS]);
 
 /// What a key is compared with the rows of its lists by.
 struct Lists {
     /// By home: the chunk where the list starts.
     chunk: [Lane; 4],
-    /// Source and destination lane, source and destination port.
-    value: [[u16; PASS]; 4],
+    /// Source and destination lane.
+    lane: [Lane<u16>; 2],
     /// The bit of the head.
-    mask: [u16; PASS],
+    mask: Lane<u16>,
 }
 
 /// One pass: `keys` and `out` are of one length, not above [`PASS`].
@@ -27,13 +31,15 @@ struct Lists {
 #[inline(always)]
 pub(super) unsafe fn classify<S: Simd>(plan: &Plan, keys: &[Key], out: &mut [RuleId]) {
     let len = keys.len().min(out.len()).min(PASS);
+    // SAFETY: as it was just made; it saves a comparison in every loop.
+    unsafe { std::hint::assert_unchecked(len <= PASS) };
     let keys = &keys[..len];
-    let mut best = [plan.last_rule; PASS];
+    let mut best = Lane([plan.last_rule; PASS]);
     // SAFETY: the caller's.
     unsafe {
         let intervals = addresses::<S>(plan, keys);
-        let general = !plan.extras.is_empty() || plan.form == Form::Aggregated;
         let homes = plan.chunks.len() > 1;
+        let general = !plan.extras.is_empty() || plan.form == Form::Aggregated;
         match (plan.words, homes) {
             _ if general => general_bits(plan, keys, &intervals, &mut best),
             (1, false) => bits::<S, 1>(plan, keys, &intervals, &mut best),
@@ -50,11 +56,14 @@ pub(super) unsafe fn classify<S: Simd>(plan: &Plan, keys: &[Key], out: &mut [Rul
             (_, true) => both::<S, 0>(plan, keys, &intervals, &mut best),
         }
         if general && homes {
-            let lists = lists::<S>(plan, keys, &intervals);
-            rows::<S>(plan, len, &lists, &mut best);
+            let mut lists = Lists::new();
+            for (i, key) in keys.iter().enumerate() {
+                find::<S>(plan, key, &intervals, i, &mut lists);
+            }
+            rows::<S>(plan, keys, &lists, &mut best);
         }
     }
-    for (out, best) in out.iter_mut().zip(&best[..len]) {
+    for (out, best) in out.iter_mut().zip(&best.0[..len]) {
         *out = RuleId(*best);
     }
 }
@@ -84,22 +93,57 @@ fn opaque(number: u32) -> usize {
 /// Source and destination interval of each key.
 #[inline(always)]
 unsafe fn addresses<S: Simd>(plan: &Plan, keys: &[Key]) -> [Lane; 2] {
-    let (mut src, mut dst) = ([0; PASS], [0; PASS]);
+    let mut x = [Lane([0; PASS]); 2];
     let mut others = 0;
-    for ((key, src), dst) in keys.iter().zip(&mut src).zip(&mut dst) {
-        (*src, *dst) = (key.src as u32, key.dst as u32);
-        others |= u32::from(key.net != Net::V4);
+    for (i, key) in keys.iter().enumerate() {
+        (x[0].0[i], x[1].0[i]) = (key.src as u32, key.dst as u32);
+        others |= key.net as u8 ^ Net::V4 as u8;
     }
+    let mut at = [Lane([0; PASS]); 2];
+    let (src, dst) = (&plan.src.v4, &plan.dst.v4);
     // SAFETY: the caller's.
     unsafe {
-        let mut intervals = [
-            rank32::<S>(&plan.src.v4, &src, keys.len()),
-            rank32::<S>(&plan.dst.v4, &dst, keys.len()),
-        ];
-        if others != 0 {
-            other_addresses::<S>(plan, keys, &mut intervals);
+        S::count_burst(src, &x[0].0, &mut at[0].0);
+        S::count_burst(dst, &x[1].0, &mut at[1].0);
+        // Both fields go down together as far as both have levels.
+        let common = src.levels.len().min(dst.levels.len());
+        for level in 0..common {
+            for i in 0..keys.len() {
+                step::<S>(src, level, &x[0], &mut at[0], i);
+                step::<S>(dst, level, &x[1], &mut at[1], i);
+            }
         }
-        intervals
+        for (field, search) in [src, dst].into_iter().enumerate() {
+            for level in common..search.levels.len() {
+                for i in 0..keys.len() {
+                    step::<S>(search, level, &x[field], &mut at[field], i);
+                }
+            }
+            // The highest address of all leads past the last key.
+            for at in &mut at[field].0 {
+                *at = (*at).min(search.keys as u32);
+            }
+        }
+        if others != 0 {
+            other_addresses::<S>(plan, keys, &mut at);
+        }
+    }
+    at
+}
+
+/// One level down.
+#[inline(always)]
+unsafe fn step<S: Simd>(search: &Search32, level: usize, x: &Lane, at: &mut Lane, i: usize) {
+    let fan = if level + 1 == search.levels.len() {
+        16
+    } else {
+        17
+    };
+    // SAFETY: the caller's; every node has all its children, so each index is one of its level.
+    unsafe {
+        let start = get(&search.levels, level);
+        let node = search.nodes.get_unchecked(start + at.0[i] as usize);
+        at.0[i] = at.0[i] * fan + S::count32(node, x.0[i]);
     }
 }
 
@@ -117,33 +161,12 @@ unsafe fn other_addresses<S: Simd>(plan: &Plan, keys: &[Key], intervals: &mut [L
             let address = if interval == 0 { key.src } else { key.dst };
             // SAFETY: the caller's.
             let rank = unsafe { rank128::<S>(&field.v6, address) };
-            let none = field.records.len() as u32 - 1;
+            let none = field.bits.len() as u32 - 1;
             let six = field.v6_base + rank;
-            intervals[interval][usize::from(other)] = if key.net == Net::V6 { six } else { none };
+            let at = if key.net == Net::V6 { six } else { none };
+            intervals[interval].0[usize::from(other)] = at;
         }
     }
-}
-
-#[inline(always)]
-unsafe fn rank32<S: Simd>(search: &Search32, x: &Lane, len: usize) -> Lane {
-    let mut at = [0; PASS];
-    // SAFETY: the caller's; every node has all its children, so each index is one of its level.
-    unsafe {
-        S::count_burst(&search.root, x, &mut at);
-        let mut levels = search.levels.as_slice();
-        while let [start, below @ ..] = levels {
-            let fan = if below.is_empty() { 16 } else { 17 };
-            for i in 0..len {
-                let node = search.nodes.get_unchecked(*start + at[i] as usize);
-                at[i] = at[i] * fan + S::count32(node, x[i]);
-            }
-            levels = below;
-        }
-    }
-    for at in &mut at {
-        *at = (*at).min(search.keys as u32);
-    }
-    at
 }
 
 #[inline(always)]
@@ -170,22 +193,25 @@ unsafe fn rank128<S: Simd>(search: &Search128, x: u128) -> u32 {
 /// Index into [`Plan::heads`].
 #[inline(always)]
 fn head(key: &Key) -> usize {
-    let ip = matches!(key.net, Net::V4 | Net::V6);
-    let proto = if ip { usize::from(key.proto) } else { NOT_IP };
-    key.side as usize * 512 + proto
+    usize::from(u16::from(key.proto) | (key.side as u16) << 8)
 }
 
 /// Where each field's bits of one key start, in words.
 #[inline(always)]
-unsafe fn starts(plan: &Plan, key: &Key, intervals: &[Lane; 2], i: usize) -> [u32; 5] {
-    let unit = plan.unit as u32;
+unsafe fn starts<const W: usize>(
+    plan: &Plan,
+    key: &Key,
+    intervals: &[Lane; 2],
+    i: usize,
+) -> [u32; 5] {
+    let unit = if W == 0 { plan.unit } else { W } as u32;
     // SAFETY: the caller's; `head` is below `HEADS`.
     unsafe {
         [
-            get(&plan.src.records, opaque(intervals[0][i])).bits,
-            get(&plan.dst.records, opaque(intervals[1][i])).bits,
-            port_class(&plan.sport, key.sport) * unit,
-            port_class(&plan.dport, key.dport) * unit,
+            get(&plan.src.bits, opaque(intervals[0].0[i])),
+            get(&plan.dst.bits, opaque(intervals[1].0[i])),
+            plan.sport.base + port_class(&plan.sport, key.sport) * unit,
+            plan.dport.base + port_class(&plan.dport, key.dport) * unit,
             get(&plan.heads, head(key)).bits,
         ]
     }
@@ -193,11 +219,8 @@ unsafe fn starts(plan: &Plan, key: &Key, intervals: &[Lane; 2], i: usize) -> [u3
 
 #[inline(always)]
 unsafe fn port_class(field: &PortField, port: u16) -> u32 {
-    if field.class.is_empty() {
-        return 0;
-    }
-    // SAFETY: a table of classes, where there is one, has 65,536.
-    unsafe { get(&field.class, usize::from(port)).into() }
+    // SAFETY: there is a class for every number under the mask.
+    unsafe { get(&field.class, usize::from(port & field.mask)).into() }
 }
 
 /// The rule of the first row in the bitsets that holds. `W` words each; 0 for as many whole lines as the plan has.
@@ -213,9 +236,9 @@ unsafe fn first_rule<S: Simd, const W: usize>(plan: &Plan, starts: [u32; 5]) -> 
     for line in (0..count).rev() {
         let mut words = [std::ptr::null(); 5];
         for field in 0..5 {
-            let base = plan.bits[field].lines.as_ptr().cast::<u64>();
+            let all = plan.lines.as_ptr().cast::<u64>();
             // SAFETY: every class of a field has as many words.
-            words[field] = unsafe { base.add(starts[field] as usize + line * step) };
+            words[field] = unsafe { all.add(starts[field] as usize + line * step) };
         }
         // SAFETY: as above.
         let bit = unsafe {
@@ -248,11 +271,11 @@ unsafe fn bits<S: Simd, const W: usize>(
 ) {
     for (i, key) in keys.iter().enumerate() {
         // SAFETY: the caller's.
-        best[i] = unsafe { first_rule::<S, W>(plan, starts(plan, key, intervals, i)) };
+        best.0[i] = unsafe { first_rule::<S, W>(plan, starts::<W>(plan, key, intervals, i)) };
     }
 }
 
-/// Some rows have homes: the lists are found and asked for first, and arrive while the bitsets are ANDed.
+/// Some rows have homes: the lists are found, and asked for, while the bitsets are ANDed.
 #[inline(always)]
 unsafe fn both<S: Simd, const W: usize>(
     plan: &Plan,
@@ -260,101 +283,162 @@ unsafe fn both<S: Simd, const W: usize>(
     intervals: &[Lane; 2],
     best: &mut Lane,
 ) {
+    let mut lists = Lists::new();
     // SAFETY: the caller's.
     unsafe {
-        let lists = lists::<S>(plan, keys, intervals);
-        bits::<S, W>(plan, keys, intervals, best);
-        rows::<S>(plan, keys.len(), &lists, best);
+        for (i, key) in keys.iter().enumerate() {
+            find::<S>(plan, key, intervals, i, &mut lists);
+            best.0[i] = first_rule::<S, W>(plan, starts::<W>(plan, key, intervals, i));
+        }
+        rows::<S>(plan, keys, &lists, best);
     }
 }
 
-/// Finds the lists of each key, and asks for them.
+impl Lists {
+    #[inline(always)]
+    fn new() -> Lists {
+        Lists {
+            chunk: [Lane([0; PASS]); 4],
+            lane: [Lane([0; PASS]); 2],
+            mask: Lane([0; PASS]),
+        }
+    }
+}
+
+/// Finds the lists of one key, and asks for them where they may be far.
 #[inline(always)]
-unsafe fn lists<S: Simd>(plan: &Plan, keys: &[Key], intervals: &[Lane; 2]) -> Lists {
-    let mut lists = Lists {
-        chunk: [[0; PASS]; 4],
-        value: [[0; PASS]; 4],
-        mask: [0; PASS],
-    };
-    let heads = plan.head_count as usize;
-    for (i, key) in keys.iter().enumerate() {
-        // SAFETY: the caller's; `head` is below `HEADS`, a table of cells has 65,536, and there is a list for each cell
-        // and head.
-        unsafe {
-            let head = get(&plan.heads, head(key));
-            for (at, field) in [&plan.src, &plan.dst].into_iter().enumerate() {
-                let record = get(&field.records, opaque(intervals[at][i]));
-                lists.value[at][i] = record.lane as u16;
-                lists.chunk[at][i] = record.list;
-                S::prefetch(plan, record.list);
-            }
-            (lists.value[2][i], lists.value[3][i]) = (key.sport, key.dport);
-            lists.mask[i] = head.mask;
-            for (home, field, port) in [(2, &plan.sport, key.sport), (3, &plan.dport, key.dport)] {
-                if plan.homes[home] {
-                    let cell = usize::from(get(&field.cell, usize::from(port)));
-                    let list = get(&field.lists, cell * heads + usize::from(head.head));
-                    lists.chunk[home][i] = list;
-                    S::prefetch(plan, list);
-                }
+unsafe fn find<S: Simd>(
+    plan: &Plan,
+    key: &Key,
+    intervals: &[Lane; 2],
+    i: usize,
+    lists: &mut Lists,
+) {
+    // SAFETY: the caller's; `head` is below `HEADS`, a table of cells has 65,536, and there is a list for each cell and
+    // head.
+    unsafe {
+        let head = get(&plan.heads, head(key));
+        let src = get(&plan.src.records, opaque(intervals[0].0[i]));
+        let dst = get(&plan.dst.records, opaque(intervals[1].0[i]));
+        (lists.lane[0].0[i], lists.lane[1].0[i]) = (src.lane as u16, dst.lane as u16);
+        (lists.chunk[0].0[i], lists.chunk[1].0[i]) = (src.list, dst.list);
+        lists.mask.0[i] = head.mask;
+        if plan.homes[2] {
+            lists.chunk[2].0[i] = port_list(plan, &plan.sport, key.sport, head.head);
+        }
+        if plan.homes[3] {
+            lists.chunk[3].0[i] = port_list(plan, &plan.dport, key.dport, head.head);
+        }
+        if plan.far {
+            for chunk in &lists.chunk {
+                S::prefetch(plan, chunk.0[i]);
             }
         }
     }
-    lists
 }
 
-/// The fields that the chunks of each home compare: see [`Home`](crate::policy::table::plan::Home).
-const COMPARED: [[usize; 3]; 4] = [[1, 2, 3], [0, 2, 3], [0, 1, 3], [0, 1, 2]];
-
-/// Compares each key with the rows of its lists: lowers `best` to the first that holds.
 #[inline(always)]
-unsafe fn rows<S: Simd>(plan: &Plan, len: usize, lists: &Lists, best: &mut Lane) {
+unsafe fn port_list(plan: &Plan, field: &PortField, port: u16, head: u16) -> u32 {
     // SAFETY: the caller's.
     unsafe {
-        home::<S, 0>(plan, len, lists, best);
-        home::<S, 1>(plan, len, lists, best);
-        home::<S, 2>(plan, len, lists, best);
-        home::<S, 3>(plan, len, lists, best);
+        let cell = usize::from(get(&field.cell, usize::from(port)));
+        let at = cell * plan.head_count as usize + usize::from(head);
+        get(&field.lists, at)
     }
 }
 
-/// The lists of one home.
+/// The lists of one home that go on: their keys.
+type Open = [MaybeUninit<u8>; PASS];
+
+/// Compares each key with the rows of its lists: lowers `best` to the first that holds.
 #[inline(always)]
-unsafe fn home<S: Simd, const HOME: usize>(
+unsafe fn rows<S: Simd>(plan: &Plan, keys: &[Key], lists: &Lists, best: &mut Lane) {
+    let mut open: [Open; 4] = [[MaybeUninit::uninit(); PASS]; 4];
+    let mut count = [0; 4];
+    let mut rules = [Lane([u32::MAX; PASS]); 4];
+    // SAFETY: the caller's.
+    unsafe {
+        for (i, key) in keys.iter().enumerate() {
+            first::<S, 0>(plan, key, lists, i, &mut rules, &mut open, &mut count);
+            first::<S, 1>(plan, key, lists, i, &mut rules, &mut open, &mut count);
+            first::<S, 2>(plan, key, lists, i, &mut rules, &mut open, &mut count);
+            first::<S, 3>(plan, key, lists, i, &mut rules, &mut open, &mut count);
+        }
+        rest::<S, 0>(plan, keys, lists, &mut rules[0], &mut open[0], count[0]);
+        rest::<S, 1>(plan, keys, lists, &mut rules[1], &mut open[1], count[1]);
+        rest::<S, 2>(plan, keys, lists, &mut rules[2], &mut open[2], count[2]);
+        rest::<S, 3>(plan, keys, lists, &mut rules[3], &mut open[3], count[3]);
+    }
+    for (home, rules) in rules.iter().enumerate() {
+        if plan.homes[home] {
+            for (best, rule) in best.0.iter_mut().zip(&rules.0) {
+                *best = (*best).min(*rule);
+            }
+        }
+    }
+}
+
+/// The first chunk of one list.
+#[inline(always)]
+unsafe fn first<S: Simd, const HOME: usize>(
     plan: &Plan,
-    len: usize,
+    key: &Key,
     lists: &Lists,
-    best: &mut Lane,
+    i: usize,
+    rules: &mut [Lane; 4],
+    open: &mut [Open; 4],
+    count: &mut [usize; 4],
 ) {
     if !plan.homes[HOME] {
         return;
     }
-    // The keys whose list goes on, and in which chunk.
-    let (mut open, mut count) = ([(0u32, 0u32); PASS], 0);
-    let mut rules = [u32::MAX; PASS];
-    for i in 0..len {
-        // SAFETY: the caller's.
-        let (rule, more) = unsafe { row::<S, HOME>(plan, lists.chunk[HOME][i], lists, i) };
-        rules[i] = rule;
-        open[count % PASS] = (i as u32, lists.chunk[HOME][i] + 1);
-        count += more as usize;
+    let chunk = lists.chunk[HOME].0[i];
+    // SAFETY: the caller's; no home has more keys than there are.
+    unsafe {
+        rules[HOME].0[i] = row::<S, HOME>(plan, chunk, key, lists, i);
+        if plan.long[HOME] {
+            let more = more(plan, chunk);
+            if plan.far {
+                // The chunk itself once more where the list ends: that costs nothing.
+                S::prefetch(plan, chunk + more as u32);
+            }
+            open[HOME].get_unchecked_mut(count[HOME]).write(i as u8);
+            count[HOME] += more;
+        }
     }
-    // Fewer each time. A list is in order: what a later chunk finds counts only where no earlier one found anything.
+}
+
+/// The further chunks of the lists that have some: of fewer each time.
+#[inline(always)]
+unsafe fn rest<S: Simd, const HOME: usize>(
+    plan: &Plan,
+    keys: &[Key],
+    lists: &Lists,
+    rules: &mut Lane,
+    open: &mut Open,
+    mut count: usize,
+) {
+    let mut further = 1;
     while count > 0 {
         let mut left = 0;
         for at in 0..count {
-            let (i, chunk) = open[at % PASS];
-            let key = i as usize % PASS;
-            // SAFETY: a chunk that goes on is followed by one.
-            let (rule, more) = unsafe { row::<S, HOME>(plan, chunk, lists, key) };
-            rules[key] = lower(rules[key], rule);
-            open[left % PASS] = (i, chunk + 1);
-            left += more as usize;
+            // SAFETY: the first `count` are written, with indices of keys; a chunk that goes on is followed by one.
+            unsafe {
+                let i = usize::from(open.get_unchecked(at).assume_init());
+                let chunk = lists.chunk[HOME].0.get_unchecked(i) + further;
+                let rule = row::<S, HOME>(plan, chunk, keys.get_unchecked(i), lists, i);
+                let known = rules.0.get_unchecked_mut(i);
+                *known = lower(*known, rule);
+                let more = more(plan, chunk);
+                if plan.far {
+                    S::prefetch(plan, chunk + more as u32);
+                }
+                open.get_unchecked_mut(left).write(i as u8);
+                left += more;
+            }
         }
         count = left;
-    }
-    for (best, rule) in best.iter_mut().zip(&rules) {
-        *best = (*best).min(*rule);
+        further += 1;
     }
 }
 
@@ -365,25 +449,39 @@ fn lower(a: u32, b: u32) -> u32 {
     a & below | b & !below
 }
 
-/// One chunk: the rule of its first row that holds, `u32::MAX` for none, and whether its list goes on (1) or not (0).
+/// One chunk: the rule of its first row that holds, `u32::MAX` for none.
 #[inline(always)]
 unsafe fn row<S: Simd, const HOME: usize>(
     plan: &Plan,
     at: u32,
+    key: &Key,
     lists: &Lists,
     i: usize,
-) -> (u32, u32) {
+) -> u32 {
     // SAFETY: the caller's.
     unsafe {
+        let (src, dst) = (
+            lists.lane[0].0.get_unchecked(i),
+            lists.lane[1].0.get_unchecked(i),
+        );
+        // The fields that the chunks of each home compare: see `Home`.
+        let values = match HOME {
+            0 => [*dst, key.sport, key.dport],
+            1 => [*src, key.sport, key.dport],
+            2 => [*src, *dst, key.dport],
+            _ => [*src, *dst, key.sport],
+        };
         let chunk = plan.chunks.get_unchecked(at as usize);
-        let [a, b, c] = COMPARED[HOME];
-        let values = [lists.value[a][i], lists.value[b][i], lists.value[c][i]];
-        let first = S::first_row(chunk, values, lists.mask[i]);
-        let rules = plan.rule_of_lane.get_unchecked(at as usize);
-        // `LANES` is 8: all ones where there is no row, else 0.
-        let none = 0u32.wrapping_sub(first >> 3);
-        (rules[first as usize % LANES] | none, chunk.more)
+        let lane = S::first_row(chunk, values, *lists.mask.0.get_unchecked(i));
+        get(&plan.rule_of_lane, at as usize * RULES + lane as usize)
     }
+}
+
+/// Whether the list goes on after this chunk (1) or not (0).
+#[inline(always)]
+unsafe fn more(plan: &Plan, chunk: u32) -> usize {
+    // SAFETY: the caller's.
+    unsafe { plan.chunks.get_unchecked(chunk as usize).more as usize }
 }
 
 /// Fields beyond the five are asked for, or the bitsets are aggregated: safe code, for policies that are not the common
@@ -391,9 +489,9 @@ unsafe fn row<S: Simd, const HOME: usize>(
 fn general_bits(plan: &Plan, keys: &[Key], intervals: &[Lane; 2], best: &mut Lane) {
     for (i, key) in keys.iter().enumerate() {
         // SAFETY: the intervals are those of this plan.
-        let starts = unsafe { starts(plan, key, intervals, i) };
+        let starts = unsafe { starts::<0>(plan, key, intervals, i) };
         let bit = general(plan, key, starts);
-        best[i] = plan.rule_of_bit.get(bit).copied().unwrap_or(plan.last_rule);
+        best.0[i] = plan.rule_of_bit.get(bit).copied().unwrap_or(plan.last_rule);
     }
 }
 
@@ -417,7 +515,8 @@ fn general(plan: &Plan, key: &Key, five: [u32; 5]) -> usize {
             },
         };
         let class = extra.class.get(value).copied().unwrap_or(0);
-        starts[count] = (usize::from(class) * plan.unit, &extra.bits);
+        let start = extra.bits.base as usize + usize::from(class) * plan.unit;
+        starts[count] = (start, &extra.bits);
         count += 1;
     }
     let starts = &starts[..count];
@@ -425,9 +524,9 @@ fn general(plan: &Plan, key: &Key, five: [u32; 5]) -> usize {
         Form::Dense => {
             let mut first = plan.rule_of_bit.len() - 1;
             for word in (0..plan.words).rev() {
-                let both = starts.iter().fold(u64::MAX, |both, (start, bits)| {
+                let both = starts.iter().fold(u64::MAX, |both, (start, _)| {
                     let at = start + word;
-                    both & bits.lines[at / 8].0[at % 8]
+                    both & plan.lines[at / 8].0[at % 8]
                 });
                 let bit = word * 64 + both.trailing_zeros() as usize;
                 first = if both != 0 { bit } else { first };

@@ -15,7 +15,7 @@ mod burst;
 mod portable;
 
 use super::plan::{Chunk, Plan};
-use super::search::{Node32, Node128};
+use super::search::{Node32, Node128, Search32};
 use crate::policy::{Key, RuleId};
 
 /// Keys that one pass takes.
@@ -78,9 +78,9 @@ trait Simd {
     unsafe fn count32(node: &Node32, x: u32) -> u32;
     /// How many keys of the node are not above `hi << 64 | lo`.
     unsafe fn count128(node: &Node128, hi: u64, lo: u64) -> u32;
-    /// Adds to `at[i]` how many of `keys` are not above `x[i]`.
-    unsafe fn count_burst(keys: &[u32], x: &[u32; PASS], at: &mut [u32; PASS]);
-    /// The first row of the chunk that holds for these values and this head's bit; `LANES` where none does.
+    /// Sets `at[i]` to how many separators of the root are not above `x[i]`.
+    unsafe fn count_burst(search: &Search32, x: &[u32; PASS], at: &mut [u32; PASS]);
+    /// The lane of the first row of the chunk that holds for these values and this head's bit; `LANES` where none does.
     unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32;
     /// The first bit of the AND of five times `W` words (1, 2, 4 or 8, aligned to their length); `64 * W` or more where
     /// there is none.

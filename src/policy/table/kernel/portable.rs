@@ -1,6 +1,6 @@
 //! Plain Rust in a shape that compilers turn into vector instructions of whatever width they may use.
 
-use super::{Chunk, Node32, Node128, PASS, Simd};
+use super::{Chunk, Node32, Node128, PASS, Search32, Simd};
 use crate::policy::table::plan::{LANES, Plan};
 
 pub(super) struct Portable;
@@ -21,8 +21,8 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn count_burst(keys: &[u32], x: &[u32; PASS], at: &mut [u32; PASS]) {
-        for key in keys {
+    unsafe fn count_burst(search: &Search32, x: &[u32; PASS], at: &mut [u32; PASS]) {
+        for key in &search.root {
             for (at, x) in at.iter_mut().zip(x) {
                 *at += u32::from(key <= x);
             }
@@ -31,14 +31,13 @@ impl Simd for Portable {
 
     #[inline(always)]
     unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+        let [a, b, c] = values;
         let mut first = [0u16; LANES];
         for (lane, first) in first.iter_mut().enumerate() {
-            let within = |bounds: &[[u16; LANES]; 2], value: u16| {
-                (bounds[0][lane] <= value) & (value <= bounds[1][lane])
-            };
-            let holds = within(&chunk.a, values[0])
-                & within(&chunk.b, values[1])
-                & within(&chunk.c, values[2])
+            // At least the lowest, and at most so much above it, in one comparison.
+            let holds = (a.wrapping_sub(chunk.a[0][lane]) <= chunk.a[1][lane])
+                & (b.wrapping_sub(chunk.b[0][lane]) <= chunk.b[1][lane])
+                & (c.wrapping_sub(chunk.c[0][lane]) <= chunk.c[1][lane])
                 & (chunk.heads[lane] & mask != 0);
             *first = if holds { lane as u16 } else { LANES as u16 };
         }
