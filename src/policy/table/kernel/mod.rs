@@ -12,6 +12,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod burst;
+mod general;
+mod lists;
 mod portable;
 
 use super::plan::{Chunk, Plan};
