@@ -5,7 +5,7 @@ use super::lists::{Lists, find, rows};
 use super::{PASS, Simd};
 use crate::frame::Net;
 use crate::policy::table::plan::{Form, Plan, PortField};
-use crate::policy::table::search::{Search32, Search128};
+use crate::policy::table::search::Search32;
 use crate::policy::{Key, RuleId};
 
 /// A number for each key of the pass, on whole cache lines: what is stored as a vector is read again one by one, and
@@ -138,47 +138,41 @@ unsafe fn step<S: Simd>(search: &Search32, level: usize, x: &Lane, at: &mut Lane
     }
 }
 
-/// The intervals of the keys that are not IPv4.
+/// The intervals of the keys that are not IPv4: all of them down one level after the other, as IPv4.
 #[inline(always)]
 unsafe fn other_addresses<S: Simd>(plan: &Plan, keys: &[Key], intervals: &mut [Lane; 2]) {
     let (mut others, mut count) = ([0u8; PASS], 0);
     for (at, key) in keys.iter().enumerate() {
-        others[count] = at as u8;
+        others[count % PASS] = at as u8;
         count += usize::from(key.net != Net::V4);
     }
-    for (field, interval) in [&plan.src, &plan.dst].into_iter().zip(0..) {
-        for &other in &others[..count] {
-            let key = &keys[usize::from(other)];
-            let address = if interval == 0 { key.src } else { key.dst };
-            // SAFETY: the caller's.
-            let rank = unsafe { rank128::<S>(&field.v6, address) };
-            let none = field.bits.len() as u32 - 1;
-            let six = field.v6_base + rank;
-            let at = if key.net == Net::V6 { six } else { none };
-            intervals[interval].0[usize::from(other)] = at;
+    let others = &others[..count.min(PASS)];
+    for (at, field) in [&plan.src, &plan.dst].into_iter().enumerate() {
+        let mut rank = Lane([0; PASS]);
+        for (level, start) in field.v6.levels.iter().enumerate() {
+            let fan = if level + 1 == field.v6.levels.len() {
+                8
+            } else {
+                9
+            };
+            for (rank, other) in rank.0.iter_mut().zip(others) {
+                // SAFETY: the caller's, and as in `step`; `others` holds indices of keys.
+                unsafe {
+                    let key = keys.get_unchecked(usize::from(*other));
+                    let x = if at == 0 { key.src } else { key.dst };
+                    let node = field.v6.nodes.get_unchecked(*start + *rank as usize);
+                    *rank = *rank * fan + S::count128(node, (x >> 64) as u64, x as u64);
+                }
+            }
+        }
+        let none = field.bits.len() as u32 - 1;
+        for (rank, other) in rank.0.iter().zip(others) {
+            let six = field.v6_base + (*rank).min(field.v6.keys as u32);
+            let key = &keys[usize::from(*other)];
+            let interval = if key.net == Net::V6 { six } else { none };
+            intervals[at].0[usize::from(*other)] = interval;
         }
     }
-}
-
-#[inline(always)]
-unsafe fn rank128<S: Simd>(search: &Search128, x: u128) -> u32 {
-    let (hi, lo) = ((x >> 64) as u64, x as u64);
-    let mut at = search
-        .root
-        .iter()
-        .map(|key| u32::from(*key <= x))
-        .sum::<u32>();
-    let mut levels = search.levels.as_slice();
-    while let [start, below @ ..] = levels {
-        let fan = if below.is_empty() { 8 } else { 9 };
-        // SAFETY: as in `rank32`.
-        unsafe {
-            let node = search.nodes.get_unchecked(*start + at as usize);
-            at = at * fan + S::count128(node, hi, lo);
-        }
-        levels = below;
-    }
-    at.min(search.keys as u32)
 }
 
 /// Index into [`Plan::heads`].
