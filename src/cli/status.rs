@@ -1,6 +1,7 @@
 //! `portcullis status`.
 
 use super::{ConfigFile, cannot, print_json};
+use crate::config;
 use crate::control::socket::{self, Request};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -22,9 +23,9 @@ impl Status {
     pub(super) fn run(self) -> ExitCode {
         let path = match (&self.socket, self.config.config.exists()) {
             (Some(path), _) => path.clone(),
-            (None, true) => match self.config.load() {
-                Ok(config) => config.control.socket,
-                Err(code) => return code,
+            (None, true) => match config::control_socket(&self.config.config) {
+                Ok(socket) => socket,
+                Err(e) => return cannot(e),
             },
             (None, false) => PathBuf::from("/run/portcullis/control.sock"),
         };

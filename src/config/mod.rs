@@ -194,16 +194,41 @@ impl Config {
 /// # Errors
 /// [`ConfigError`] with every problem found; the file itself may be what is missing.
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
+    let (text, name, dir) = read(path)?;
+    parse(&text, &name, dir)
+}
+
+/// Where the gate of a config file is asked. The rest of the file may be wrong: a gate that runs is asked above all when a set of its
+/// is broken.
+///
+/// # Errors
+/// [`ConfigError`] where the file cannot be read, is not TOML, or says `[control]` wrongly.
+pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
+    let (text, name, dir) = read(path)?;
+    let mut reader = raw::Reader::new(&text, &name, dir);
+    let mut root = reader.root(&text);
+    let section = root.section("control", &mut reader);
+    let control = sections::control(&mut reader, section);
+    if reader.problems.is_empty() {
+        Ok(control.socket)
+    } else {
+        Err(reader.into_error())
+    }
+}
+
+/// The text of a config file, what problems call it, and its directory.
+fn read(path: &Path) -> Result<(String, String, &Path), ConfigError> {
     let name = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        let problem = Problem::of_file(&name, format!("cannot read the config: {error}"));
-        ConfigError {
-            problems: vec![
-                problem.help("name an existing file that this user may read with `-c FILE`"),
-            ],
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((text, name, path.parent().unwrap_or(Path::new("")))),
+        Err(error) => {
+            let problem = Problem::of_file(name, format!("cannot read the config: {error}"));
+            let help = "name an existing file that this user may read with `-c FILE`";
+            Err(ConfigError {
+                problems: vec![problem.help(help)],
+            })
         }
-    })?;
-    parse(&text, &name, path.parent().unwrap_or(Path::new("")))
+    }
 }
 
 /// Checks the text of a config. `name` is what problems call it; relative paths are relative to `dir`.
@@ -215,5 +240,28 @@ pub fn parse(text: &str, name: &str, dir: &Path) -> Result<Config, ConfigError> 
     match sections::config(&mut reader, text) {
         Some(config) if reader.problems.is_empty() => Ok(config),
         _ => Err(reader.into_error()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_control_socket_is_found_in_a_config_that_is_otherwise_wrong() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("p.toml");
+        let socket = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            assert!(load(&path).is_err());
+            control_socket(&path)
+        };
+        let wrong = "[sets]\np = { file = \"none.txt\" }\n";
+        let named = socket(&format!("{wrong}[control]\nsocket = \"c.sock\"\n"));
+        assert_eq!(named.unwrap(), dir.path().join("c.sock"));
+        let default = Path::new("/run/portcullis/control.sock");
+        assert_eq!(socket(wrong).unwrap(), default);
+        assert!(socket("[control]\nsocket = 7\n").is_err());
+        assert!(socket("[control\n").is_err());
     }
 }

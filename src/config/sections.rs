@@ -298,7 +298,7 @@ fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
     alerts
 }
 
-fn control(reader: &mut Reader, section: Option<Section<'_>>) -> Control {
+pub(super) fn control(reader: &mut Reader, section: Option<Section<'_>>) -> Control {
     let default = Path::new("/run/portcullis/control.sock");
     let Some(mut section) = section else {
         return Control {
