@@ -74,13 +74,12 @@ impl Simd for Avx2 {
             let mut count = [_mm256_set1_epi32(search.root.len() as i32); 4];
             for key in &search.root {
                 let key = _mm256_set1_epi32((*key ^ 1 << 31) as i32);
-                for part in 0..4 {
-                    let above = _mm256_cmpgt_epi32(key, value[part]);
-                    count[part] = _mm256_add_epi32(count[part], above);
+                for (count, value) in count.iter_mut().zip(value) {
+                    *count = _mm256_add_epi32(*count, _mm256_cmpgt_epi32(key, value));
                 }
             }
-            for part in 0..4 {
-                _mm256_storeu_si256(at.as_mut_ptr().add(8 * part).cast(), count[part]);
+            for (part, count) in count.into_iter().enumerate() {
+                _mm256_storeu_si256(at.as_mut_ptr().add(8 * part).cast(), count);
             }
         }
     }
