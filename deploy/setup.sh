@@ -19,8 +19,8 @@ demo=(iproute2 ethtool
 test=(nftables)
 # CI builds the XDP gate again and compares it with the committed object.
 ci=(clang libbpf-dev linux-libc-dev)
-# What the rule table is measured beside: DPDK's dpdk-test-acl.
-peers=(dpdk-dev)
+# What the rule table is measured beside, DPDK's dpdk-test-acl, and what counts its branches.
+peers=(dpdk-dev valgrind)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }

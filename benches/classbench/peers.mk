@@ -5,3 +5,10 @@ bench-peers: ## The rule table and DPDK's rte_acl side by side, into benches/res
 	@deploy/setup.sh build peers
 	cargo build --release --locked -p classbench --bin bench-peers
 	$(SUDO) "$${CARGO_TARGET_DIR:-target}/release/bench-peers" $(PEERS_ARGS)
+
+# Instructions and branches of the lookup for each packet, counted by callgrind. Some minutes; needs no quiet machine.
+.PHONY: bench-branches
+bench-branches: ## Count the branches of the rule table's lookup under valgrind, into benches/results
+	@deploy/setup.sh build peers
+	cargo build --release --locked -p classbench --bin branches
+	benches/classbench/branches.sh $(BRANCHES_ARGS)
