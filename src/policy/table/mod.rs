@@ -3,6 +3,7 @@
 //! [`plan`] says what it is made of, [`kernel`] how it is looked up.
 
 mod build;
+mod fields;
 mod homes;
 mod kernel;
 mod plan;

@@ -1,7 +1,8 @@
 //! The lookup with AVX-512: a node, a chunk or a line of bits is one comparison, whose outcome is a mask.
 
+use super::avx2::Avx2;
 use super::{Chunk, Node32, Node128, PASS, Search32, Simd, burst};
-use crate::policy::table::plan::{LANES, Plan, RULES};
+use crate::policy::table::plan::Plan;
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
 
@@ -82,27 +83,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
-        // SAFETY: see above.
-        unsafe {
-            let lanes: *const __m128i = (&raw const *chunk).cast();
-            let [a, b, c] = values;
-            let (a, b) = (_mm_set1_epi16(a as i16), _mm_set1_epi16(b as i16));
-            let (c, mask) = (_mm_set1_epi16(c as i16), _mm_set1_epi16(mask as i16));
-            // In the order of the fields of `Chunk`. What is above the lowest value by more than it may be leaves a rest.
-            // Vectors, not masks: a chain of masks takes half as long again.
-            let a = _mm_sub_epi16(a, _mm_load_si128(lanes));
-            let a = _mm_subs_epu16(a, _mm_load_si128(lanes.add(1)));
-            let b = _mm_sub_epi16(b, _mm_load_si128(lanes.add(2)));
-            let b = _mm_subs_epu16(b, _mm_load_si128(lanes.add(3)));
-            let c = _mm_sub_epi16(c, _mm_load_si128(lanes.add(4)));
-            let c = _mm_subs_epu16(c, _mm_load_si128(lanes.add(5)));
-            let zero = _mm_setzero_si128();
-            let heads = _mm_and_si128(_mm_load_si128(lanes.add(6)), mask);
-            let heads = _mm_cmpeq_epi16(heads, zero);
-            let rest = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, heads));
-            let holds = _mm_movemask_epi8(_mm_cmpeq_epi16(rest, zero)) as u32;
-            (holds | 1 << (2 * LANES)).trailing_zeros() / 2
-        }
+        // SAFETY: whoever has AVX-512 has AVX2.
+        unsafe { Avx2::first_row(chunk, values, mask) }
     }
 
     #[inline(always)]
@@ -134,20 +116,14 @@ impl Simd for Avx512 {
                     let bits = _mm_cvtsi128_si64(_mm256_castsi256_si128(first)) as u64;
                     (set | 1 << 4).trailing_zeros() * 64 + bits.trailing_zeros()
                 }
-                _ => super::portable::Portable::first_bit::<W>(words),
+                _ => Avx2::first_bit::<W>(words),
             }
         }
     }
 
     #[inline(always)]
     unsafe fn prefetch(plan: &Plan, chunk: u32) {
-        // SAFETY: a prefetch reads nothing; the chunk is one of the plan's.
-        unsafe {
-            let rows = plan.chunks.as_ptr().add(chunk as usize).cast::<i8>();
-            _mm_prefetch(rows, _MM_HINT_T0);
-            _mm_prefetch(rows.add(64), _MM_HINT_T0);
-            let rules = plan.rule_of_lane.as_ptr().add(chunk as usize * RULES);
-            _mm_prefetch(rules.cast(), _MM_HINT_T0);
-        }
+        // SAFETY: as above.
+        unsafe { Avx2::prefetch(plan, chunk) }
     }
 }

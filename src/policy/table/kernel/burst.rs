@@ -1,27 +1,18 @@
 //! The stages.
 
+use super::general::general_bits;
+use super::lists::{Lists, find, rows};
 use super::{PASS, Simd};
 use crate::frame::Net;
-use crate::policy::table::plan::{BitField, ExtraField, Form, Plan, PortField, RULES};
-use crate::policy::table::search::{Search32, Search128};
+use crate::policy::table::plan::{Form, Plan, PortField};
+use crate::policy::table::search::Search32;
 use crate::policy::{Key, RuleId};
-use std::mem::MaybeUninit;
 
 /// A number for each key of the pass, on whole cache lines: what is stored as a vector is read again one by one, and
 /// a processor forwards that only where the store did not cross a line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Lane<T = u32>([T; PASS]);
-
-/// What a key is compared with the rows of its lists by.
-struct Lists {
-    /// By home: the chunk where the list starts.
-    chunk: [Lane; 4],
-    /// Source and destination lane.
-    lane: [Lane<u16>; 2],
-    /// The bit of the head.
-    mask: Lane<u16>,
-}
+pub(super) struct Lane<T = u32>(pub [T; PASS]);
 
 /// One pass: `keys` and `out` are of one length, not above [`PASS`].
 ///
@@ -70,7 +61,7 @@ pub(super) unsafe fn classify<S: Simd>(plan: &Plan, keys: &[Key], out: &mut [Rul
 
 /// `list[at]`, which is known to be there.
 #[inline(always)]
-unsafe fn get<T: Copy>(list: &[T], at: usize) -> T {
+pub(super) unsafe fn get<T: Copy>(list: &[T], at: usize) -> T {
     debug_assert!(at < list.len(), "{at} of {}", list.len());
     // SAFETY: the caller's.
     unsafe { *list.get_unchecked(at) }
@@ -79,7 +70,7 @@ unsafe fn get<T: Copy>(list: &[T], at: usize) -> T {
 /// The same number, but the compiler may not see that. A loop of table look-ups with it stays one of plain loads: made
 /// into gathers, as compilers like to, it takes half as long again on processors whose gathers are slow.
 #[inline(always)]
-fn opaque(number: u32) -> usize {
+pub(super) fn opaque(number: u32) -> usize {
     #[allow(unused_mut)]
     let mut number = number as usize;
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -147,58 +138,52 @@ unsafe fn step<S: Simd>(search: &Search32, level: usize, x: &Lane, at: &mut Lane
     }
 }
 
-/// The intervals of the keys that are not IPv4.
+/// The intervals of the keys that are not IPv4: all of them down one level after the other, as IPv4.
 #[inline(always)]
 unsafe fn other_addresses<S: Simd>(plan: &Plan, keys: &[Key], intervals: &mut [Lane; 2]) {
     let (mut others, mut count) = ([0u8; PASS], 0);
     for (at, key) in keys.iter().enumerate() {
-        others[count] = at as u8;
+        others[count % PASS] = at as u8;
         count += usize::from(key.net != Net::V4);
     }
-    for (field, interval) in [&plan.src, &plan.dst].into_iter().zip(0..) {
-        for &other in &others[..count] {
-            let key = &keys[usize::from(other)];
-            let address = if interval == 0 { key.src } else { key.dst };
-            // SAFETY: the caller's.
-            let rank = unsafe { rank128::<S>(&field.v6, address) };
-            let none = field.bits.len() as u32 - 1;
-            let six = field.v6_base + rank;
-            let at = if key.net == Net::V6 { six } else { none };
-            intervals[interval].0[usize::from(other)] = at;
+    let others = &others[..count.min(PASS)];
+    for (at, field) in [&plan.src, &plan.dst].into_iter().enumerate() {
+        let mut rank = Lane([0; PASS]);
+        for (level, start) in field.v6.levels.iter().enumerate() {
+            let fan = if level + 1 == field.v6.levels.len() {
+                8
+            } else {
+                9
+            };
+            for (rank, other) in rank.0.iter_mut().zip(others) {
+                // SAFETY: the caller's, and as in `step`; `others` holds indices of keys.
+                unsafe {
+                    let key = keys.get_unchecked(usize::from(*other));
+                    let x = if at == 0 { key.src } else { key.dst };
+                    let node = field.v6.nodes.get_unchecked(*start + *rank as usize);
+                    *rank = *rank * fan + S::count128(node, (x >> 64) as u64, x as u64);
+                }
+            }
+        }
+        let none = field.bits.len() as u32 - 1;
+        for (rank, other) in rank.0.iter().zip(others) {
+            let six = field.v6_base + (*rank).min(field.v6.keys as u32);
+            let key = &keys[usize::from(*other)];
+            let interval = if key.net == Net::V6 { six } else { none };
+            intervals[at].0[usize::from(*other)] = interval;
         }
     }
-}
-
-#[inline(always)]
-unsafe fn rank128<S: Simd>(search: &Search128, x: u128) -> u32 {
-    let (hi, lo) = ((x >> 64) as u64, x as u64);
-    let mut at = search
-        .root
-        .iter()
-        .map(|key| u32::from(*key <= x))
-        .sum::<u32>();
-    let mut levels = search.levels.as_slice();
-    while let [start, below @ ..] = levels {
-        let fan = if below.is_empty() { 8 } else { 9 };
-        // SAFETY: as in `rank32`.
-        unsafe {
-            let node = search.nodes.get_unchecked(*start + at as usize);
-            at = at * fan + S::count128(node, hi, lo);
-        }
-        levels = below;
-    }
-    at.min(search.keys as u32)
 }
 
 /// Index into [`Plan::heads`].
 #[inline(always)]
-fn head(key: &Key) -> usize {
+pub(super) fn head(key: &Key) -> usize {
     usize::from(u16::from(key.proto) | (key.side as u16) << 8)
 }
 
 /// Where each field's bits of one key start, in words.
 #[inline(always)]
-unsafe fn starts<const W: usize>(
+pub(super) unsafe fn starts<const W: usize>(
     plan: &Plan,
     key: &Key,
     intervals: &[Lane; 2],
@@ -292,271 +277,4 @@ unsafe fn both<S: Simd, const W: usize>(
         }
         rows::<S>(plan, keys, &lists, best);
     }
-}
-
-impl Lists {
-    #[inline(always)]
-    fn new() -> Lists {
-        Lists {
-            chunk: [Lane([0; PASS]); 4],
-            lane: [Lane([0; PASS]); 2],
-            mask: Lane([0; PASS]),
-        }
-    }
-}
-
-/// Finds the lists of one key, and asks for them where they may be far.
-#[inline(always)]
-unsafe fn find<S: Simd>(
-    plan: &Plan,
-    key: &Key,
-    intervals: &[Lane; 2],
-    i: usize,
-    lists: &mut Lists,
-) {
-    // SAFETY: the caller's; `head` is below `HEADS`, a table of cells has 65,536, and there is a list for each cell and
-    // head.
-    unsafe {
-        let head = get(&plan.heads, head(key));
-        let src = get(&plan.src.records, opaque(intervals[0].0[i]));
-        let dst = get(&plan.dst.records, opaque(intervals[1].0[i]));
-        (lists.lane[0].0[i], lists.lane[1].0[i]) = (src.lane as u16, dst.lane as u16);
-        (lists.chunk[0].0[i], lists.chunk[1].0[i]) = (src.list, dst.list);
-        lists.mask.0[i] = head.mask;
-        if plan.homes[2] {
-            lists.chunk[2].0[i] = port_list(plan, &plan.sport, key.sport, head.head);
-        }
-        if plan.homes[3] {
-            lists.chunk[3].0[i] = port_list(plan, &plan.dport, key.dport, head.head);
-        }
-        if plan.far {
-            for chunk in &lists.chunk {
-                S::prefetch(plan, chunk.0[i]);
-            }
-        }
-    }
-}
-
-#[inline(always)]
-unsafe fn port_list(plan: &Plan, field: &PortField, port: u16, head: u16) -> u32 {
-    // SAFETY: the caller's.
-    unsafe {
-        let cell = usize::from(get(&field.cell, usize::from(port)));
-        let at = cell * plan.head_count as usize + usize::from(head);
-        get(&field.lists, at)
-    }
-}
-
-/// The lists of one home that go on: their keys.
-type Open = [MaybeUninit<u8>; PASS];
-
-/// Compares each key with the rows of its lists: lowers `best` to the first that holds.
-#[inline(always)]
-unsafe fn rows<S: Simd>(plan: &Plan, keys: &[Key], lists: &Lists, best: &mut Lane) {
-    let mut open: [Open; 4] = [[MaybeUninit::uninit(); PASS]; 4];
-    let mut count = [0; 4];
-    let mut rules = [Lane([u32::MAX; PASS]); 4];
-    // SAFETY: the caller's.
-    unsafe {
-        for (i, key) in keys.iter().enumerate() {
-            first::<S, 0>(plan, key, lists, i, &mut rules, &mut open, &mut count);
-            first::<S, 1>(plan, key, lists, i, &mut rules, &mut open, &mut count);
-            first::<S, 2>(plan, key, lists, i, &mut rules, &mut open, &mut count);
-            first::<S, 3>(plan, key, lists, i, &mut rules, &mut open, &mut count);
-        }
-        rest::<S, 0>(plan, keys, lists, &mut rules[0], &mut open[0], count[0]);
-        rest::<S, 1>(plan, keys, lists, &mut rules[1], &mut open[1], count[1]);
-        rest::<S, 2>(plan, keys, lists, &mut rules[2], &mut open[2], count[2]);
-        rest::<S, 3>(plan, keys, lists, &mut rules[3], &mut open[3], count[3]);
-    }
-    for (home, rules) in rules.iter().enumerate() {
-        if plan.homes[home] {
-            for (best, rule) in best.0.iter_mut().zip(&rules.0) {
-                *best = (*best).min(*rule);
-            }
-        }
-    }
-}
-
-/// The first chunk of one list.
-#[inline(always)]
-unsafe fn first<S: Simd, const HOME: usize>(
-    plan: &Plan,
-    key: &Key,
-    lists: &Lists,
-    i: usize,
-    rules: &mut [Lane; 4],
-    open: &mut [Open; 4],
-    count: &mut [usize; 4],
-) {
-    if !plan.homes[HOME] {
-        return;
-    }
-    let chunk = lists.chunk[HOME].0[i];
-    // SAFETY: the caller's; no home has more keys than there are.
-    unsafe {
-        rules[HOME].0[i] = row::<S, HOME>(plan, chunk, key, lists, i);
-        if plan.long[HOME] {
-            let more = more(plan, chunk);
-            if plan.far {
-                // The chunk itself once more where the list ends: that costs nothing.
-                S::prefetch(plan, chunk + more as u32);
-            }
-            open[HOME].get_unchecked_mut(count[HOME]).write(i as u8);
-            count[HOME] += more;
-        }
-    }
-}
-
-/// The further chunks of the lists that have some: of fewer each time.
-#[inline(always)]
-unsafe fn rest<S: Simd, const HOME: usize>(
-    plan: &Plan,
-    keys: &[Key],
-    lists: &Lists,
-    rules: &mut Lane,
-    open: &mut Open,
-    mut count: usize,
-) {
-    let mut further = 1;
-    while count > 0 {
-        let mut left = 0;
-        for at in 0..count {
-            // SAFETY: the first `count` are written, with indices of keys; a chunk that goes on is followed by one.
-            unsafe {
-                let i = usize::from(open.get_unchecked(at).assume_init());
-                let chunk = lists.chunk[HOME].0.get_unchecked(i) + further;
-                let rule = row::<S, HOME>(plan, chunk, keys.get_unchecked(i), lists, i);
-                let known = rules.0.get_unchecked_mut(i);
-                *known = lower(*known, rule);
-                let more = more(plan, chunk);
-                if plan.far {
-                    S::prefetch(plan, chunk + more as u32);
-                }
-                open.get_unchecked_mut(left).write(i as u8);
-                left += more;
-            }
-        }
-        count = left;
-        further += 1;
-    }
-}
-
-/// The lower number, without a branch: compilers make a minimum in a loop like ours into a jump that is taken at random.
-#[inline(always)]
-fn lower(a: u32, b: u32) -> u32 {
-    let below = ((i64::from(a) - i64::from(b)) >> 63) as u32;
-    a & below | b & !below
-}
-
-/// One chunk: the rule of its first row that holds, `u32::MAX` for none.
-#[inline(always)]
-unsafe fn row<S: Simd, const HOME: usize>(
-    plan: &Plan,
-    at: u32,
-    key: &Key,
-    lists: &Lists,
-    i: usize,
-) -> u32 {
-    // SAFETY: the caller's.
-    unsafe {
-        let (src, dst) = (
-            lists.lane[0].0.get_unchecked(i),
-            lists.lane[1].0.get_unchecked(i),
-        );
-        // The fields that the chunks of each home compare: see `Home`.
-        let values = match HOME {
-            0 => [*dst, key.sport, key.dport],
-            1 => [*src, key.sport, key.dport],
-            2 => [*src, *dst, key.dport],
-            _ => [*src, *dst, key.sport],
-        };
-        let chunk = plan.chunks.get_unchecked(at as usize);
-        let lane = S::first_row(chunk, values, *lists.mask.0.get_unchecked(i));
-        get(&plan.rule_of_lane, at as usize * RULES + lane as usize)
-    }
-}
-
-/// Whether the list goes on after this chunk (1) or not (0).
-#[inline(always)]
-unsafe fn more(plan: &Plan, chunk: u32) -> usize {
-    // SAFETY: the caller's.
-    unsafe { plan.chunks.get_unchecked(chunk as usize).more as usize }
-}
-
-/// Fields beyond the five are asked for, or the bitsets are aggregated: safe code, for policies that are not the common
-/// ones.
-fn general_bits(plan: &Plan, keys: &[Key], intervals: &[Lane; 2], best: &mut Lane) {
-    for (i, key) in keys.iter().enumerate() {
-        // SAFETY: the intervals are those of this plan.
-        let starts = unsafe { starts::<0>(plan, key, intervals, i) };
-        let bit = general(plan, key, starts);
-        best.0[i] = plan.rule_of_bit.get(bit).copied().unwrap_or(plan.last_rule);
-    }
-}
-
-/// The first bit of one key.
-fn general(plan: &Plan, key: &Key, five: [u32; 5]) -> usize {
-    let mut starts = [(0usize, &plan.bits[0]); 10];
-    let mut count = 0;
-    for (start, bits) in five.into_iter().zip(&plan.bits) {
-        starts[count] = (start as usize, bits);
-        count += 1;
-    }
-    for extra in &plan.extras {
-        let value = match extra.field {
-            ExtraField::Ethertype => usize::from(key.ethertype),
-            ExtraField::Vlan => usize::from(key.vlan),
-            ExtraField::TcpFlags => usize::from(key.tcp_flags),
-            ExtraField::Fragment => usize::from(key.fragment),
-            ExtraField::SrcMac => match extra.macs.binary_search(&key.src_mac) {
-                Ok(at) => at + 1,
-                Err(_) => 0,
-            },
-        };
-        let class = extra.class.get(value).copied().unwrap_or(0);
-        let start = extra.bits.base as usize + usize::from(class) * plan.unit;
-        starts[count] = (start, &extra.bits);
-        count += 1;
-    }
-    let starts = &starts[..count];
-    match plan.form {
-        Form::Dense => {
-            let mut first = plan.rule_of_bit.len() - 1;
-            for word in (0..plan.words).rev() {
-                let both = starts.iter().fold(u64::MAX, |both, (start, _)| {
-                    let at = start + word;
-                    both & plan.lines[at / 8].0[at % 8]
-                });
-                let bit = word * 64 + both.trailing_zeros() as usize;
-                first = if both != 0 { bit } else { first };
-            }
-            first
-        }
-        Form::Aggregated => aggregated(plan, starts),
-    }
-}
-
-/// Only the words that are not empty in any field are looked at, in order, until one has a bit.
-fn aggregated(plan: &Plan, starts: &[(usize, &BitField)]) -> usize {
-    for group in 0..plan.unit {
-        let summaries = starts
-            .iter()
-            .map(|(start, bits)| bits.sparse.summary[start + group]);
-        let mut open = summaries.fold(u64::MAX, |both, summary| both & summary);
-        while open != 0 {
-            let word = open.trailing_zeros();
-            let both = starts.iter().fold(u64::MAX, |both, (start, bits)| {
-                let sparse = &bits.sparse;
-                let before = sparse.summary[start + group] & ((1 << word) - 1);
-                let at = sparse.starts[start + group] as usize + before.count_ones() as usize;
-                both & sparse.words[at]
-            });
-            if both != 0 {
-                return (group * 64 + word as usize) * 64 + both.trailing_zeros() as usize;
-            }
-            open &= open - 1;
-        }
-    }
-    plan.rule_of_bit.len() - 1
 }

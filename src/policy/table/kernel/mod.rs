@@ -10,8 +10,12 @@
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
 mod burst;
+mod general;
+mod lists;
 mod portable;
 
 use super::plan::{Chunk, Plan};
@@ -98,17 +102,9 @@ pub(super) fn classify(plan: &Plan, kernel: Kernel, keys: &[Key], out: &mut [Rul
             Kernel::Avx512 => unsafe { avx512::classify(plan, keys, out) },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Kernel::Avx2 => unsafe { avx2(plan, keys, out) },
+            Kernel::Avx2 => unsafe { avx2::classify(plan, keys, out) },
             // SAFETY: the portable one needs nothing.
             _ => unsafe { burst::classify::<portable::Portable>(plan, keys, out) },
         }
     }
-}
-
-/// The portable body, for which the compiler may use AVX2.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
-unsafe fn avx2(plan: &Plan, keys: &[Key], out: &mut [RuleId]) {
-    // SAFETY: the caller's.
-    unsafe { burst::classify::<portable::Portable>(plan, keys, out) }
 }
