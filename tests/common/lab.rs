@@ -95,6 +95,11 @@ impl Lab {
         if cables.addresses {
             lab.give_addresses();
         }
+        // The kernel notes a carrier up to a second after it came: a change that would otherwise look like the gate's.
+        super::until("both carriers", super::SOON, || {
+            let ports = lab.ip("gate", "-j link show");
+            (ports.matches("\"operstate\":\"UP\"").count() == 2).then_some(())
+        });
         Some(lab)
     }
 
