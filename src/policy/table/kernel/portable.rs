@@ -32,19 +32,17 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
         let [a, b, c] = values;
-        let mut first = [0u16; LANES];
-        for (lane, first) in first.iter_mut().enumerate() {
+        // A bit for each row, not the least lane: of a minimum compilers make jumps.
+        let mut rows = 1 << LANES;
+        for lane in 0..LANES {
             // At least the lowest, and at most so much above it, in one comparison.
             let holds = (a.wrapping_sub(chunk.a[0][lane]) <= chunk.a[1][lane])
                 & (b.wrapping_sub(chunk.b[0][lane]) <= chunk.b[1][lane])
                 & (c.wrapping_sub(chunk.c[0][lane]) <= chunk.c[1][lane])
                 & (chunk.heads[lane] & mask != 0);
-            *first = if holds { lane as u16 } else { LANES as u16 };
+            rows |= u32::from(holds) << lane;
         }
-        first
-            .iter()
-            .fold(LANES as u16, |least, lane| least.min(*lane))
-            .into()
+        rows.trailing_zeros()
     }
 
     #[inline(always)]
@@ -56,7 +54,9 @@ impl Simd for Portable {
             let both =
                 unsafe { *a.add(word) & *b.add(word) & *c.add(word) & *d.add(word) & *e.add(word) };
             let bit = word as u32 * 64 + both.trailing_zeros();
-            first = if both != 0 { bit } else { first };
+            // All ones where there is a bit, else 0.
+            let found = u32::from(both != 0).wrapping_neg();
+            first = first & !found | bit & found;
         }
         first
     }
