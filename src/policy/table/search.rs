@@ -35,6 +35,7 @@ pub struct Search<K, N> {
     /// How many keys there are: no rank is higher.
     pub keys: usize,
     /// The separators once more, as the levels of a binary tree.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub pivots: Pivots<K>,
 }
 

@@ -39,6 +39,7 @@ pub enum Kernel {
 impl Kernel {
     /// Those that this processor can run, the best last.
     pub fn available() -> Vec<Kernel> {
+        #[cfg_attr(not(target_arch = "x86_64"), allow(unused_mut))]
         let mut kernels = vec![Kernel::Portable];
         #[cfg(target_arch = "x86_64")]
         {
