@@ -3,6 +3,7 @@
 use super::CompileError;
 use super::fields::{Swept, fields, spread, words};
 use super::homes::{self, Assigned, Choice, Chunks};
+use super::kernel::Kernel;
 use super::plan::{
     AddrField, AddrRecord, Chunk, HEADS, HeadRecord, NO_LANE, Plan, PortField, field,
 };
@@ -204,7 +205,7 @@ fn address(
     }));
     let keys: Vec<u32> = v4[1..].iter().map(|start| *start as u32).collect();
     AddrField {
-        v4: Search32::new(&keys),
+        v4: Search32::new(&keys, Kernel::best().root()),
         v6: Search128::new(&v6[1..]),
         v6_base: v4.len() as u32,
         bits,

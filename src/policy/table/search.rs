@@ -6,7 +6,7 @@
 //! four instructions a level.
 
 /// The most separators of the level that is compared with a whole burst.
-pub const ROOT: usize = 63;
+pub const ROOT: usize = 127;
 
 /// Sixteen 32-bit keys, ascending, filled up with the highest: one cache line.
 #[derive(Clone, Copy, Debug)]
@@ -40,12 +40,12 @@ pub struct Search<K, N> {
 }
 
 /// Up to [`ROOT`] keys as a complete binary tree, filled up with the highest: `keys[level][at]`, where the next `at` is
-/// `2 * at`, and one more where the key is not above the value. A level is one or two 512-bit registers.
+/// `2 * at`, and one more where the key is not above the value. A level is one to four 512-bit registers.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
 pub struct Pivots<K> {
     /// By level, as many as the level has nodes; what is behind them is not looked at.
-    pub keys: [[K; 32]; 6],
+    pub keys: [[K; 64]; 7],
     /// How many levels.
     pub levels: usize,
     /// How many keys.
@@ -56,8 +56,8 @@ impl<K: Copy> Pivots<K> {
     fn new(keys: &[K], max: K) -> Pivots<K> {
         let levels = (usize::BITS - keys.len().leading_zeros()) as usize;
         let mut pivots = Pivots {
-            keys: [[max; 32]; 6],
-            levels: levels.min(6),
+            keys: [[max; 64]; 7],
+            levels: levels.min(7),
             count: keys.len(),
         };
         for (level, nodes) in pivots.keys.iter_mut().enumerate().take(levels) {
@@ -76,9 +76,9 @@ pub type Search32 = Search<u32, Node32>;
 pub type Search128 = Search<u128, Node128>;
 
 impl Search32 {
-    /// A tree over `keys`, sorted and distinct.
-    pub fn new(keys: &[u32]) -> Search32 {
-        build(keys, ROOT, 16, u32::MAX, |keys| {
+    /// A tree over `keys`, sorted and distinct, with a root of at most `root` separators, not above [`ROOT`].
+    pub fn new(keys: &[u32], root: usize) -> Search32 {
+        build(keys, root.min(ROOT), 16, u32::MAX, |keys| {
             let mut node = Node32([u32::MAX; 16]);
             node.0[..keys.len()].copy_from_slice(keys);
             node

@@ -44,7 +44,7 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn count_burst(search: &Search32, x: &[u32; PASS], at: &mut [u32; PASS]) {
         let pivots = &search.pivots;
-        // SAFETY: see above; 32 numbers are two registers, and a level is no longer than two.
+        // SAFETY: see above; 32 numbers are two registers, and a level is no longer than four.
         unsafe {
             let one = _mm512_set1_epi32(1);
             let x = [
@@ -61,12 +61,27 @@ impl Simd for Avx512 {
                     node[half] = _mm512_mask_add_epi32(next, reached, next, one);
                 }
             }
-            if pivots.levels == 6 {
+            if pivots.levels > 5 {
                 let level = &pivots.keys[5];
                 let low = _mm512_loadu_si512(level.as_ptr().cast());
                 let high = _mm512_loadu_si512(level.as_ptr().add(16).cast());
                 for half in 0..2 {
                     let key = _mm512_permutex2var_epi32(low, node[half], high);
+                    let reached = _mm512_cmpge_epu32_mask(x[half], key);
+                    let next = _mm512_add_epi32(node[half], node[half]);
+                    node[half] = _mm512_mask_add_epi32(next, reached, next, one);
+                }
+            }
+            if pivots.levels > 6 {
+                let level = &pivots.keys[6];
+                let part = |at: usize| _mm512_loadu_si512(level.as_ptr().add(16 * at).cast());
+                let parts = [part(0), part(1), part(2), part(3)];
+                let upper = _mm512_set1_epi32(32);
+                for half in 0..2 {
+                    let low = _mm512_permutex2var_epi32(parts[0], node[half], parts[1]);
+                    let high = _mm512_permutex2var_epi32(parts[2], node[half], parts[3]);
+                    let is_upper = _mm512_test_epi32_mask(node[half], upper);
+                    let key = _mm512_mask_mov_epi32(low, is_upper, high);
                     let reached = _mm512_cmpge_epu32_mask(x[half], key);
                     let next = _mm512_add_epi32(node[half], node[half]);
                     node[half] = _mm512_mask_add_epi32(next, reached, next, one);

@@ -64,6 +64,15 @@ impl Kernel {
         Kernel::available().pop().unwrap_or(Kernel::Portable)
     }
 
+    /// How many separators of a tree are best compared with a whole burst at once: with AVX-512 they cost what the levels
+    /// of a binary tree do, else each counts.
+    pub(super) const fn root(self) -> usize {
+        match self {
+            Kernel::Portable | Kernel::Avx2 => 31,
+            Kernel::Avx512 => super::search::ROOT,
+        }
+    }
+
     /// `portable`, `avx2` or `avx512`.
     pub const fn name(self) -> &'static str {
         match self {
