@@ -6,6 +6,7 @@ pub mod explain;
 pub mod generation;
 pub mod judge;
 pub mod limit;
+mod matches;
 pub mod oracle;
 pub mod rule;
 pub mod table;
