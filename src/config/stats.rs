@@ -136,11 +136,12 @@ impl Stats {
 
 /// The fields that rows in lists are found by.
 fn lists_by(shape: &Shape) -> Vec<&'static str> {
-    const NAMES: [&str; 4] = [
+    const NAMES: [&str; 5] = [
         "source address",
         "destination address",
         "source port",
         "destination port",
+        "both addresses",
     ];
     let used = NAMES.into_iter().zip(shape.homes);
     used.filter_map(|(name, used)| used.then_some(name))
@@ -209,7 +210,9 @@ mod tests {
                 words: 1,
                 aggregated: false,
                 chunks: 2500,
-                homes: [true, true, false, true],
+                homes: [true, true, false, true, false],
+                crossed: 500,
+                separators: 120,
             }),
             sets: vec![
                 set("lan", 2, None),
@@ -246,7 +249,9 @@ set                            entries      memory  file
             words: 79,
             aggregated: true,
             chunks: 0,
-            homes: [false; 4],
+            homes: [false; 5],
+            crossed: 0,
+            separators: 0,
         };
         let expected = "\
 the table is looked up by the portable kernel

@@ -39,20 +39,30 @@ const fn either(release: usize, debug: usize) -> usize {
     }
 }
 
-/// Every way to look a policy up: as it compiles, and in the smaller form that a compiler without room for whole bitsets
-/// takes; each by every kernel of this processor.
+/// Every way to look a policy up: as it compiles, with lists by pairs of addresses or by single fields however few rows there
+/// are, and in the smaller form that a compiler without room for whole bitsets takes; each by every kernel of this processor.
 fn tables(policy: &Policy) -> Vec<(String, Table)> {
-    let small = Budget { dense: 0, ..BUDGET };
-    let mut ways = Vec::new();
-    for (form, budget) in [("as it compiles", BUDGET), ("aggregated", small)] {
+    let lists = Budget {
+        few: 0,
+        lists: true,
+        ..BUDGET
+    };
+    let ways = [
+        ("as it compiles", BUDGET),
+        ("pairs", lists),
+        ("fields", Budget { pairs: 0, ..lists }),
+        ("aggregated", Budget { dense: 0, ..BUDGET }),
+    ];
+    let mut tables = Vec::new();
+    for (form, budget) in ways {
         let table = Table::compile_within(policy, budget).expect("a policy within the limits");
-        assert!(budget.dense > 0 || table.shape().aggregated);
+        assert!(budget.dense > 0 || table.shape().aggregated || table.shape().wide_rows == 0);
         for kernel in Kernel::available() {
             let table = table.with_kernel(kernel).expect("a kernel that is there");
-            ways.push((format!("{form}, {}", kernel.name()), table));
+            tables.push((format!("{form}, {}", kernel.name()), table));
         }
     }
-    ways
+    tables
 }
 
 /// Compares the answers for these keys, asked in bursts and one by one.

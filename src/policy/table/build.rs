@@ -1,23 +1,22 @@
 //! Clauses to a [`Plan`]: who gets a home, the classes of every field, and the arrays put together.
 
 use super::CompileError;
+use super::crossed::{self, Crossing};
 use super::fields::{Swept, fields, spread, words};
 use super::homes::{self, Assigned, Choice, Chunks};
 use super::kernel::Kernel;
 use super::plan::{
-    AddrField, AddrRecord, Chunk, HEADS, HeadRecord, NO_LANE, Plan, PortField, field,
+    AddrField, AddrRecord, HEADS, HOMES, HeadRecord, Home, NO_LANE, Plan, PortField, field, mode,
 };
-use super::rows::{self, Pieces, Space};
-use super::search::{Search32, Search128};
+use super::rows::{self, Pieces};
+use super::search::{Pivots, Search32, Search128};
 use super::sweep::Runs;
 use crate::policy::RuleId;
 use crate::policy::addr::Set;
 use crate::policy::rule::Clause;
 
-/// Up to this many rows all of them are put into bitsets of one word, which nothing beats.
-const FEW: usize = 64;
 /// Bytes of lists that the caches next to a core hold beside everything else.
-const NEAR: usize = 256 << 10;
+const NEAR: usize = 16 << 20;
 
 /// How many bits past the last word the kernels may point to where there is none, and one.
 const NONE: usize = 65;
@@ -29,6 +28,12 @@ pub struct Budget {
     pub most: usize,
     /// Bytes of whole bitsets, beyond which they are kept aggregated.
     pub dense: usize,
+    /// Up to this many rows all of them are put into bitsets.
+    pub few: usize,
+    /// Whether rows go into lists, or are answered ahead, though bitsets would be looked up sooner.
+    pub lists: bool,
+    /// Pairs of source and destination classes, beyond which rows are not found by pairs.
+    pub pairs: usize,
 }
 
 /// Compiles the rows; `rule_of_row` is ascending.
@@ -38,72 +43,60 @@ pub(super) fn build(
     sets: &[Set],
     budget: Budget,
 ) -> Result<Plan, CompileError> {
-    let housing = (rows.len() > FEW).then(|| house(rows, sets)).flatten();
+    let housing = if rows.len() > budget.few {
+        house(rows, rule_of_row, sets, budget)
+    } else {
+        None
+    };
     let in_bits: Vec<u32> = match &housing {
-        Some((_, assigned)) => (0..rows.len() as u32)
-            .filter(|row| !assigned.housed[*row as usize])
+        Some(housing) => (0..rows.len() as u32)
+            .filter(|row| !housing.assigned.housed[*row as usize])
             .collect(),
         None => (0..rows.len() as u32).collect(),
     };
-    let chunks = housing
-        .as_ref()
-        .map(|(pieces, assigned)| homes::pack(pieces, assigned, rule_of_row));
     let clauses: Vec<&Clause> = in_bits.iter().map(|row| rows[*row as usize]).collect();
     let mut fields = fields(&clauses, sets, budget)?;
     let lines = fields.join();
     let bases: [u32; 5] = std::array::from_fn(|field| fields.bits[field].base);
-    let addr = |at: usize, runs: Swept| {
-        let homes = housing.as_ref().zip(chunks.as_ref());
-        let homes = homes.map(|((pieces, _), chunks)| {
-            let space = [&pieces.src, &pieces.dst][at];
-            (space, &chunks.starts[at], &chunks.lanes[at])
-        });
-        address(&runs, homes, fields.unit, bases[at])
-    };
-    let (src, dst) = (
-        addr(0, std::mem::take(&mut fields.swept[field::SRC])),
-        addr(1, std::mem::take(&mut fields.swept[field::DST])),
-    );
+    let swept = std::mem::take(&mut fields.swept);
+    let addr = |at: usize| address(&swept[at], housing.as_ref(), at, fields.unit, bases[at]);
+    let (src, dst) = (addr(field::SRC), addr(field::DST));
     let port = |at: usize| {
-        let homes = housing.as_ref().zip(chunks.as_ref());
-        let homes = homes.map(|((_, assigned), chunks)| {
-            (
-                &assigned.ports[at],
-                &chunks.starts[at + 2],
-                assigned.is_used(at + 2),
-            )
-        });
         let field = field::SPORT + at;
-        port(&fields.swept[field], homes, bases[field])
+        port(&swept[field], housing.as_ref(), at, bases[field])
     };
     let (sport, dport) = (port(0), port(1));
-    let swept = &fields.swept[field::HEAD];
-    let heads = heads(swept, housing.as_ref(), fields.unit, bases[field::HEAD]);
-    let used = |home: usize| {
-        housing
-            .as_ref()
-            .is_some_and(|(_, assigned)| assigned.is_used(home))
+    let heads = heads(
+        &swept[field::HEAD],
+        housing.as_ref(),
+        fields.unit,
+        bases[field::HEAD],
+    );
+    let (pieces, assigned, chunks, crossing) = match housing {
+        Some(housing) => (
+            Some(housing.pieces),
+            Some(housing.assigned),
+            housing.chunks,
+            housing.crossing,
+        ),
+        None => (None, None, Chunks::none(), None),
     };
-    let Chunks {
-        chunks,
-        rule_of_lane,
-        long,
-        ..
-    } = chunks.unwrap_or_else(Chunks::none);
+    let homes: [bool; HOMES] =
+        std::array::from_fn(|home| assigned.as_ref().is_some_and(|it| it.is_used(home)));
+    let pairs = assigned.and_then(|assigned| assigned.pairs);
     let last_rule = rule_of_row.last().map_or(0, |rule| rule.0);
-    let plan = Plan {
+    let mut plan = Plan {
         src,
         dst,
         sport,
         dport,
         heads,
-        head_count: housing
-            .as_ref()
-            .map_or(1, |(pieces, _)| pieces.head_count as u32),
+        head_count: pieces.map_or(1, |pieces| pieces.head_count as u32),
         extras: fields.extras,
         form: fields.form,
         words: fields.words,
         unit: fields.unit,
+        asks_sport: clauses.iter().any(|row| !row.sport.is_any()),
         lines,
         bits: fields.bits,
         wide_rows: in_bits.len(),
@@ -114,67 +107,161 @@ pub(super) fn build(
             .chain(std::iter::repeat(last_rule))
             .take(fields.words * 64 + NONE)
             .collect(),
-        far: chunks.len() * size_of::<Chunk>() > NEAR,
-        homes: std::array::from_fn(used),
-        chunks,
-        rule_of_lane,
-        long,
+        far: false,
+        mode: mode(&homes, &chunks.split, crossing.as_ref()),
+        homes,
+        crossed: crossing.map(|crossing| crossing.table).unwrap_or_default(),
+        pairs: pairs.map_or_else(Vec::new, |pairs| {
+            let starts = &chunks.starts[Home::Pair as usize];
+            let of_list = pairs.list_of.iter().map(|list| starts[*list as usize]);
+            of_list.collect()
+        }),
+        entries: chunks.entries,
+        nodes: chunks.nodes,
+        children: chunks.children,
+        chunks: chunks.chunks,
+        rule_of_lane: chunks.rule_of_lane,
     };
+    plan.far = size_of_val(&plan.chunks[..]) + size_of_val(&plan.crossed.first[..]) > NEAR;
     if plan.memory() > budget.most {
         return Err(CompileError::TooLarge);
     }
     Ok(plan)
 }
 
-/// Tries who should have a home, by an estimate of what a lookup then costs.
-fn house(rows: &[&Clause], sets: &[Set]) -> Option<(Pieces, Assigned)> {
-    let pieces = rows::pieces(rows, sets);
-    let addresses = [true, true, false, false];
-    let services = [true, true, false, true];
-    let choices = [
-        (addresses, 8),
-        (addresses, 16),
-        (services, 8),
-        (services, 16),
-        (services, 32),
-        ([true; 4], 16),
-        ([true; 4], 32),
-    ];
-    let mut best: Option<(f64, Assigned)> = None;
-    for (homes, longest) in choices {
-        let assigned = homes::assign(&pieces, Choice { homes, longest });
-        let cost = cost(&assigned);
-        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-            best = Some((cost, assigned));
+fn mode(homes: &[bool; HOMES], split: &[bool; HOMES], crossing: Option<&Crossing>) -> u32 {
+    let mut mode = match crossing.map(|crossing| crossing.table.sport.is_empty()) {
+        None => 0,
+        Some(true) => mode::CROSSED,
+        Some(false) => mode::CROSSED | mode::SPORT,
+    };
+    for home in 0..HOMES {
+        if homes[home] {
+            mode |= mode::home(home);
+        }
+        if homes[home] && split[home] {
+            mode |= mode::split(home);
         }
     }
-    let all_in_bits = bits_cost(rows.len());
-    best.filter(|(cost, _)| *cost < all_in_bits)
-        .map(|(_, assigned)| (pieces, assigned))
+    mode
+}
+
+/// Where the rows are that are not in bitsets.
+struct Housing {
+    pieces: Pieces,
+    crossing: Option<Crossing>,
+    assigned: Assigned,
+    chunks: Chunks,
+}
+
+/// Tries who should have a home, by an estimate of what a lookup then costs.
+fn house(
+    rows: &[&Clause],
+    rule_of_row: &[RuleId],
+    sets: &[Set],
+    budget: Budget,
+) -> Option<Housing> {
+    let pieces = rows::pieces(rows, sets);
+    let crossing = crossed::cross(&pieces, rule_of_row);
+    let taken = match &crossing {
+        Some(crossing) => crossing.members.clone(),
+        None => vec![false; pieces.pieces.len()],
+    };
+    let fields = |homes, longest, by_dst| Choice::Fields {
+        homes,
+        longest,
+        by_dst,
+    };
+    let addresses = [true, true, false, false];
+    let choices = [
+        Choice::Pairs(budget.pairs),
+        fields(addresses, 1024, true),
+        fields(addresses, 1024, false),
+        fields([true, true, false, true], 32, false),
+        fields([true; 4], 32, false),
+    ];
+    let mut best: Option<(f64, Assigned, Chunks)> = None;
+    for choice in choices {
+        let Some(assigned) = homes::assign(&pieces, &taken, choice) else {
+            continue;
+        };
+        let chunks = homes::pack(&pieces, &assigned, rule_of_row);
+        let cost = cost(&assigned, &chunks);
+        if best.as_ref().is_none_or(|(least, ..)| cost < *least) {
+            best = Some((cost, assigned, chunks));
+        }
+    }
+    let (cost, assigned, chunks) = best?;
+    let crossed = if crossing.is_some() { 2.0 } else { 0.0 };
+    (budget.lists || cost + crossed < bits_cost(rows.len())).then_some(Housing {
+        pieces,
+        crossing,
+        assigned,
+        chunks,
+    })
 }
 
 /// About how many nanoseconds a packet spends past the classes of its fields, as measured on one machine: only the
 /// ratios matter.
-fn cost(assigned: &Assigned) -> f64 {
+fn cost(assigned: &Assigned, chunks: &Chunks) -> f64 {
     let wide = assigned.housed.iter().filter(|housed| !**housed).count();
-    let homes = (0..4).filter(|home| assigned.is_used(*home));
-    let lists = homes.map(|home| 3.0 + 2.5 * (assigned.chunks(home) - 1.0));
-    bits_cost(wide) + lists.sum::<f64>()
+    let list = |home: usize| {
+        let split = if chunks.split[home] { 1.0 } else { 0.0 };
+        2.0 + split + 2.5 * (chunks.met[home] - 1.0)
+    };
+    let homes = (0..HOMES).filter(|home| assigned.is_used(*home));
+    let bits = if wide > 0 { bits_cost(wide) } else { 0.0 };
+    bits + homes.map(list).sum::<f64>()
 }
 
 fn bits_cost(rows: usize) -> f64 {
-    0.5 + 0.25 * words(rows) as f64
+    2.0 + 0.25 * words(rows) as f64
 }
 
 /// One address field: the intervals of the bitsets and the cells of the homes, laid over each other.
 fn address(
     swept: &Swept,
-    homes: Option<(&Space, &Vec<u32>, &Vec<u16>)>,
+    housing: Option<&Housing>,
+    at: usize,
     unit: usize,
     base_of_bits: u32,
 ) -> AddrField {
     let whole = [0];
     let (mut bits, mut records) = (Vec::new(), Vec::new());
+    let record = |housing: &Housing, cell: Option<usize>| {
+        let pairs = housing.assigned.pairs.as_ref();
+        let (chunks, crossing) = (&housing.chunks, housing.crossing.as_ref());
+        let list = cell.and_then(|cell| chunks.starts[at].get(cell).copied());
+        let is_src = at == field::SRC;
+        let pair = match (cell, pairs) {
+            (_, None) => 0,
+            (Some(cell), Some(pairs)) => pairs.places[at][cell],
+            (None, Some(pairs)) => {
+                if is_src {
+                    pairs.none
+                } else {
+                    0
+                }
+            }
+        };
+        let wide = match (cell, crossing) {
+            (_, None) => 0,
+            (Some(cell), Some(crossing)) => crossing.places[at][cell],
+            (None, Some(crossing)) => {
+                if is_src {
+                    crossing.none
+                } else {
+                    0
+                }
+            }
+        };
+        let lane = cell.map_or(NO_LANE, |cell| chunks.lanes[at][cell]);
+        AddrRecord {
+            places: u64::from(wide) << 32 | u64::from(pair),
+            list: list.unwrap_or(0),
+            lane,
+        }
+    };
     let mut family = |runs: &Runs, cells: &[u128], base: usize| -> Vec<u128> {
         let mut starts = [&runs.starts[..], cells].concat();
         starts.sort_unstable();
@@ -183,30 +270,28 @@ fn address(
         for start in &starts {
             run += usize::from(runs.starts.get(run + 1) == Some(start));
             cell += usize::from(cells.get(cell + 1) == Some(start));
-            let at = base + cell;
             bits.push(base_of_bits + runs.class[run] * unit as u32);
-            records.extend(homes.map(|(_, lists, lanes)| AddrRecord {
-                list: lists.get(at).copied().unwrap_or(0),
-                lane: lanes[at].into(),
-            }));
+            records.extend(housing.map(|housing| record(housing, Some(base + cell))));
         }
         starts
     };
-    let (four, six) = match homes {
-        Some((space, _, _)) => (&space.v4[..], &space.v6[..]),
+    let space = housing.map(|housing| [&housing.pieces.src, &housing.pieces.dst][at]);
+    let (four, six) = match space {
+        Some(space) => (&space.v4[..], &space.v6[..]),
         None => (&whole[..], &whole[..]),
     };
     let v4 = family(&swept.runs[0], four, 0);
     let v6 = family(&swept.runs[1], six, four.len());
     bits.push(base_of_bits + swept.none * unit as u32);
-    records.extend(homes.map(|_| AddrRecord {
-        list: 0,
-        lane: NO_LANE,
-    }));
-    let keys: Vec<u32> = v4[1..].iter().map(|start| *start as u32).collect();
+    records.extend(housing.map(|housing| record(housing, None)));
+    // The highest value of each interval but the last.
+    let ends: Vec<u32> = v4[1..].iter().map(|start| *start as u32 - 1).collect();
+    let ends6: Vec<u128> = v6[1..].iter().map(|start| start - 1).collect();
+    let search = Search32::new(&ends, Kernel::best().root(ends.len()));
     AddrField {
-        v4: Search32::new(&keys, Kernel::best().root()),
-        v6: Search128::new(&v6[1..]),
+        pivots: Pivots::new(&search.root),
+        v4: search,
+        v6: Search128::new(&ends6),
         v6_base: v4.len() as u32,
         bits,
         records,
@@ -214,10 +299,10 @@ fn address(
 }
 
 /// One port field.
-fn port(swept: &Swept, homes: Option<(&Vec<u32>, &Vec<u32>, bool)>, base: u32) -> PortField {
+fn port(swept: &Swept, housing: Option<&Housing>, at: usize, base: u32) -> PortField {
     let runs = &swept.runs[0];
     let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
-    let home = homes.filter(|(_, _, used)| *used);
+    let home = housing.filter(|housing| housing.assigned.is_used(at + 2));
     PortField {
         class: if runs.class.len() > 1 {
             spread(&starts, |at| runs.class[at], 65_536)
@@ -226,25 +311,20 @@ fn port(swept: &Swept, homes: Option<(&Vec<u32>, &Vec<u32>, bool)>, base: u32) -
         },
         base,
         mask: if runs.class.len() > 1 { u16::MAX } else { 0 },
-        cell: home.map_or_else(Vec::new, |(cells, _, _)| {
-            spread(cells, |at| at as u32, 65_536)
+        cell: home.map_or_else(Vec::new, |housing| {
+            spread(&housing.assigned.ports[at], |at| at as u32, 65_536)
         }),
-        lists: home.map_or_else(Vec::new, |(_, lists, _)| lists.clone()),
+        lists: home.map_or_else(Vec::new, |housing| housing.chunks.starts[at + 2].clone()),
     }
 }
 
 /// By `side << 8 | protocol`.
-fn heads(
-    swept: &Swept,
-    housing: Option<&(Pieces, Assigned)>,
-    unit: usize,
-    base: u32,
-) -> Vec<HeadRecord> {
+fn heads(swept: &Swept, housing: Option<&Housing>, unit: usize, base: u32) -> Vec<HeadRecord> {
     let runs = &swept.runs[0];
     let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
     let classes: Vec<u32> = spread(&starts, |at| runs.class[at], HEADS);
     let record = |(value, class): (usize, &u32)| {
-        let head = housing.map_or(0, |(pieces, _)| pieces.head_of[value]);
+        let head = housing.map_or(0, |housing| housing.pieces.head_of[value]);
         HeadRecord {
             bits: base + class * unit as u32,
             head: head.into(),

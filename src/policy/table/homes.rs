@@ -3,13 +3,17 @@
 //! A row is put where its list stays shortest, first rows first; a row whose ranges are wide in every field, or that
 //! only meets full lists, gets no home and goes to the bitsets.
 
-use super::plan::{Chunk, Home, LANES, RULES};
+use super::pairs::{self, Pairs};
+use super::plan::{Chunk, Entry, HOMES, Home, LANES, Node16, RULES};
 use super::rows::{Piece, Pieces, Space, Span};
+use super::split::{self, Split, split};
 use crate::policy::RuleId;
 use std::collections::HashMap;
 
 /// The most cells (of a home's field) that a row with this home may cover.
 const MAX_CELLS: usize = 256;
+/// A destination is narrow where it covers at most one in so many cells.
+const NARROW: usize = 64;
 /// The fewest cells of a field that is worth being a home.
 const MIN_CELLS: usize = 16;
 /// The most ends of ranges that chunks may compare in an address field: their ranks must fit 16 bits.
@@ -17,9 +21,17 @@ const MAX_LANES: usize = 65_000;
 
 /// Who may be a home, and how long a list may get.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Choice {
-    pub homes: [bool; 4],
-    pub longest: usize,
+pub(super) enum Choice {
+    /// One list for each pair of addresses, of at most so many pairs.
+    Pairs(usize),
+    /// Each row has one home.
+    Fields {
+        homes: [bool; 4],
+        /// The most rows of a list.
+        longest: usize,
+        /// Whether a row whose destination is narrow goes there, whatever its other fields are like.
+        by_dst: bool,
+    },
 }
 
 /// Lists of rows, by cell (of a port home: `cell * heads + head`); the numbers are indices of pieces.
@@ -27,32 +39,56 @@ pub(super) struct Assigned {
     pub lists: [Vec<Vec<u32>>; 4],
     /// The starts of the cells of source and destination port.
     pub ports: [Vec<u32>; 2],
-    /// By row: whether all its pieces have a home.
+    /// Lists by both addresses.
+    pub pairs: Option<Pairs>,
+    /// By row: whether all its pieces have a home, or are answered ahead.
     pub housed: Vec<bool>,
 }
 
 impl Assigned {
-    /// Chunks that a packet meets in each home, on average over the lists that are not empty, at least 1.
-    pub fn chunks(&self, home: usize) -> f64 {
-        let used = self.lists[home].iter().filter(|list| !list.is_empty());
-        let (lists, chunks) = used.fold((0usize, 0usize), |(lists, chunks), list| {
-            (lists + 1, chunks + list.len().div_ceil(LANES))
-        });
-        if lists == 0 {
-            1.0
-        } else {
-            chunks as f64 / lists as f64
+    /// Every list of a home, each once.
+    fn lists(&self, home: usize) -> &[Vec<u32>] {
+        match (self.lists.get(home), &self.pairs) {
+            (Some(lists), _) => lists,
+            (None, Some(pairs)) => &pairs.lists,
+            (None, None) => &[],
         }
     }
 
     /// Whether some row lives there.
     pub fn is_used(&self, home: usize) -> bool {
-        self.lists[home].iter().any(|list| !list.is_empty())
+        self.lists(home).iter().any(|list| !list.is_empty())
     }
 }
 
-/// Gives homes.
-pub(super) fn assign(pieces: &Pieces, choice: Choice) -> Assigned {
+/// Gives homes to the pieces that are not `taken`. `None` where the choice cannot be had.
+pub(super) fn assign(pieces: &Pieces, taken: &[bool], choice: Choice) -> Option<Assigned> {
+    match choice {
+        Choice::Pairs(most) => {
+            let wanted = (0..pieces.pieces.len() as u32).filter(|at| !taken[*at as usize]);
+            let wanted: Vec<u32> = wanted.collect();
+            Some(Assigned {
+                lists: Default::default(),
+                ports: Default::default(),
+                pairs: Some(pairs::pairs(pieces, &wanted, most)?),
+                housed: pieces.plain.clone(),
+            })
+        }
+        Choice::Fields {
+            homes,
+            longest,
+            by_dst,
+        } => Some(fields(pieces, taken, homes, longest, by_dst)),
+    }
+}
+
+fn fields(
+    pieces: &Pieces,
+    taken: &[bool],
+    homes: [bool; 4],
+    longest: usize,
+    by_dst: bool,
+) -> Assigned {
     let ports = [2, 3].map(|field| port_starts(&pieces.pieces, field));
     let heads = pieces.head_count;
     let cells = [
@@ -63,7 +99,7 @@ pub(super) fn assign(pieces: &Pieces, choice: Choice) -> Assigned {
     ];
     let sizes = [cells[0], cells[1], cells[2] * heads, cells[3] * heads];
     let mut lists: [Vec<Vec<u32>>; 4] = std::array::from_fn(|home| {
-        if choice.homes[home] && cells[home] >= MIN_CELLS {
+        if homes[home] && cells[home] >= MIN_CELLS {
             vec![Vec::new(); sizes[home]]
         } else {
             Vec::new()
@@ -72,7 +108,7 @@ pub(super) fn assign(pieces: &Pieces, choice: Choice) -> Assigned {
     let mut housed = pieces.plain.clone();
     let mut lanes = [Lanes::new(&pieces.src), Lanes::new(&pieces.dst)];
     for (at, piece) in pieces.pieces.iter().enumerate() {
-        if !housed[piece.row as usize] {
+        if taken[at] || !housed[piece.row as usize] {
             continue;
         }
         let spans = [
@@ -90,14 +126,21 @@ pub(super) fn assign(pieces: &Pieces, choice: Choice) -> Assigned {
             if lists[home].is_empty() || wide || !lanes.iter().all(Lanes::has_room) {
                 continue;
             }
-            let (mut sum, mut longest) = (0, 0);
+            let (mut sum, mut most) = (0, 0);
             each_cell(spans[home], home, mask, heads, |cell| {
                 let len = lists[home][cell].len();
                 sum += len;
-                longest = longest.max(len);
+                most = most.max(len);
             });
+            if most >= longest {
+                continue;
+            }
             let cost = sum as f64 / covered as f64 + (covered as f64).log2();
-            if longest < choice.longest && best.is_none_or(|(least, _)| cost < least) {
+            if by_dst && home == Home::Dst as usize && count * NARROW <= cells[home] {
+                best = Some((0.0, home));
+                break;
+            }
+            if best.is_none_or(|(least, _)| cost < least) {
                 best = Some((cost, home));
             }
         }
@@ -118,6 +161,7 @@ pub(super) fn assign(pieces: &Pieces, choice: Choice) -> Assigned {
     Assigned {
         lists,
         ports,
+        pairs: None,
         housed,
     }
 }
@@ -183,54 +227,106 @@ impl Lanes {
 pub(super) struct Chunks {
     pub chunks: Vec<Chunk>,
     pub rule_of_lane: Vec<u32>,
-    pub long: [bool; 4],
-    /// By home and list: the chunk where it starts.
-    pub starts: [Vec<u32>; 4],
+    /// By home: whether its keys go through separators.
+    pub split: [bool; HOMES],
+    pub entries: Vec<Entry>,
+    pub nodes: Vec<Node16>,
+    pub children: Vec<u32>,
+    /// By home and list: the chunk where it starts, or its entry.
+    pub starts: [Vec<u32>; HOMES],
     /// By address field and cell: the lane.
     pub lanes: [Vec<u16>; 2],
+    /// By home: chunks that a key looks at, on average over the rows.
+    pub met: [f64; HOMES],
 }
 
 /// Packs the lists. Equal lists are packed once.
 pub(super) fn pack(pieces: &Pieces, assigned: &Assigned, rule_of_row: &[RuleId]) -> Chunks {
-    let mut lanes = [&pieces.src, &pieces.dst].map(|space| vec![false; space.cells() + 1]);
+    let mut out = Chunks {
+        lanes: lanes(pieces, assigned),
+        ..Chunks::none()
+    };
+    for home in Home::ALL {
+        let lists = assigned.lists(home as usize);
+        let mut number: HashMap<&[u32], usize> = HashMap::new();
+        let mut distinct: Vec<&[u32]> = Vec::new();
+        let of_list: Vec<usize> = lists
+            .iter()
+            .map(|list| {
+                *number.entry(list).or_insert_with(|| {
+                    distinct.push(list);
+                    distinct.len() - 1
+                })
+            })
+            .collect();
+        let split = |list: &&[u32]| {
+            let span = |piece, field| out.span(&pieces.pieces[piece as usize], field);
+            (list.len(), split(list, home as usize, span))
+        };
+        let mut splits: Vec<(usize, Option<Split>)> = distinct.iter().map(split).collect();
+        out.split[home as usize] = home != Home::Pair && split::pays(&splits);
+        if !out.split[home as usize] {
+            splits.iter_mut().for_each(|(_, split)| *split = None);
+        }
+        let mut known: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
+        let mut weight = (0.0, 0.0);
+        let starts: Vec<u32> = distinct
+            .iter()
+            .zip(splits)
+            .map(|(list, (_, split))| {
+                let children = match &split {
+                    Some(split) => &split.children[..],
+                    None => &[list.to_vec()],
+                };
+                let mut chunk = |child: &Vec<u32>| {
+                    let len = child.len() as f64;
+                    weight.0 += len * child.len().div_ceil(LANES) as f64;
+                    weight.1 += len;
+                    if let Some(chunk) = known.get(child) {
+                        return *chunk;
+                    }
+                    let chunk = out.list(home, child, pieces, rule_of_row);
+                    known.insert(child.clone(), chunk);
+                    chunk
+                };
+                let chunks: Vec<u32> = children.iter().map(&mut chunk).collect();
+                if out.split[home as usize] {
+                    out.entry(split.as_ref(), &chunks)
+                } else {
+                    chunks[0]
+                }
+            })
+            .collect();
+        out.met[home as usize] = if weight.1 > 0.0 {
+            weight.0 / weight.1
+        } else {
+            1.0
+        };
+        out.starts[home as usize] = of_list.into_iter().map(|list| starts[list]).collect();
+    }
+    out
+}
+
+/// The lane of each cell: its rank among the ends of the ranges that chunks or separators compare.
+fn lanes(pieces: &Pieces, assigned: &Assigned) -> [Vec<u16>; 2] {
+    let mut used = [&pieces.src, &pieces.dst].map(|space| vec![false; space.cells() + 1]);
     for home in 0..4 {
         for &piece in assigned.lists[home].iter().flatten() {
-            for (field, lanes) in lanes.iter_mut().enumerate().filter(|(at, _)| *at != home) {
+            for (field, used) in used.iter_mut().enumerate().filter(|(at, _)| *at != home) {
                 let span = pieces.pieces[piece as usize].spans[field];
-                lanes[span.0 as usize] = true;
-                lanes[span.1 as usize + 1] = true;
+                used[span.0 as usize] = true;
+                used[span.1 as usize + 1] = true;
             }
         }
     }
-    let lanes = lanes.map(|used| {
+    used.map(|used| {
         let mut lane = 0u16;
         let ranks = used.iter().enumerate().map(|(cell, used)| {
             lane += u16::from(*used && cell > 0);
             lane
         });
-        ranks.collect::<Vec<_>>()
-    });
-    let mut out = Chunks {
-        lanes,
-        ..Chunks::none()
-    };
-    for home in [Home::Src, Home::Dst, Home::Sport, Home::Dport] {
-        let mut known: HashMap<&[u32], u32> = HashMap::new();
-        let mut starts = Vec::with_capacity(assigned.lists[home as usize].len());
-        for list in &assigned.lists[home as usize] {
-            if list.is_empty() {
-                starts.push(0);
-                continue;
-            }
-            starts.push(
-                *known
-                    .entry(list)
-                    .or_insert_with(|| out.list(home, list, pieces, rule_of_row)),
-            );
-        }
-        out.starts[home as usize] = starts;
-    }
-    out
+        ranks.collect()
+    })
 }
 
 impl Chunks {
@@ -239,17 +335,42 @@ impl Chunks {
         Chunks {
             chunks: vec![Chunk::EMPTY],
             rule_of_lane: vec![u32::MAX; RULES],
-            long: [false; 4],
+            split: [false; HOMES],
+            entries: vec![Entry::default()],
+            nodes: vec![Node16::NONE],
+            children: vec![0],
             starts: Default::default(),
             lanes: Default::default(),
+            met: [1.0; HOMES],
         }
+    }
+
+    /// Adds the way to a list that is taken apart, or to one that is not.
+    fn entry(&mut self, split: Option<&Split>, chunks: &[u32]) -> u32 {
+        let node = match split {
+            None => 0,
+            Some(split) => {
+                let mut node = Node16::NONE;
+                node.0[..split.ends.len()].copy_from_slice(&split.ends);
+                self.nodes.push(node);
+                (self.nodes.len() as u32 - 1) << 2 | split.field as u32
+            }
+        };
+        if split.is_none() && chunks == [0] {
+            return 0;
+        }
+        self.entries.push(Entry {
+            node,
+            children: self.children.len() as u32,
+        });
+        self.children.extend(chunks);
+        self.entries.len() as u32 - 1
     }
 
     /// Adds a list and says where it starts.
     fn list(&mut self, home: Home, list: &[u32], pieces: &Pieces, rule_of_row: &[RuleId]) -> u32 {
         let start = self.chunks.len() as u32;
         let last = list.len().div_ceil(LANES) - 1;
-        self.long[home as usize] |= last > 0;
         for (at, part) in list.chunks(LANES).enumerate() {
             let mut chunk = Chunk {
                 more: u32::from(at < last),
@@ -258,13 +379,14 @@ impl Chunks {
             let mut rules = [u32::MAX; RULES];
             for (lane, &piece) in part.iter().enumerate() {
                 let piece = &pieces.pieces[piece as usize];
-                let [a, b, c] = self.compared(home, piece);
-                for (field, [first, last]) in
-                    [(&mut chunk.a, a), (&mut chunk.b, b), (&mut chunk.c, c)]
+                let compared = home.compares().map(|field| self.span(piece, field));
+                for (field, (first, last)) in [&mut chunk.a.0, &mut chunk.b, &mut chunk.c]
+                    .into_iter()
+                    .zip(compared)
                 {
-                    (field[0][lane], field[1][lane]) = (first, last - first);
+                    (field[0][lane], field[1][lane]) = (first as u16, (last - first) as u16);
                 }
-                chunk.heads[lane] = piece.heads;
+                chunk.not_heads[lane] = !piece.heads;
                 rules[lane] = rule_of_row[piece.row as usize].0;
             }
             self.chunks.push(chunk);
@@ -273,21 +395,12 @@ impl Chunks {
         start
     }
 
-    /// The ranges of the three fields that a home does not decide.
-    fn compared(&self, home: Home, piece: &Piece) -> [[u16; 2]; 3] {
-        let lanes = |field: usize| {
-            let (first, last) = piece.spans[field];
-            [
-                self.lanes[field][first as usize],
-                self.lanes[field][last as usize],
-            ]
-        };
-        let port = |field: usize| [piece.spans[field].0 as u16, piece.spans[field].1 as u16];
-        match home {
-            Home::Src => [lanes(1), port(2), port(3)],
-            Home::Dst => [lanes(0), port(2), port(3)],
-            Home::Sport => [lanes(0), lanes(1), port(3)],
-            Home::Dport => [lanes(0), lanes(1), port(2)],
+    /// The range of a row in lanes or ports.
+    fn span(&self, piece: &Piece, field: usize) -> Span {
+        let (first, last) = piece.spans[field];
+        match self.lanes.get(field) {
+            Some(lanes) => (lanes[first as usize].into(), lanes[last as usize].into()),
+            None => (first, last),
         }
     }
 }

@@ -3,12 +3,15 @@
 //! [`plan`] says what it is made of, [`kernel`] how it is looked up.
 
 mod build;
+mod crossed;
 mod fields;
 mod homes;
 mod kernel;
+mod pairs;
 mod plan;
 mod rows;
 mod search;
+mod split;
 mod sweep;
 
 pub use build::Budget;
@@ -27,6 +30,9 @@ pub const MAX_BYTES: usize = 1 << 30;
 pub const BUDGET: Budget = Budget {
     most: MAX_BYTES,
     dense: 64 << 20,
+    few: 1024,
+    lists: false,
+    pairs: 1 << 19,
 };
 
 /// Why a policy cannot be compiled.
@@ -121,10 +127,16 @@ impl Table {
 
     /// The same table for another kernel; `None` where this processor cannot run it.
     pub fn with_kernel(&self, kernel: Kernel) -> Option<Table> {
-        Kernel::available().contains(&kernel).then(|| Table {
+        if !Kernel::available().contains(&kernel) {
+            return None;
+        }
+        let mut table = Table {
             kernel,
             ..self.clone()
-        })
+        };
+        table.plan.src.with_root(|ends| kernel.root(ends));
+        table.plan.dst.with_root(|ends| kernel.root(ends));
+        Some(table)
     }
 
     /// The rule that decides each key of a burst: `out[i]` is set for `keys[i]`, as far as both slices reach.
@@ -167,6 +179,8 @@ impl Table {
             aggregated: plan.form == Form::Aggregated,
             chunks: plan.chunks.len() - 1,
             homes: plan.homes,
+            crossed: plan.crossed.rule_of_first.len().saturating_sub(1),
+            separators: plan.nodes.len() - 1,
         }
     }
 }
@@ -184,8 +198,12 @@ pub struct Shape {
     pub aggregated: bool,
     /// Chunks of eight rows in lists.
     pub chunks: usize,
-    /// Whether there are lists by source address, destination address, source port, destination port.
-    pub homes: [bool; 4],
+    /// Whether there are lists by source address, destination address, source port, destination port, both addresses.
+    pub homes: [bool; 5],
+    /// Rows that are answered ahead.
+    pub crossed: usize,
+    /// Lists that are taken apart by separators.
+    pub separators: usize,
 }
 
 impl std::fmt::Debug for Table {

@@ -12,7 +12,7 @@
 //! some field is narrow stands in the short list of rows of that field's values, ordered, and is compared in its other
 //! fields. Few rows are all in bitsets; of many, most are at home somewhere and the wide rest stays in bitsets.
 
-use super::search::{Search32, Search128};
+use super::search::{Pivots, Search32, Search128};
 
 /// One cache line of bits.
 #[derive(Clone, Copy, Debug, Default)]
@@ -20,36 +20,43 @@ use super::search::{Search32, Search128};
 pub struct Line(pub [u64; 8]);
 
 /// Rows of one list, compared at once.
-pub const LANES: usize = 8;
-/// Numbers that a chunk has in [`Plan::rule_of_lane`].
-pub const RULES: usize = LANES + 1;
+pub const LANES: usize = 16;
+/// Numbers that a chunk has in [`Plan::rule_of_lane`]: one for each lane, one for none, and one so that the place is found
+/// in two instructions.
+pub const RULES: usize = LANES + 2;
 
-/// Up to eight rows of one list, in the three fields that the list does not decide: two cache lines.
+/// Up to sixteen rows of one list, in the three fields that the list does not decide: four cache lines, of which lists by
+/// pairs need three.
 ///
 /// The numbers are lanes: for addresses ranks among the ends of all ranges that some chunk compares, which fit 16 bits.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Chunk {
-    /// The first field (see [`Home`]): the lowest value, and how much higher the highest is.
-    pub a: [[u16; LANES]; 2],
-    /// Of the second.
+    /// The second field (see [`Home`]): the lowest value, and how much higher the highest is.
     pub b: [[u16; LANES]; 2],
     /// Of the third.
     pub c: [[u16; LANES]; 2],
-    /// The heads (side and protocol) that match, a bit each. 0 where there is no row.
-    pub heads: [u16; LANES],
+    /// The heads (side and protocol) that do not match, a bit each. All ones where there is no row.
+    pub not_heads: [u16; LANES],
     /// 1 where the list goes on in the next chunk.
     pub more: u32,
+    /// Of the first field.
+    pub a: AlignedLanes,
 }
+
+/// On a cache line of its own.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct AlignedLanes(pub [[u16; LANES]; 2]);
 
 impl Chunk {
     /// No row.
     pub const EMPTY: Chunk = Chunk {
-        a: [[0; LANES]; 2],
         b: [[0; LANES]; 2],
         c: [[0; LANES]; 2],
-        heads: [0; LANES],
+        not_heads: [u16::MAX; LANES],
         more: 0,
+        a: AlignedLanes([[0; LANES]; 2]),
     };
 }
 
@@ -64,23 +71,100 @@ pub enum Home {
     Sport = 2,
     /// Destination port, with the head; source, destination, source port.
     Dport = 3,
+    /// Both addresses; source port, destination port.
+    Pair = 4,
 }
 
-/// What an interval of addresses stands for in the homes.
+impl Home {
+    /// All of them, by number.
+    pub const ALL: [Home; HOMES] = [Home::Src, Home::Dst, Home::Sport, Home::Dport, Home::Pair];
+
+    /// The fields that the chunks compare, by their place among a key's values; of a pair the second and third alone.
+    pub const fn compares(self) -> [usize; 3] {
+        match self {
+            Home::Src => [1, 2, 3],
+            Home::Dst => [0, 2, 3],
+            Home::Sport => [0, 1, 3],
+            Home::Dport => [0, 1, 2],
+            Home::Pair => [2, 2, 3],
+        }
+    }
+}
+
+/// How many homes there are.
+pub const HOMES: usize = 5;
+
+/// What an interval of addresses stands for in the homes, and among the rows that are answered ahead.
 #[derive(Clone, Copy, Debug, Default)]
-#[repr(C)]
+#[repr(C, align(16))]
 pub struct AddrRecord {
-    /// The chunk where the list of this home starts; 0, an empty one, where there is none.
+    /// Below, where pairs are a home, what to add up for the place in [`Plan::pairs`]; above, from bit 32 on, what to add up
+    /// for the place in [`Crossed::first`].
+    pub places: u64,
+    /// Of this home the chunk where the list starts (0, an empty one, where there is none), or its [`Entry`].
     pub list: u32,
     /// The lane.
-    pub lane: u32,
+    pub lane: u16,
+}
+
+/// Children of a node.
+pub const FANOUT: usize = 33;
+
+/// Separators of 16 bits, ascending, filled up with the highest: one cache line. The child is as many as are below the
+/// value.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Node16(pub [u16; FANOUT - 1]);
+
+impl Node16 {
+    /// No separator.
+    pub const NONE: Node16 = Node16([u16::MAX; FANOUT - 1]);
+}
+
+/// A list that may be taken apart.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Entry {
+    /// `node << 2 | field`, the field by its place among a key's values.
+    pub node: u32,
+    /// Where its children are in [`Plan::children`].
+    pub children: u32,
+}
+
+/// No row, among the rows that are answered ahead.
+pub const NO_ROW: u16 = u16::MAX;
+
+/// Rows whose addresses are both wide, answered ahead. A number is looked up for the source port, for the destination
+/// port with the head, for both of these, and with the addresses' [`AddrRecord::places`] for the first row.
+#[derive(Clone, Debug, Default)]
+pub struct Crossed {
+    /// By port: the class of a source port; empty where no such row asks for it.
+    pub sport: Direct,
+    /// By `port & mask`: the class of a destination port, times the number of heads.
+    pub dport: Direct,
+    /// All ones, or 0.
+    pub dport_mask: u16,
+    /// By `class of the destination port * heads + head`.
+    pub services: Vec<u16>,
+    /// How many numbers there are in `services`.
+    pub width: u32,
+    /// By `class of the source port * width + number in services`; empty where there is no such class, and `services` says
+    /// what would stand here.
+    pub port_pairs: Vec<u16>,
+    /// By the sum of both addresses' places and the number in `port_pairs`: the first row.
+    pub first: Vec<u16>,
+    /// By row: its rule; behind the rows `u32::MAX`.
+    pub rule_of_first: Vec<u32>,
 }
 
 /// An address field. The intervals of IPv4 come first, then those of IPv6, then one for frames without addresses.
 #[derive(Clone, Debug)]
 pub struct AddrField {
-    /// Over the starts of the IPv4 intervals but the first, which is 0.
+    /// Over the ends of the IPv4 intervals but the last.
     pub v4: Search32,
+    /// Its root, for processors with AVX-512.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub pivots: Pivots,
     /// Over those of IPv6.
     pub v6: Search128,
     /// Index of the first IPv6 interval.
@@ -89,6 +173,15 @@ pub struct AddrField {
     pub bits: Vec<u32>,
     /// By interval; empty where no row has a home.
     pub records: Vec<AddrRecord>,
+}
+
+impl AddrField {
+    /// Looks the IPv4 intervals up with a root of another size.
+    pub fn with_root(&mut self, root: impl FnOnce(usize) -> usize) {
+        let ends = self.v4.ends();
+        self.v4 = Search32::new(&ends, root(ends.len()));
+        self.pivots = Pivots::new(&self.v4.root);
+    }
 }
 
 /// By every 16-bit number: a class, or a cell.
@@ -124,7 +217,7 @@ pub struct HeadRecord {
 /// Indices into [`Plan::heads`]: `side << 8 | protocol`.
 pub const HEADS: usize = 512;
 /// The lane of a frame without addresses, which no row of a list reaches.
-pub const NO_LANE: u32 = 65_535;
+pub const NO_LANE: u16 = 65_535;
 
 /// A field that few policies ask for.
 #[derive(Clone, Debug)]
@@ -205,6 +298,8 @@ pub struct Plan {
     pub words: usize,
     /// What the number of a class is multiplied by: `words`, or the words of a summary.
     pub unit: usize,
+    /// Whether some row in the bitsets asks for the source port: else every class of it has every row.
+    pub asks_sport: bool,
     /// The bits of all fields: one array, so that the lookup has one address to keep at hand.
     pub lines: Vec<Line>,
     /// Bits of source, destination, source port, destination port, head.
@@ -217,14 +312,65 @@ pub struct Plan {
     pub rule_of_bit: Vec<u32>,
     /// Whether the lists are too large for the caches next to the core, so that it pays to ask for them ahead.
     pub far: bool,
+    /// What there is outside the bitsets: see [`mode`].
+    pub mode: u32,
     /// Which homes have lists.
-    pub homes: [bool; 4],
+    pub homes: [bool; HOMES],
+    /// Rows that are answered ahead.
+    pub crossed: Crossed,
+    /// By the sum of both addresses' places: the chunk where the list of the pair starts.
+    pub pairs: Vec<u32>,
+    /// The lists that may be taken apart; the first is empty.
+    pub entries: Vec<Entry>,
+    /// Their separators; the first has none.
+    pub nodes: Vec<Node16>,
+    /// The chunks where the children's lists start.
+    pub children: Vec<u32>,
     /// The lists; the first is empty.
     pub chunks: Vec<Chunk>,
     /// By `chunk * RULES + lane`: the rule; behind the lanes `u32::MAX`, for none.
     pub rule_of_lane: Vec<u32>,
-    /// By home: whether some list has more than one chunk.
-    pub long: [bool; 4],
+}
+
+/// What a plan has outside the bitsets, a bit each.
+pub mod mode {
+    /// Rows that are answered ahead.
+    pub const CROSSED: u32 = 1 << 16;
+    /// Lists that are taken apart, of any home.
+    pub const SPLIT: u32 = 0xf << 8;
+    /// Rows that are answered ahead ask for the source port.
+    pub const SPORT: u32 = 1 << 17;
+    /// Lists of any home by one field.
+    pub const BY_FIELD: u32 = 0xf;
+    /// No mode that a kernel is compiled for: it asks the plan.
+    pub const OTHER: u32 = 1 << 31;
+
+    /// Lists of one home.
+    pub const fn home(home: usize) -> u32 {
+        1 << home
+    }
+
+    /// Lists of one home, which are taken apart.
+    pub const fn split(home: usize) -> u32 {
+        1 << (home + 8)
+    }
+
+    /// Lists by source and destination address.
+    pub const ADDRESSES: u32 = home(0) | home(1) | CROSSED;
+    /// The same, with the source port.
+    pub const ADDRESSES_SPORT: u32 = ADDRESSES | SPORT;
+    /// The lists by destination are taken apart.
+    pub const ADDRESSES_DST: u32 = ADDRESSES | split(1);
+    /// The same, with the source port.
+    pub const ADDRESSES_DST_SPORT: u32 = ADDRESSES_DST | SPORT;
+    /// Those by source too.
+    pub const ADDRESSES_BOTH: u32 = ADDRESSES_DST | split(0);
+    /// The same, with the source port.
+    pub const ADDRESSES_BOTH_SPORT: u32 = ADDRESSES_BOTH | SPORT;
+    /// Lists by pairs of addresses.
+    pub const PAIRS: u32 = home(4) | CROSSED;
+    /// The same, with the source port.
+    pub const PAIRS_SPORT: u32 = PAIRS | SPORT;
 }
 
 /// The position of each field in [`Plan::bits`].
@@ -260,6 +406,22 @@ impl Plan {
             + size_of_val(&self.rule_of_bit[..])
             + size_of_val(&self.chunks[..])
             + size_of_val(&self.rule_of_lane[..])
+            + size_of_val(&self.pairs[..])
+            + size_of_val(&self.entries[..])
+            + size_of_val(&self.nodes[..])
+            + size_of_val(&self.children[..])
+            + self.crossed.memory()
+    }
+}
+
+impl Crossed {
+    fn memory(&self) -> usize {
+        size_of_val(&self.sport[..])
+            + size_of_val(&self.dport[..])
+            + size_of_val(&self.services[..])
+            + size_of_val(&self.port_pairs[..])
+            + size_of_val(&self.first[..])
+            + size_of_val(&self.rule_of_first[..])
     }
 }
 

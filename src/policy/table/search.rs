@@ -1,19 +1,19 @@
 //! Where among sorted numbers a value stands: static trees whose every step costs the same, whatever the value.
 //!
 //! Level by level as in a B+ tree, but the children of a node are found by arithmetic, not by pointers: a step is one
-//! cache line, compared as a whole. Of the tree over 32-bit keys the uppermost level (up to [`ROOT`] separators) is
-//! compared with a whole burst at once: a processor that can look up a register by another one finds sixteen packets' nodes in
-//! four instructions a level.
+//! cache line, compared as a whole. Of the tree over 32-bit numbers the uppermost level (up to [`ROOT`] separators) is
+//! compared with a whole burst at once: a processor that can look up a register by another one finds the nodes of sixteen
+//! packets in some ten instructions for two bits.
 
 /// The most separators of the level that is compared with a whole burst.
-pub const ROOT: usize = 127;
+pub const ROOT: usize = 511;
 
-/// Sixteen 32-bit keys, ascending, filled up with the highest: one cache line.
+/// Sixteen 32-bit ends, ascending, filled up with the highest: one cache line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Node32(pub [u32; 16]);
 
-/// Eight 128-bit keys in halves, ascending, filled up with the highest: two cache lines.
+/// Eight 128-bit ends in halves, ascending, filled up with the highest: two cache lines.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub struct Node128 {
@@ -23,50 +23,85 @@ pub struct Node128 {
     pub lo: [u64; 8],
 }
 
-/// A tree over sorted, distinct keys. The rank of a value is the number of keys that are not above it.
+/// A tree over sorted, distinct numbers, the *ends* of all intervals but the last: the highest value of each. The rank of
+/// a value, which is its interval, is the number of ends below it.
 #[derive(Clone, Debug)]
 pub struct Search<K, N> {
-    /// The separators of the uppermost level; their count says which of its nodes to go to. Without levels, all keys.
+    /// The separators of the uppermost level; their count says which of its nodes to go to. Without levels, all ends.
     pub root: Vec<K>,
     /// All levels below the root, one after the other.
     pub nodes: Vec<N>,
     /// Where each level starts in `nodes`.
     pub levels: Vec<usize>,
-    /// How many keys there are: no rank is higher.
-    pub keys: usize,
-    /// The separators once more, as the levels of a binary tree.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    pub pivots: Pivots<K>,
 }
 
-/// Up to [`ROOT`] keys as a complete binary tree, filled up with the highest: `keys[level][at]`, where the next `at` is
-/// `2 * at`, and one more where the key is not above the value. A level is one to four 512-bit registers.
+/// The separators of a root once more, up to [`ROOT`], filled up with the highest: as the levels of a tree of four
+/// children a node, and under the third or fourth one of two. A level is looked up by permuting registers.
 #[derive(Clone, Debug)]
 #[repr(C, align(64))]
-pub struct Pivots<K> {
-    /// By level, as many as the level has nodes; what is behind them is not looked at.
-    pub keys: [[K; 64]; 7],
-    /// How many levels.
+pub struct Pivots {
+    /// By level and separator of a node: that separator of each node. Of the first three levels, which have up to sixteen
+    /// nodes.
+    pub quads: [[[u32; 16]; 3]; 3],
+    /// The same of the fourth.
+    pub fourth: [[u32; 64]; 3],
+    /// By node of the level below.
+    pub pairs: [u32; 256],
+    /// How many levels of four children there are.
     pub levels: usize,
-    /// How many keys.
-    pub count: usize,
+    /// Whether there is the level of `pairs`.
+    pub has_pairs: bool,
 }
 
-impl<K: Copy> Pivots<K> {
-    fn new(keys: &[K], max: K) -> Pivots<K> {
-        let levels = (usize::BITS - keys.len().leading_zeros()) as usize;
-        let mut pivots = Pivots {
-            keys: [[max; 64]; 7],
-            levels: levels.min(7),
-            count: keys.len(),
+impl Pivots {
+    /// The levels of at most [`ROOT`] separators, sorted.
+    pub fn new(root: &[u32]) -> Pivots {
+        // A level of two children comes under three or four of four.
+        let (levels, has_pairs) = match root.len() {
+            0..4 => (1, false),
+            4..16 => (2, false),
+            16..64 => (3, false),
+            64..128 => (3, true),
+            128..256 => (4, false),
+            _ => (4, true),
         };
-        for (level, nodes) in pivots.keys.iter_mut().enumerate().take(levels) {
-            for (at, node) in nodes.iter_mut().enumerate().take(1 << level) {
-                let sorted = (2 * at + 1) * (1 << (levels - level - 1)) - 1;
-                *node = keys.get(sorted).copied().unwrap_or(max);
+        let mut pivots = Pivots {
+            quads: [[[u32::MAX; 16]; 3]; 3],
+            fourth: [[u32::MAX; 64]; 3],
+            pairs: [u32::MAX; 256],
+            levels,
+            has_pairs,
+        };
+        let at = |rank: usize| root.get(rank).copied().unwrap_or(u32::MAX);
+        // How many separators there are under a node, and one.
+        let mut node = 1 << (2 * levels + usize::from(has_pairs));
+        for level in 0..levels {
+            for separator in 0..3 {
+                for number in 0..1 << (2 * level) {
+                    let end = at(number * node + (separator + 1) * node / 4 - 1);
+                    match pivots.quads.get_mut(level) {
+                        Some(quads) => quads[separator][number] = end,
+                        None => pivots.fourth[separator][number] = end,
+                    }
+                }
             }
+            node /= 4;
+        }
+        if has_pairs {
+            pivots.pairs = std::array::from_fn(|node| at(2 * node));
         }
         pivots
+    }
+
+    /// How large a root pays for so many ends: as large as saves a level under it, and no larger.
+    pub fn root_for(ends: usize) -> usize {
+        let reach = |root: usize, levels: u32| match levels {
+            0 => root,
+            _ => (root + 1) * 17usize.pow(levels - 1) * 16,
+        };
+        let levels = (0..8).find(|levels| ends <= reach(ROOT, *levels));
+        let enough = |root: &usize| levels.is_some_and(|levels| ends <= reach(*root, levels));
+        [15, 63, 127, 255].into_iter().find(enough).unwrap_or(ROOT)
     }
 }
 
@@ -76,26 +111,40 @@ pub type Search32 = Search<u32, Node32>;
 pub type Search128 = Search<u128, Node128>;
 
 impl Search32 {
-    /// A tree over `keys`, sorted and distinct, with a root of at most `root` separators, not above [`ROOT`].
-    pub fn new(keys: &[u32], root: usize) -> Search32 {
-        build(keys, root.min(ROOT), 16, u32::MAX, |keys| {
+    /// A tree over `ends`, sorted and distinct, with a root of at most `root` separators, not above [`ROOT`].
+    pub fn new(ends: &[u32], root: usize) -> Search32 {
+        build(ends, root.min(ROOT), 16, |ends| {
             let mut node = Node32([u32::MAX; 16]);
-            node.0[..keys.len()].copy_from_slice(keys);
+            node.0[..ends.len()].copy_from_slice(ends);
             node
         })
     }
 }
 
+impl Search32 {
+    /// The ends that it was made of.
+    pub fn ends(&self) -> Vec<u32> {
+        match self.levels.last() {
+            None => self.root.clone(),
+            Some(lowest) => {
+                let ends = self.nodes[*lowest..].iter().flat_map(|node| node.0);
+                // No end is the highest number, which fills nodes up.
+                ends.filter(|end| *end < u32::MAX).collect()
+            }
+        }
+    }
+}
+
 impl Search128 {
-    /// A tree over `keys`, sorted and distinct.
-    pub fn new(keys: &[u128]) -> Search128 {
-        build(keys, 0, 8, u128::MAX, |keys| {
+    /// A tree over `ends`, sorted and distinct.
+    pub fn new(ends: &[u128]) -> Search128 {
+        build(ends, 0, 8, |ends| {
             let mut node = Node128 {
                 hi: [u64::MAX; 8],
                 lo: [u64::MAX; 8],
             };
-            for (at, key) in keys.iter().enumerate() {
-                (node.hi[at], node.lo[at]) = ((key >> 64) as u64, *key as u64);
+            for (at, end) in ends.iter().enumerate() {
+                (node.hi[at], node.lo[at]) = ((end >> 64) as u64, *end as u64);
             }
             node
         })
@@ -109,31 +158,25 @@ impl<K, N> Search<K, N> {
     }
 }
 
-/// Builds from the lowest level up: blocks of `per` keys, then nodes of `per` separators over `per + 1` children, until
-/// no more than `root` separators are left over them.
-///
-/// Every node has all its children, those past the last key being full of `max`: the value `max` is not below the
-/// filling either, so it leads there, and the caller brings its rank down to the number of keys.
+/// Builds from the lowest level up: blocks of `per` ends, then nodes of `per` separators over `per + 1` children, until
+/// no more than `root` separators are left over them. No value leads past the last node: the filling is below none.
 fn build<K: Copy, N>(
-    keys: &[K],
+    ends: &[K],
     root: usize,
     per: usize,
-    max: K,
     pack: impl Fn(&[K]) -> N,
 ) -> Search<K, N> {
-    if keys.len() <= root {
+    if ends.len() <= root {
         return Search {
-            root: keys.to_vec(),
+            root: ends.to_vec(),
             nodes: Vec::new(),
             levels: Vec::new(),
-            keys: keys.len(),
-            pivots: Pivots::new(keys, max),
         };
     }
-    // Of each level, from the lowest: the keys of its nodes. `firsts` are the lowest keys under the nodes of the last.
+    // Of each level, from the lowest: the ends of its nodes. `firsts` are the lowest ends under the nodes of the last.
     let mut levels: Vec<Vec<Vec<K>>> = Vec::new();
-    let mut firsts: Vec<K> = keys.chunks(per).map(|block| block[0]).collect();
-    levels.push(keys.chunks(per).map(<[K]>::to_vec).collect());
+    let mut firsts: Vec<K> = ends.chunks(per).map(|block| block[0]).collect();
+    levels.push(ends.chunks(per).map(<[K]>::to_vec).collect());
     while firsts.len() > root + 1 {
         let groups = || firsts.chunks(per + 1);
         levels.push(groups().map(|group| group[1..].to_vec()).collect());
@@ -141,19 +184,13 @@ fn build<K: Copy, N>(
     }
     levels.reverse();
     let (mut nodes, mut starts) = (Vec::new(), Vec::new());
-    let mut room = firsts.len();
     for level in &levels {
         starts.push(nodes.len());
-        nodes.extend(level.iter().map(|keys| pack(keys)));
-        let filling = [max].repeat(per);
-        nodes.extend((level.len()..room).map(|_| pack(&filling)));
-        room *= per + 1;
+        nodes.extend(level.iter().map(|ends| pack(ends)));
     }
     Search {
         root: firsts[1..].to_vec(),
-        pivots: Pivots::new(&firsts[1..], max),
         nodes,
         levels: starts,
-        keys: keys.len(),
     }
 }

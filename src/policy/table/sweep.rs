@@ -39,6 +39,27 @@ impl<T: Clone + Eq + Hash> Matches<T> {
     }
 }
 
+impl<T> Matches<T> {
+    /// The rows of the matches `held`, a bitset over `rows` rows.
+    pub fn rows_of(&self, held: &[u64], rows: usize) -> Vec<u64> {
+        let mut set = vec![0u64; rows.div_ceil(64)];
+        self.each_row(held, |row| set[row / 64] |= 1 << (row % 64));
+        set
+    }
+
+    fn each_row(&self, held: &[u64], mut with: impl FnMut(usize)) {
+        for (word, &bits) in held.iter().enumerate() {
+            let mut bits = bits;
+            while bits != 0 {
+                for &row in &self.rows[word * 64 + bits.trailing_zeros() as usize] {
+                    with(row as usize);
+                }
+                bits &= bits - 1;
+            }
+        }
+    }
+}
+
 /// The classes of a field. Several sweeps (one for each address family) may share them.
 pub(super) struct Classes {
     number: HashMap<u128, u32>,
@@ -168,15 +189,7 @@ impl<'b> Bits<'b> {
     /// Adds a class: the rows of the matches `held`.
     pub fn push<T>(&mut self, held: &[u64], matches: &Matches<T>) -> Result<(), CompileError> {
         let mut set = vec![0u64; self.words];
-        for (word, &bits) in held.iter().enumerate() {
-            let mut bits = bits;
-            while bits != 0 {
-                for &row in &matches.rows[word * 64 + bits.trailing_zeros() as usize] {
-                    set[row as usize / 64] |= 1 << (row % 64);
-                }
-                bits &= bits - 1;
-            }
-        }
+        matches.each_row(held, |row| set[row / 64] |= 1 << (row % 64));
         self.add(&set)
     }
 

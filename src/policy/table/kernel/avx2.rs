@@ -1,8 +1,8 @@
 //! The lookup with AVX2: a node is two comparisons, a chunk of rows is compared in 128-bit registers.
 
 use super::portable::Portable;
-use super::{Chunk, Node32, Node128, PASS, Search32, Simd, burst};
-use crate::policy::table::plan::{LANES, Plan, RULES};
+use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, burst, low};
+use crate::policy::table::plan::{LANES, Plan};
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
 
@@ -22,14 +22,14 @@ impl Simd for Avx2 {
     unsafe fn count32(node: &Node32, x: u32) -> u32 {
         // SAFETY: see above.
         unsafe {
-            let keys: *const __m256i = (&raw const node.0).cast();
+            let ends: *const __m256i = (&raw const node.0).cast();
             let x = _mm256_set1_epi32(x as i32);
-            // Not above: the greater of both is `x`. There is no unsigned comparison.
-            let (low, high) = (_mm256_load_si256(keys), _mm256_load_si256(keys.add(1)));
-            let low = _mm256_cmpeq_epi32(_mm256_max_epu32(low, x), x);
-            let high = _mm256_cmpeq_epi32(_mm256_max_epu32(high, x), x);
-            let both = _mm256_movemask_epi8(_mm256_packs_epi32(low, high)) as u32;
-            both.count_ones() / 2
+            // Not below: the lesser of both is `x`. There is no unsigned comparison.
+            let (low, high) = (_mm256_load_si256(ends), _mm256_load_si256(ends.add(1)));
+            let low = _mm256_cmpeq_epi32(_mm256_min_epu32(low, x), x);
+            let high = _mm256_cmpeq_epi32(_mm256_min_epu32(high, x), x);
+            let not = _mm256_movemask_epi8(_mm256_packs_epi32(low, high)) as u32;
+            not.count_zeros() / 2
         }
     }
 
@@ -49,8 +49,8 @@ impl Simd for Avx2 {
                 let (high, low) = (load(&node.hi), load(&node.lo));
                 let below = _mm256_cmpgt_epi64(hi, high);
                 let equal = _mm256_cmpeq_epi64(hi, high);
-                let not_above = _mm256_andnot_si256(_mm256_cmpgt_epi64(low, lo), equal);
-                let either = _mm256_castsi256_pd(_mm256_or_si256(below, not_above));
+                let low = _mm256_and_si256(_mm256_cmpgt_epi64(lo, low), equal);
+                let either = _mm256_castsi256_pd(_mm256_or_si256(below, low));
                 holds = holds << 4 | _mm256_movemask_pd(either) as u32;
             }
             holds.count_ones()
@@ -58,7 +58,8 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn count_burst(search: &Search32, x: &[u32; PASS], at: &mut [u32; PASS]) {
+    unsafe fn root<const FIELD: usize>(field: &AddrField, keys: &[Key], at: &mut [u32; PASS]) {
+        let x = low::<FIELD>(keys);
         // SAFETY: see above; 32 numbers are four registers.
         unsafe {
             // Comparisons are of signed numbers, hence the sign bits.
@@ -70,12 +71,11 @@ impl Simd for Avx2 {
                 _mm256_xor_si256(load(16), sign),
                 _mm256_xor_si256(load(24), sign),
             ];
-            // Each key that is above a value takes one from its count.
-            let mut count = [_mm256_set1_epi32(search.root.len() as i32); 4];
-            for key in &search.root {
-                let key = _mm256_set1_epi32((*key ^ 1 << 31) as i32);
+            let mut count = [_mm256_setzero_si256(); 4];
+            for end in &field.v4.root {
+                let end = _mm256_set1_epi32((*end ^ 1 << 31) as i32);
                 for (count, value) in count.iter_mut().zip(value) {
-                    *count = _mm256_add_epi32(*count, _mm256_cmpgt_epi32(key, value));
+                    *count = _mm256_sub_epi32(*count, _mm256_cmpgt_epi32(value, end));
                 }
             }
             for (part, count) in count.into_iter().enumerate() {
@@ -85,47 +85,63 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+    unsafe fn below16(node: &Node16, x: u16) -> u32 {
         // SAFETY: see above.
         unsafe {
-            let lanes: *const __m128i = (&raw const *chunk).cast();
-            let [a, b, c] = values;
-            let (a, b) = (_mm_set1_epi16(a as i16), _mm_set1_epi16(b as i16));
-            let (c, mask) = (_mm_set1_epi16(c as i16), _mm_set1_epi16(mask as i16));
-            // In the order of the fields of `Chunk`. What is above the lowest value by more than it may be leaves a rest.
-            // Vectors, not masks: a chain of masks takes half as long again.
-            let a = _mm_sub_epi16(a, _mm_load_si128(lanes));
-            let a = _mm_subs_epu16(a, _mm_load_si128(lanes.add(1)));
-            let b = _mm_sub_epi16(b, _mm_load_si128(lanes.add(2)));
-            let b = _mm_subs_epu16(b, _mm_load_si128(lanes.add(3)));
-            let c = _mm_sub_epi16(c, _mm_load_si128(lanes.add(4)));
-            let c = _mm_subs_epu16(c, _mm_load_si128(lanes.add(5)));
-            let zero = _mm_setzero_si128();
-            let heads = _mm_and_si128(_mm_load_si128(lanes.add(6)), mask);
-            let heads = _mm_cmpeq_epi16(heads, zero);
-            let rest = _mm_or_si128(_mm_or_si128(a, b), _mm_or_si128(c, heads));
-            let holds = _mm_movemask_epi8(_mm_cmpeq_epi16(rest, zero)) as u32;
-            (holds | 1 << (2 * LANES)).trailing_zeros() / 2
+            let keys: *const __m256i = (&raw const node.0).cast();
+            let x = _mm256_set1_epi16(x as i16);
+            // Not below: the lesser of both is `x`. There is no unsigned comparison.
+            let (low, high) = (_mm256_load_si256(keys), _mm256_load_si256(keys.add(1)));
+            let low = _mm256_cmpeq_epi16(_mm256_min_epu16(low, x), x);
+            let high = _mm256_cmpeq_epi16(_mm256_min_epu16(high, x), x);
+            let not = _mm256_movemask_epi8(_mm256_packs_epi16(low, high)) as u32;
+            not.count_zeros()
         }
     }
 
     #[inline(always)]
-    unsafe fn first_bit<const W: usize>(words: [*const u64; 5]) -> u32 {
+    unsafe fn first_row<const PAIR: bool>(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+        // SAFETY: see above.
+        unsafe {
+            let lanes = |lanes: &[u16; LANES]| _mm256_load_si256(lanes.as_ptr().cast());
+            // What is above the lowest value by more than it may be leaves a rest. Vectors, not masks: a chain of masks takes
+            // half as long again.
+            let rest = |value: u16, field: &[[u16; LANES]; 2]| {
+                let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));
+                _mm256_subs_epu16(above, lanes(&field[1]))
+            };
+            let [a, b, c] = values;
+            let heads = _mm256_and_si256(lanes(&chunk.not_heads), _mm256_set1_epi16(mask as i16));
+            let ports = _mm256_or_si256(rest(b, &chunk.b), rest(c, &chunk.c));
+            let mut all = _mm256_or_si256(ports, heads);
+            if !PAIR {
+                all = _mm256_or_si256(all, rest(a, &chunk.a.0));
+            }
+            let holds = _mm256_cmpeq_epi16(all, _mm256_setzero_si256());
+            (_mm256_movemask_epi8(holds) as u32).trailing_zeros() / 2
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first_bit<const W: usize, const SPORT: bool>(words: [*const u64; 5]) -> u32 {
         if W < 4 {
             // SAFETY: the caller's.
-            return unsafe { Portable::first_bit::<W>(words) };
+            return unsafe { Portable::first_bit::<W, SPORT>(words) };
         }
         // SAFETY: see above; the array behind has room for the words and a 0.
         unsafe {
             let [a, b, c, d, e] = words;
             let zero = _mm256_setzero_si256();
-            let mut kept = Kept([0; 12]);
+            let mut kept = Kept([0; 20]);
             let mut empty = 0;
             for part in 0..W / 4 {
                 let load = |words: *const u64| _mm256_loadu_si256(words.add(4 * part).cast());
                 let ab = _mm256_and_si256(load(a), load(b));
-                let cd = _mm256_and_si256(load(c), load(d));
-                let all = _mm256_and_si256(_mm256_and_si256(ab, cd), load(e));
+                let de = _mm256_and_si256(load(d), load(e));
+                let mut all = _mm256_and_si256(ab, de);
+                if SPORT {
+                    all = _mm256_and_si256(all, load(c));
+                }
                 _mm256_store_si256(kept.0.as_mut_ptr().add(4 * part).cast(), all);
                 let none = _mm256_castsi256_pd(_mm256_cmpeq_epi64(all, zero));
                 empty |= (_mm256_movemask_pd(none) as u32) << (4 * part);
@@ -137,18 +153,21 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn prefetch(plan: &Plan, chunk: u32) {
-        // SAFETY: a prefetch reads nothing; the chunk is one of the plan's.
+    unsafe fn not_zero(numbers: &[u8; PASS]) -> u32 {
+        // SAFETY: see above.
         unsafe {
-            let rows = plan.chunks.as_ptr().add(chunk as usize).cast::<i8>();
-            _mm_prefetch(rows, _MM_HINT_T0);
-            _mm_prefetch(rows.add(64), _MM_HINT_T0);
-            let rules = plan.rule_of_lane.as_ptr().add(chunk as usize * RULES);
-            _mm_prefetch(rules.cast(), _MM_HINT_T0);
+            let numbers = _mm256_loadu_si256(numbers.as_ptr().cast());
+            _mm256_movemask_epi8(_mm256_cmpgt_epi8(numbers, _mm256_setzero_si256())) as u32
         }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch<T>(at: *const T) {
+        // SAFETY: a prefetch reads nothing.
+        unsafe { _mm_prefetch(at.cast(), _MM_HINT_T0) }
     }
 }
 
 /// The ANDed words, to be read one by one.
 #[repr(C, align(32))]
-struct Kept([u64; 12]);
+struct Kept([u64; 20]);

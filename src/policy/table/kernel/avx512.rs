@@ -1,12 +1,85 @@
 //! The lookup with AVX-512: a node, a chunk or a line of bits is one comparison, whose outcome is a mask.
 
 use super::avx2::Avx2;
-use super::{Chunk, Node32, Node128, PASS, Search32, Simd, burst};
-use crate::policy::table::plan::Plan;
+use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, burst, low};
+use crate::policy::table::plan::{LANES, Plan};
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
 
 struct Avx512;
+
+/// The low 32 bits of the address of sixteen keys from `first` on.
+///
+/// # Safety
+/// There must be as many, and the processor must have AVX-512.
+#[inline(always)]
+unsafe fn sixteen<const FIELD: usize>(keys: &[Key], first: usize) -> __m512i {
+    // SAFETY: the caller's; an address is 16 bytes, of which the low ones come first.
+    unsafe {
+        let address = |at: usize| {
+            let key = keys.as_ptr().add(first + at);
+            let address = if FIELD == 0 {
+                &raw const (*key).src
+            } else {
+                &raw const (*key).dst
+            };
+            _mm_loadu_si128(address.cast())
+        };
+        let four = |at: usize| {
+            let low = _mm_unpacklo_epi32(address(at), address(at + 1));
+            let high = _mm_unpacklo_epi32(address(at + 2), address(at + 3));
+            _mm_unpacklo_epi64(low, high)
+        };
+        let eight = |at: usize| {
+            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(four(at)), four(at + 4))
+        };
+        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(eight(0)), eight(8))
+    }
+}
+
+/// Of 64 numbers, on a cache line of their own, those that the low six bits of `at` name.
+///
+/// # Safety
+/// The processor must have AVX-512.
+#[inline(always)]
+unsafe fn of_64(at: __m512i, numbers: *const u32) -> __m512i {
+    // SAFETY: the caller's; 64 numbers are four registers.
+    unsafe {
+        let part = |part: usize| _mm512_load_si512(numbers.add(16 * part).cast());
+        let low = _mm512_permutex2var_epi32(part(0), at, part(1));
+        let high = _mm512_permutex2var_epi32(part(2), at, part(3));
+        let is_upper = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
+        _mm512_mask_mov_epi32(low, is_upper, high)
+    }
+}
+
+/// The ANDed words, to be read one by one.
+#[repr(C, align(64))]
+struct Kept([u64; 24]);
+
+/// `count`, and one more in each lane whose `end` is below `x`.
+///
+/// # Safety
+/// The processor must have AVX-512.
+#[inline]
+#[target_feature(enable = "avx512f")]
+unsafe fn more(mut count: __m512i, end: __m512i, x: __m512i, one: __m512i) -> __m512i {
+    // Written out, since compilers make three instructions of the second.
+    // SAFETY: the caller's; registers only.
+    unsafe {
+        core::arch::asm!(
+            "vpcmpud {mask}, {end}, {x}, 1",
+            "vpaddd {count} {{{mask}}}, {count}, {one}",
+            mask = out(kreg) _,
+            count = inout(zmm_reg) count,
+            end = in(zmm_reg) end,
+            x = in(zmm_reg) x,
+            one = in(zmm_reg) one,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    count
+}
 
 /// One pass.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,bmi1,bmi2,popcnt,lzcnt")]
@@ -22,8 +95,8 @@ impl Simd for Avx512 {
     unsafe fn count32(node: &Node32, x: u32) -> u32 {
         // SAFETY: see above.
         unsafe {
-            let keys = _mm512_load_si512((&raw const node.0).cast());
-            _mm512_cmple_epu32_mask(keys, _mm512_set1_epi32(x as i32)).count_ones()
+            let ends = _mm512_load_si512((&raw const node.0).cast());
+            _mm512_cmplt_epu32_mask(ends, _mm512_set1_epi32(x as i32)).count_ones()
         }
     }
 
@@ -36,109 +109,158 @@ impl Simd for Avx512 {
             let (hi, lo) = (_mm512_set1_epi64(hi as i64), _mm512_set1_epi64(lo as i64));
             let below = _mm512_cmplt_epu64_mask(high, hi);
             let equal = _mm512_cmpeq_epi64_mask(high, hi);
-            let low = _mm512_mask_cmple_epu64_mask(equal, low, lo);
+            let low = _mm512_mask_cmplt_epu64_mask(equal, low, lo);
             (below | low).count_ones()
         }
     }
 
     #[inline(always)]
-    unsafe fn count_burst(search: &Search32, x: &[u32; PASS], at: &mut [u32; PASS]) {
-        let pivots = &search.pivots;
-        // SAFETY: see above; 32 numbers are two registers, and a level is no longer than four.
+    unsafe fn root<const FIELD: usize>(field: &AddrField, keys: &[Key], at: &mut [u32; PASS]) {
+        let pivots = &field.pivots;
+        // SAFETY: see above; 32 numbers are two registers, a level of quads is three, one of pairs four.
         unsafe {
+            let x = if keys.len() == PASS {
+                [sixteen::<FIELD>(keys, 0), sixteen::<FIELD>(keys, 16)]
+            } else {
+                let x = low::<FIELD>(keys);
+                let load = |at: usize| _mm512_loadu_si512(x.as_ptr().add(at).cast());
+                [load(0), load(16)]
+            };
             let one = _mm512_set1_epi32(1);
-            let x = [
-                _mm512_loadu_si512(x.as_ptr().cast()),
-                _mm512_loadu_si512(x.as_ptr().add(16).cast()),
-            ];
+            let load = |quad: &[u32; 16]| _mm512_load_si512(quad.as_ptr().cast());
             let mut node = [_mm512_setzero_si512(); 2];
-            for level in pivots.keys.iter().take(pivots.levels.min(5)) {
-                let keys = _mm512_loadu_si512(level.as_ptr().cast());
-                for half in 0..2 {
-                    let key = _mm512_permutexvar_epi32(node[half], keys);
-                    let reached = _mm512_cmpge_epu32_mask(x[half], key);
-                    let next = _mm512_add_epi32(node[half], node[half]);
-                    node[half] = _mm512_mask_add_epi32(next, reached, next, one);
+            for quads in pivots.quads.iter().take(pivots.levels) {
+                let quads = [load(&quads[0]), load(&quads[1]), load(&quads[2])];
+                for (node, x) in node.iter_mut().zip(x) {
+                    let number = *node;
+                    *node = _mm512_slli_epi32::<2>(number);
+                    for quad in quads {
+                        let end = _mm512_permutexvar_epi32(number, quad);
+                        *node = more(*node, end, x, one);
+                    }
                 }
             }
-            if pivots.levels > 5 {
-                let level = &pivots.keys[5];
-                let low = _mm512_loadu_si512(level.as_ptr().cast());
-                let high = _mm512_loadu_si512(level.as_ptr().add(16).cast());
-                for half in 0..2 {
-                    let key = _mm512_permutex2var_epi32(low, node[half], high);
-                    let reached = _mm512_cmpge_epu32_mask(x[half], key);
-                    let next = _mm512_add_epi32(node[half], node[half]);
-                    node[half] = _mm512_mask_add_epi32(next, reached, next, one);
+            if pivots.levels > 3 {
+                for (node, x) in node.iter_mut().zip(x) {
+                    let number = *node;
+                    *node = _mm512_slli_epi32::<2>(number);
+                    for separator in &pivots.fourth {
+                        let end = of_64(number, separator.as_ptr());
+                        *node = more(*node, end, x, one);
+                    }
                 }
             }
-            if pivots.levels > 6 {
-                let level = &pivots.keys[6];
-                let part = |at: usize| _mm512_loadu_si512(level.as_ptr().add(16 * at).cast());
-                let parts = [part(0), part(1), part(2), part(3)];
-                let upper = _mm512_set1_epi32(32);
-                for half in 0..2 {
-                    let low = _mm512_permutex2var_epi32(parts[0], node[half], parts[1]);
-                    let high = _mm512_permutex2var_epi32(parts[2], node[half], parts[3]);
-                    let is_upper = _mm512_test_epi32_mask(node[half], upper);
-                    let key = _mm512_mask_mov_epi32(low, is_upper, high);
-                    let reached = _mm512_cmpge_epu32_mask(x[half], key);
-                    let next = _mm512_add_epi32(node[half], node[half]);
-                    node[half] = _mm512_mask_add_epi32(next, reached, next, one);
+            if pivots.has_pairs {
+                for (node, x) in node.iter_mut().zip(x) {
+                    let ends = |part: usize| of_64(*node, pivots.pairs.as_ptr().add(64 * part));
+                    let mut end = ends(0);
+                    if pivots.levels > 3 {
+                        let is = |bit| _mm512_test_epi32_mask(*node, _mm512_set1_epi32(bit));
+                        let low = _mm512_mask_mov_epi32(end, is(64), ends(1));
+                        let high = _mm512_mask_mov_epi32(ends(2), is(64), ends(3));
+                        end = _mm512_mask_mov_epi32(low, is(128), high);
+                    }
+                    *node = more(_mm512_slli_epi32::<1>(*node), end, x, one);
                 }
             }
-            // The highest value of all is not below the filling either.
-            let count = _mm512_set1_epi32(pivots.count as i32);
-            for half in 0..2 {
-                let node = _mm512_min_epu32(node[half], count);
-                _mm512_storeu_si512(at.as_mut_ptr().add(16 * half).cast(), node);
+            for (half, node) in node.into_iter().enumerate() {
+                _mm512_store_si512(at.as_mut_ptr().add(16 * half).cast(), node);
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
-        // SAFETY: whoever has AVX-512 has AVX2.
-        unsafe { Avx2::first_row(chunk, values, mask) }
+    unsafe fn below16(node: &Node16, x: u16) -> u32 {
+        // SAFETY: see above.
+        unsafe {
+            let keys = _mm512_load_si512((&raw const node.0).cast());
+            _mm512_cmplt_epu16_mask(keys, _mm512_set1_epi16(x as i16)).count_ones()
+        }
     }
 
     #[inline(always)]
-    unsafe fn first_bit<const W: usize>(words: [*const u64; 5]) -> u32 {
+    unsafe fn first_row<const PAIR: bool>(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+        // SAFETY: see above.
+        unsafe {
+            let lanes = |lanes: &[u16; LANES]| _mm256_load_si256(lanes.as_ptr().cast());
+            // What is above the lowest value by more than it may be leaves a rest.
+            let rest = |value: u16, field: &[[u16; LANES]; 2]| {
+                let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));
+                _mm256_subs_epu16(above, lanes(&field[1]))
+            };
+            let [a, b, c] = values;
+            // 0xfe is the OR of three, 0xf8 the first or both others.
+            let (b, c) = (rest(b, &chunk.b), rest(c, &chunk.c));
+            let all = if PAIR {
+                _mm256_or_si256(b, c)
+            } else {
+                _mm256_ternarylogic_epi32(rest(a, &chunk.a.0), b, c, 0xfe)
+            };
+            let (not, mask) = (lanes(&chunk.not_heads), _mm256_set1_epi16(mask as i16));
+            let all = _mm256_ternarylogic_epi32(all, not, mask, 0xf8);
+            let holds = u32::from(_mm256_testn_epi16_mask(all, all));
+            (holds | 1 << LANES).trailing_zeros()
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first_bit<const W: usize, const SPORT: bool>(words: [*const u64; 5]) -> u32 {
+        let [a, b, c, d, e] = words;
         // SAFETY: see above. 0x80 is the AND of three. Without any bit the word is the one past the last.
         unsafe {
+            let line = |line: usize| {
+                let load = |words: *const u64| _mm512_load_si512(words.add(8 * line).cast());
+                let all = _mm512_ternarylogic_epi64(load(a), load(b), load(d), 0x80);
+                if SPORT {
+                    _mm512_ternarylogic_epi64(all, load(c), load(e), 0x80)
+                } else {
+                    _mm512_and_si512(all, load(e))
+                }
+            };
             match W {
+                16 => {
+                    let mut kept = Kept([0; 24]);
+                    let lines = [line(0), line(1)];
+                    _mm512_store_si512(kept.0.as_mut_ptr().cast(), lines[0]);
+                    _mm512_store_si512(kept.0.as_mut_ptr().add(8).cast(), lines[1]);
+                    let set = lines.map(|line| u32::from(_mm512_test_epi64_mask(line, line)));
+                    let word = (set[0] | set[1] << 8 | 1 << 16).trailing_zeros();
+                    word * 64 + kept.0.get_unchecked(word as usize).trailing_zeros()
+                }
                 8 => {
-                    let [a, b, c, d, e] = words;
-                    let (a, b) = (_mm512_load_si512(a.cast()), _mm512_load_si512(b.cast()));
-                    let (c, d) = (_mm512_load_si512(c.cast()), _mm512_load_si512(d.cast()));
-                    let all = _mm512_ternarylogic_epi64(a, b, c, 0x80);
-                    let e = _mm512_load_si512(e.cast());
-                    let all = _mm512_ternarylogic_epi64(all, d, e, 0x80);
+                    let all = line(0);
                     let set = u32::from(_mm512_test_epi64_mask(all, all));
                     let first = _mm512_maskz_compress_epi64(set as u8, all);
                     let bits = _mm_cvtsi128_si64(_mm512_castsi512_si128(first)) as u64;
                     (set | 1 << 8).trailing_zeros() * 64 + bits.trailing_zeros()
                 }
                 4 => {
-                    let [a, b, c, d, e] = words;
-                    let (a, b) = (_mm256_loadu_si256(a.cast()), _mm256_loadu_si256(b.cast()));
-                    let (c, d) = (_mm256_loadu_si256(c.cast()), _mm256_loadu_si256(d.cast()));
-                    let all = _mm256_ternarylogic_epi64(a, b, c, 0x80);
-                    let e = _mm256_loadu_si256(e.cast());
-                    let all = _mm256_ternarylogic_epi64(all, d, e, 0x80);
+                    let load = |words: *const u64| _mm256_loadu_si256(words.cast());
+                    let all = _mm256_ternarylogic_epi64(load(a), load(b), load(d), 0x80);
+                    let all = if SPORT {
+                        _mm256_ternarylogic_epi64(all, load(c), load(e), 0x80)
+                    } else {
+                        _mm256_and_si256(all, load(e))
+                    };
                     let set = u32::from(_mm256_test_epi64_mask(all, all));
                     let first = _mm256_maskz_compress_epi64(set as u8, all);
                     let bits = _mm_cvtsi128_si64(_mm256_castsi256_si128(first)) as u64;
                     (set | 1 << 4).trailing_zeros() * 64 + bits.trailing_zeros()
                 }
-                _ => Avx2::first_bit::<W>(words),
+                _ => Avx2::first_bit::<W, SPORT>(words),
             }
         }
     }
 
     #[inline(always)]
-    unsafe fn prefetch(plan: &Plan, chunk: u32) {
+    unsafe fn not_zero(numbers: &[u8; PASS]) -> u32 {
+        // SAFETY: as below.
+        unsafe { Avx2::not_zero(numbers) }
+    }
+
+    #[inline(always)]
+    unsafe fn prefetch<T>(at: *const T) {
         // SAFETY: as above.
-        unsafe { Avx2::prefetch(plan, chunk) }
+        unsafe { Avx2::prefetch(at) }
     }
 }

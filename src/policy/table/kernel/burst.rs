@@ -1,11 +1,11 @@
 //! The stages.
 
 use super::general::general_bits;
-use super::lists::{Lists, find, rows};
+use super::lists::{listed, lower};
 use super::{PASS, Simd};
 use crate::frame::Net;
-use crate::policy::table::plan::{Form, Plan, PortField};
-use crate::policy::table::search::Search32;
+use crate::policy::table::plan::{Form, Plan, PortField, mode};
+use crate::policy::table::search::{Node32, Search32};
 use crate::policy::{Key, RuleId};
 
 /// A number for each key of the pass, on whole cache lines: what is stored as a vector is read again one by one, and
@@ -21,41 +21,93 @@ pub(super) struct Lane<T = u32>(pub [T; PASS]);
 /// number in it that leads into an array is below that array's length.
 #[inline(always)]
 pub(super) unsafe fn classify<S: Simd>(plan: &Plan, keys: &[Key], out: &mut [RuleId]) {
-    let len = keys.len().min(out.len()).min(PASS);
-    // SAFETY: as it was just made; it saves a comparison in every loop.
-    unsafe { std::hint::assert_unchecked(len <= PASS) };
-    let keys = &keys[..len];
-    let mut best = Lane([plan.last_rule; PASS]);
+    if let (Ok(keys), Ok(out)) = (keys.try_into(), <&mut [RuleId; PASS]>::try_from(&mut *out)) {
+        // SAFETY: the caller's.
+        unsafe { pass::<S>(plan, keys, out, PASS / GROUP) };
+        return;
+    }
+    // A short burst is filled up, so that there is no second way through the table.
+    let len = keys.len().min(out.len()).min(PASS - 1);
+    let (mut padded, mut rules) = ([Key::EMPTY; PASS], [RuleId(0); PASS]);
+    padded[..len].copy_from_slice(&keys[..len]);
+    padded[len..len.next_multiple_of(GROUP)].fill(keys[0]);
+    // SAFETY: the caller's.
+    unsafe { pass::<S>(plan, &padded, &mut rules, len.div_ceil(GROUP)) };
+    out[..len].copy_from_slice(&rules[..len]);
+}
+
+/// Keys that a stage takes at a time. The turns of loops as short as ours are a fifth of their instructions.
+pub(super) const GROUP: usize = 4;
+
+/// Does the same for each key `$i` of a group. Not a function with a closure, which would not be compiled for wide
+/// registers.
+macro_rules! each {
+    ($group:expr, $i:ident, $body:block) => {{
+        let first = $group * GROUP;
+        let $i = first;
+        $body
+        let $i = first + 1;
+        $body
+        let $i = first + 2;
+        $body
+        let $i = first + 3;
+        $body
+    }};
+}
+pub(super) use each;
+
+/// The first `groups` groups of keys.
+#[cfg_attr(not(debug_assertions), inline(always))]
+unsafe fn pass<S: Simd>(plan: &Plan, keys: &[Key; PASS], out: &mut [RuleId; PASS], groups: usize) {
+    let mut found = Addresses {
+        at: [Lane([0; PASS]); 2],
+        groups,
+        left: [0; 2],
+    };
     // SAFETY: the caller's.
     unsafe {
-        let intervals = addresses::<S>(plan, keys);
-        let homes = plan.chunks.len() > 1;
-        let general = !plan.extras.is_empty() || plan.form == Form::Aggregated;
-        match (plan.words, homes) {
-            _ if general => general_bits(plan, keys, &intervals, &mut best),
-            (1, false) => bits::<S, 1>(plan, keys, &intervals, &mut best),
-            (2, false) => bits::<S, 2>(plan, keys, &intervals, &mut best),
-            (4, false) => bits::<S, 4>(plan, keys, &intervals, &mut best),
-            (8, false) => bits::<S, 8>(plan, keys, &intervals, &mut best),
-            (16, false) => bits::<S, 16>(plan, keys, &intervals, &mut best),
-            (_, false) => bits::<S, 0>(plan, keys, &intervals, &mut best),
-            (1, true) => both::<S, 1>(plan, keys, &intervals, &mut best),
-            (2, true) => both::<S, 2>(plan, keys, &intervals, &mut best),
-            (4, true) => both::<S, 4>(plan, keys, &intervals, &mut best),
-            (8, true) => both::<S, 8>(plan, keys, &intervals, &mut best),
-            (16, true) => both::<S, 16>(plan, keys, &intervals, &mut best),
-            (_, true) => both::<S, 0>(plan, keys, &intervals, &mut best),
-        }
-        if general && homes {
-            let mut lists = Lists::new();
-            for (i, key) in keys.iter().enumerate() {
-                find::<S>(plan, key, &intervals, i, &mut lists);
+        addresses::<S>(plan, keys, &mut found);
+        match plan.mode {
+            0 => out.fill(RuleId(plan.last_rule)),
+            mode::PAIRS => listed::<S, { mode::PAIRS }>(plan, keys, &mut found, out),
+            mode::PAIRS_SPORT => listed::<S, { mode::PAIRS_SPORT }>(plan, keys, &mut found, out),
+            mode::ADDRESSES => listed::<S, { mode::ADDRESSES }>(plan, keys, &mut found, out),
+            mode::ADDRESSES_SPORT => {
+                listed::<S, { mode::ADDRESSES_SPORT }>(plan, keys, &mut found, out)
             }
-            rows::<S>(plan, keys, &lists, &mut best);
+            mode::ADDRESSES_DST => {
+                listed::<S, { mode::ADDRESSES_DST }>(plan, keys, &mut found, out)
+            }
+            mode::ADDRESSES_DST_SPORT => {
+                listed::<S, { mode::ADDRESSES_DST_SPORT }>(plan, keys, &mut found, out)
+            }
+            mode::ADDRESSES_BOTH => {
+                listed::<S, { mode::ADDRESSES_BOTH }>(plan, keys, &mut found, out)
+            }
+            mode::ADDRESSES_BOTH_SPORT => {
+                listed::<S, { mode::ADDRESSES_BOTH_SPORT }>(plan, keys, &mut found, out)
+            }
+            _ => listed::<S, { mode::OTHER }>(plan, keys, &mut found, out),
         }
-    }
-    for (out, best) in out.iter_mut().zip(&best.0[..len]) {
-        *out = RuleId(*best);
+        let sport = plan.asks_sport;
+        match plan.words {
+            _ if plan.wide_rows == 0 => {}
+            _ if !plan.extras.is_empty() || plan.form == Form::Aggregated => {
+                found.go_down::<S>(plan, keys, 0);
+                general_bits(plan, &keys[..groups * GROUP], &found.at, out);
+            }
+            1 if sport => bits::<S, 1, true>(plan, keys, &mut found, out),
+            1 => bits::<S, 1, false>(plan, keys, &mut found, out),
+            2 if sport => bits::<S, 2, true>(plan, keys, &mut found, out),
+            2 => bits::<S, 2, false>(plan, keys, &mut found, out),
+            4 if sport => bits::<S, 4, true>(plan, keys, &mut found, out),
+            4 => bits::<S, 4, false>(plan, keys, &mut found, out),
+            8 if sport => bits::<S, 8, true>(plan, keys, &mut found, out),
+            8 => bits::<S, 8, false>(plan, keys, &mut found, out),
+            16 if sport => bits::<S, 16, true>(plan, keys, &mut found, out),
+            16 => bits::<S, 16, false>(plan, keys, &mut found, out),
+            _ => bits::<S, 0, true>(plan, keys, &mut found, out),
+        }
     }
 }
 
@@ -81,65 +133,114 @@ pub(super) fn opaque(number: u32) -> usize {
     number
 }
 
-/// Source and destination interval of each key.
-#[inline(always)]
-unsafe fn addresses<S: Simd>(plan: &Plan, keys: &[Key]) -> [Lane; 2] {
-    let mut x = [Lane([0; PASS]); 2];
-    let mut others = 0;
-    for (i, key) in keys.iter().enumerate() {
-        (x[0].0[i], x[1].0[i]) = (key.src as u32, key.dst as u32);
-        others |= key.net as u8 ^ Net::V4 as u8;
+/// How far the addresses of a burst have been looked up.
+pub(super) struct Addresses {
+    /// The node of each key in the next level of each field's tree; below all levels the interval.
+    pub at: [Lane; 2],
+    /// Groups of keys.
+    pub groups: usize,
+    /// How many levels each field has left, at most two.
+    left: [usize; 2],
+}
+
+impl Addresses {
+    /// Down all levels but the last `left` ones, all keys one level after the other.
+    #[inline(always)]
+    pub unsafe fn go_down<S: Simd>(&mut self, plan: &Plan, keys: &[Key; PASS], left: usize) {
+        while self.left[0].max(self.left[1]) > left {
+            let level = self.left[0].max(self.left[1]);
+            for group in 0..self.groups {
+                // SAFETY: the caller's.
+                unsafe { self.level::<S>(plan, keys, level, group) };
+            }
+            self.left = self.left.map(|has| has.min(level - 1));
+        }
     }
-    let mut at = [Lane([0; PASS]); 2];
-    let (src, dst) = (&plan.src.v4, &plan.dst.v4);
+
+    /// One group down the level that has `left - 1` below it, in the fields that have it.
+    #[cfg_attr(not(debug_assertions), inline(always))]
+    unsafe fn level<S: Simd>(
+        &mut self,
+        plan: &Plan,
+        keys: &[Key; PASS],
+        left: usize,
+        group: usize,
+    ) {
+        // SAFETY: the caller's.
+        unsafe {
+            if self.left[0] >= left {
+                let (nodes, fan) = level_of(&plan.src.v4, left);
+                each!(group, i, {
+                    let x = keys.get_unchecked(i).src as u32;
+                    step::<S>(nodes, fan, x, self.at[0].0.get_unchecked_mut(i));
+                });
+            }
+            if self.left[1] >= left {
+                let (nodes, fan) = level_of(&plan.dst.v4, left);
+                each!(group, i, {
+                    let x = keys.get_unchecked(i).dst as u32;
+                    step::<S>(nodes, fan, x, self.at[1].0.get_unchecked_mut(i));
+                });
+            }
+        }
+    }
+}
+
+/// The intervals of each key's addresses, or where they are two levels above.
+#[cfg_attr(not(debug_assertions), inline(always))]
+unsafe fn addresses<S: Simd>(plan: &Plan, keys: &[Key; PASS], found: &mut Addresses) {
+    // All are of IPv4 where the bits that any has and those that all have are its number.
+    let (mut any, mut all) = (0, u8::MAX);
+    for group in 0..found.groups {
+        each!(group, i, {
+            // SAFETY: a reference is good to read. Compilers would make wide registers of this, byte by byte.
+            let net = unsafe {
+                (&raw const keys.get_unchecked(i).net)
+                    .cast::<u8>()
+                    .read_volatile()
+            };
+            any |= net;
+            all &= net;
+        });
+    }
     // SAFETY: the caller's.
     unsafe {
-        S::count_burst(src, &x[0].0, &mut at[0].0);
-        S::count_burst(dst, &x[1].0, &mut at[1].0);
-        // Both fields go down together as far as both have levels.
-        let common = src.levels.len().min(dst.levels.len());
-        for level in 0..common {
-            for i in 0..keys.len() {
-                step::<S>(src, level, &x[0], &mut at[0], i);
-                step::<S>(dst, level, &x[1], &mut at[1], i);
-            }
-        }
-        for (field, search) in [src, dst].into_iter().enumerate() {
-            for level in common..search.levels.len() {
-                for i in 0..keys.len() {
-                    step::<S>(search, level, &x[field], &mut at[field], i);
-                }
-            }
-            // The highest address of all leads past the last key.
-            for at in &mut at[field].0 {
-                *at = (*at).min(search.keys as u32);
-            }
-        }
-        if others != 0 {
-            other_addresses::<S>(plan, keys, &mut at);
+        S::root::<0>(&plan.src, keys, &mut found.at[0].0);
+        S::root::<1>(&plan.dst, keys, &mut found.at[1].0);
+        found.left = [plan.src.v4.levels.len(), plan.dst.v4.levels.len()];
+        found.go_down::<S>(plan, keys, 2);
+        if any != Net::V4 as u8 || all != Net::V4 as u8 {
+            found.go_down::<S>(plan, keys, 0);
+            other_addresses::<S>(plan, &keys[..found.groups * GROUP], &mut found.at);
         }
     }
-    at
+}
+
+/// The nodes of the level that has `left - 1` below it, and their children.
+#[inline(always)]
+unsafe fn level_of(search: &Search32, left: usize) -> (*const Node32, u32) {
+    // SAFETY: the caller's; there is such a level.
+    unsafe {
+        let start = get(&search.levels, search.levels.len() - left);
+        (
+            search.nodes.as_ptr().add(start),
+            if left == 1 { 16 } else { 17 },
+        )
+    }
 }
 
 /// One level down.
 #[inline(always)]
-unsafe fn step<S: Simd>(search: &Search32, level: usize, x: &Lane, at: &mut Lane, i: usize) {
-    let fan = if level + 1 == search.levels.len() {
-        16
-    } else {
-        17
-    };
-    // SAFETY: the caller's; every node has all its children, so each index is one of its level.
+unsafe fn step<S: Simd>(nodes: *const Node32, fan: u32, x: u32, at: &mut u32) {
+    // SAFETY: the caller's; no separator leads to a node that is not there.
     unsafe {
-        let start = get(&search.levels, level);
-        let node = search.nodes.get_unchecked(start + at.0[i] as usize);
-        at.0[i] = at.0[i] * fan + S::count32(node, x.0[i]);
+        let node = &*nodes.add(*at as usize);
+        *at = *at * fan + opaque(S::count32(node, x)) as u32;
     }
 }
 
 /// The intervals of the keys that are not IPv4: all of them down one level after the other, as IPv4.
-#[inline(always)]
+#[cfg_attr(not(debug_assertions), inline(always))]
 unsafe fn other_addresses<S: Simd>(plan: &Plan, keys: &[Key], intervals: &mut [Lane; 2]) {
     let (mut others, mut count) = ([0u8; PASS], 0);
     for (at, key) in keys.iter().enumerate() {
@@ -156,7 +257,7 @@ unsafe fn other_addresses<S: Simd>(plan: &Plan, keys: &[Key], intervals: &mut [L
                 9
             };
             for (rank, other) in rank.0.iter_mut().zip(others) {
-                // SAFETY: the caller's, and as in `step`; `others` holds indices of keys.
+                // SAFETY: the caller's; `others` holds indices of keys.
                 unsafe {
                     let key = keys.get_unchecked(usize::from(*other));
                     let x = if at == 0 { key.src } else { key.dst };
@@ -167,7 +268,7 @@ unsafe fn other_addresses<S: Simd>(plan: &Plan, keys: &[Key], intervals: &mut [L
         }
         let none = field.bits.len() as u32 - 1;
         for (rank, other) in rank.0.iter().zip(others) {
-            let six = field.v6_base + (*rank).min(field.v6.keys as u32);
+            let six = field.v6_base + *rank;
             let key = &keys[usize::from(*other)];
             let interval = if key.net == Net::V6 { six } else { none };
             intervals[at].0[usize::from(*other)] = interval;
@@ -183,7 +284,7 @@ pub(super) fn head(key: &Key) -> usize {
 
 /// Where each field's bits of one key start, in words.
 #[inline(always)]
-pub(super) unsafe fn starts<const W: usize>(
+pub(super) unsafe fn starts<const W: usize, const SPORT: bool>(
     plan: &Plan,
     key: &Key,
     intervals: &[Lane; 2],
@@ -193,9 +294,13 @@ pub(super) unsafe fn starts<const W: usize>(
     // SAFETY: the caller's; `head` is below `HEADS`.
     unsafe {
         [
-            get(&plan.src.bits, opaque(intervals[0].0[i])),
-            get(&plan.dst.bits, opaque(intervals[1].0[i])),
-            plan.sport.base + port_class(&plan.sport, key.sport) * unit,
+            get(&plan.src.bits, opaque(*intervals[0].0.get_unchecked(i))),
+            get(&plan.dst.bits, opaque(*intervals[1].0.get_unchecked(i))),
+            if SPORT {
+                plan.sport.base + port_class(&plan.sport, key.sport) * unit
+            } else {
+                plan.sport.base
+            },
             plan.dport.base + port_class(&plan.dport, key.dport) * unit,
             get(&plan.heads, head(key)).bits,
         ]
@@ -209,72 +314,51 @@ unsafe fn port_class(field: &PortField, port: u16) -> u32 {
 }
 
 /// The rule of the first row in the bitsets that holds. `W` words each; 0 for as many whole lines as the plan has.
-#[inline(always)]
-unsafe fn first_rule<S: Simd, const W: usize>(plan: &Plan, starts: [u32; 5]) -> u32 {
-    let mut first = plan.rule_of_bit.len() - 1;
-    let (step, count) = match W {
-        0 => (8, plan.words / 8),
-        1 | 2 | 4 => (W, 1),
-        _ => (8, W / 8),
+#[cfg_attr(not(debug_assertions), inline(always))]
+unsafe fn first_rule<S: Simd, const W: usize, const SPORT: bool>(
+    plan: &Plan,
+    starts: [u32; 5],
+) -> u32 {
+    let words = |line: usize| {
+        let all = plan.lines.as_ptr().cast::<u64>();
+        // SAFETY: every class of a field has as many words.
+        starts.map(|start| unsafe { all.add(start as usize + line * 8) })
     };
-    // The lines are walked from the last to the first and none is left out: the work does not depend on the key.
-    for line in (0..count).rev() {
-        let mut words = [std::ptr::null(); 5];
-        for field in 0..5 {
-            let all = plan.lines.as_ptr().cast::<u64>();
-            // SAFETY: every class of a field has as many words.
-            words[field] = unsafe { all.add(starts[field] as usize + line * step) };
+    // SAFETY: as above. A bit that is set is one of a row, and the table of rules goes on for as far as "none" may point.
+    unsafe {
+        if W > 0 {
+            let first = S::first_bit::<W, SPORT>(words(0));
+            return get(&plan.rule_of_bit, first as usize);
         }
-        // SAFETY: as above.
-        let bit = unsafe {
-            match W {
-                1 => S::first_bit::<1>(words),
-                2 => S::first_bit::<2>(words),
-                4 => S::first_bit::<4>(words),
-                _ => S::first_bit::<8>(words),
-            }
-        } as usize;
-        if count == 1 {
-            first = bit;
-        } else {
+        let mut first = plan.rule_of_bit.len() - 1;
+        // The lines are walked from the last to the first and none is left out: the work does not depend on the key.
+        for line in (0..plan.words / 8).rev() {
+            let bit = S::first_bit::<8, SPORT>(words(line)) as usize;
             // All ones where there is a bit, else 0: a select that no compiler makes into a branch.
             let found = (bit >> 9).wrapping_sub(1);
             first = first & !found | (line * 512 + bit) & found;
         }
-    }
-    // SAFETY: a bit that is set is one of a row, and the table of rules goes on for as far as "none" may point.
-    unsafe { get(&plan.rule_of_bit, first) }
-}
-
-/// All rows are in bitsets.
-#[inline(always)]
-unsafe fn bits<S: Simd, const W: usize>(
-    plan: &Plan,
-    keys: &[Key],
-    intervals: &[Lane; 2],
-    best: &mut Lane,
-) {
-    for (i, key) in keys.iter().enumerate() {
-        // SAFETY: the caller's.
-        best.0[i] = unsafe { first_rule::<S, W>(plan, starts::<W>(plan, key, intervals, i)) };
+        get(&plan.rule_of_bit, first)
     }
 }
 
-/// Some rows have homes: the lists are found, and asked for, while the bitsets are ANDed.
-#[inline(always)]
-unsafe fn both<S: Simd, const W: usize>(
+/// Lowers `out` to the rule of the first row in the bitsets that holds.
+#[cfg_attr(not(debug_assertions), inline(always))]
+unsafe fn bits<S: Simd, const W: usize, const SPORT: bool>(
     plan: &Plan,
-    keys: &[Key],
-    intervals: &[Lane; 2],
-    best: &mut Lane,
+    keys: &[Key; PASS],
+    found: &mut Addresses,
+    out: &mut [RuleId; PASS],
 ) {
-    let mut lists = Lists::new();
-    // SAFETY: the caller's.
+    // SAFETY: the caller's; a group is one of the keys.
     unsafe {
-        for (i, key) in keys.iter().enumerate() {
-            find::<S>(plan, key, intervals, i, &mut lists);
-            best.0[i] = first_rule::<S, W>(plan, starts::<W>(plan, key, intervals, i));
+        found.go_down::<S>(plan, keys, 0);
+        for group in 0..found.groups {
+            each!(group, i, {
+                let starts = starts::<W, SPORT>(plan, keys.get_unchecked(i), &found.at, i);
+                let out = out.get_unchecked_mut(i);
+                out.0 = lower(out.0, first_rule::<S, W, SPORT>(plan, starts));
+            });
         }
-        rows::<S>(plan, keys, &lists, best);
     }
 }

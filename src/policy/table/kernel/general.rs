@@ -2,17 +2,18 @@
 //! checked code.
 
 use super::burst::{Lane, starts};
-use crate::policy::Key;
 use crate::policy::table::plan::{BitField, ExtraField, Form, Plan};
+use crate::policy::{Key, RuleId};
 
 /// Fields beyond the five are asked for, or the bitsets are aggregated: safe code, for policies that are not the common
 /// ones.
-pub(super) fn general_bits(plan: &Plan, keys: &[Key], intervals: &[Lane; 2], best: &mut Lane) {
-    for (i, key) in keys.iter().enumerate() {
+pub(super) fn general_bits(plan: &Plan, keys: &[Key], intervals: &[Lane; 2], out: &mut [RuleId]) {
+    for (i, (key, out)) in keys.iter().zip(out).enumerate() {
         // SAFETY: the intervals are those of this plan.
-        let starts = unsafe { starts::<0>(plan, key, intervals, i) };
+        let starts = unsafe { starts::<0, true>(plan, key, intervals, i) };
         let bit = general(plan, key, starts);
-        best.0[i] = plan.rule_of_bit.get(bit).copied().unwrap_or(plan.last_rule);
+        let rule = plan.rule_of_bit.get(bit).copied().unwrap_or(plan.last_rule);
+        out.0 = out.0.min(rule);
     }
 }
 

@@ -5,6 +5,9 @@
 //! last stage reads are asked for ahead of it. There is one body, compiled for each [`Kernel`]; what the compiler does
 //! not find by itself in wide registers stands in [`Simd`].
 //!
+//! All of it is inlined into one function for each kernel, but for builds with debug assertions, whose frames would then
+//! fill a thread's stack.
+//!
 //! This is the one place in the crate where `unsafe` is allowed: functions for wide registers may only be called where the
 //! processor has them (they are three times as fast as the portable body), and the thirty-odd loads of a packet are not
 //! checked one by one against bounds that the compiler of the plan has already kept.
@@ -19,8 +22,8 @@ mod general;
 mod lists;
 mod portable;
 
-use super::plan::{Chunk, Plan};
-use super::search::{Node32, Node128, Search32};
+use super::plan::{AddrField, Chunk, Node16, Plan};
+use super::search::{Node32, Node128};
 use crate::policy::{Key, RuleId};
 
 /// Keys that one pass takes.
@@ -65,12 +68,12 @@ impl Kernel {
         Kernel::available().pop().unwrap_or(Kernel::Portable)
     }
 
-    /// How many separators of a tree are best compared with a whole burst at once: with AVX-512 they cost what the levels
-    /// of a binary tree do, else each counts.
-    pub(super) const fn root(self) -> usize {
+    /// How many separators of a tree over so many ends are best compared with a whole burst at once: with AVX-512 they cost
+    /// what the levels of a tree of four children do, else each counts.
+    pub(super) fn root(self, ends: usize) -> usize {
         match self {
             Kernel::Portable | Kernel::Avx2 => 31,
-            Kernel::Avx512 => super::search::ROOT,
+            Kernel::Avx512 => super::search::Pivots::root_for(ends),
         }
     }
 
@@ -89,19 +92,35 @@ impl Kernel {
 /// # Safety
 /// Only to be called where the processor has what the implementation is named for.
 trait Simd {
-    /// How many keys of the node are not above `x`.
+    /// How many ends of the node are below `x`.
     unsafe fn count32(node: &Node32, x: u32) -> u32;
-    /// How many keys of the node are not above `hi << 64 | lo`.
+    /// How many ends of the node are below `hi << 64 | lo`.
     unsafe fn count128(node: &Node128, hi: u64, lo: u64) -> u32;
-    /// Sets `at[i]` to how many separators of the root are not above `x[i]`.
-    unsafe fn count_burst(search: &Search32, x: &[u32; PASS], at: &mut [u32; PASS]);
+    /// Sets `at[i]` to how many separators of the root are below the source (`FIELD` 0) or destination (1) address of the
+    /// key `i`, of at most `PASS`.
+    unsafe fn root<const FIELD: usize>(field: &AddrField, keys: &[Key], at: &mut [u32; PASS]);
+    /// How many separators of the node are below `x`.
+    unsafe fn below16(node: &Node16, x: u16) -> u32;
     /// The lane of the first row of the chunk that holds for these values and this head's bit; `LANES` where none does.
-    unsafe fn first_row(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32;
-    /// The first bit of the AND of five times `W` words (1, 2, 4 or 8, aligned to their length); `64 * W` or more where
-    /// there is none.
-    unsafe fn first_bit<const W: usize>(words: [*const u64; 5]) -> u32;
-    /// Asks for the lines of a chunk and of its rules.
-    unsafe fn prefetch(plan: &Plan, chunk: u32);
+    /// `PAIR`: the first field holds in any case.
+    unsafe fn first_row<const PAIR: bool>(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32;
+    /// The first bit of the AND of five times `W` words (1, 2, 4, 8 or 16, aligned to their length, at most to a cache
+    /// line); `64 * W` or more where there is none. Not `SPORT`: the third ones are all set, and not looked at.
+    unsafe fn first_bit<const W: usize, const SPORT: bool>(words: [*const u64; 5]) -> u32;
+    /// A bit for each number that is not 0, the first one lowest. All are 0 or 1.
+    unsafe fn not_zero(numbers: &[u8; PASS]) -> u32;
+    /// Asks for a cache line.
+    unsafe fn prefetch<T>(at: *const T);
+}
+
+/// The low 32 bits of the source (`FIELD` 0) or destination (1) address of each key, and zeros behind them.
+#[inline(always)]
+fn low<const FIELD: usize>(keys: &[Key]) -> [u32; PASS] {
+    let mut x = [0; PASS];
+    for (x, key) in x.iter_mut().zip(keys) {
+        *x = if FIELD == 0 { key.src } else { key.dst } as u32;
+    }
+    x
 }
 
 /// The rule of each key: `out[i]` is for `keys[i]`. Both are of one length.
@@ -115,7 +134,7 @@ pub(super) fn classify(plan: &Plan, kernel: Kernel, keys: &[Key], out: &mut [Rul
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2 => unsafe { avx2::classify(plan, keys, out) },
             // SAFETY: the portable one needs nothing.
-            _ => unsafe { burst::classify::<portable::Portable>(plan, keys, out) },
+            _ => unsafe { portable::classify(plan, keys, out) },
         }
     }
 }
