@@ -119,8 +119,11 @@ impl Stats {
                 "rows_in_bitsets": shape.wide_rows,
                 "bitset_words": shape.words,
                 "aggregated": shape.aggregated,
-                "rows_in_lists": self.rows.saturating_sub(shape.wide_rows),
+                "rows_in_lists": self.rows.saturating_sub(shape.wide_rows + shape.crossed),
+                "rows_answered_ahead": shape.crossed,
                 "chunks": shape.chunks,
+                "rows_in_a_chunk": shape.rows_in_a_chunk,
+                "lists_taken_apart": shape.separators,
                 "lists_by": lists_by(shape),
             })),
             "sets": self.sets,
@@ -153,23 +156,38 @@ fn layout(shape: &Shape, rows: usize) -> String {
     let plural = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     let listed = rows.saturating_sub(shape.wide_rows);
     let mut out = format!("the table is looked up by the {} kernel\n", shape.kernel);
-    out += &format!(
-        "  {} in bitsets of {}\n",
-        plural(shape.wide_rows, "row"),
-        plural(shape.words, "word")
-    );
+    if shape.wide_rows > 0 {
+        out += &format!(
+            "  {} in bitsets of {}\n",
+            plural(shape.wide_rows, "row"),
+            plural(shape.words, "word")
+        );
+    }
     if shape.aggregated {
         out += &format!(
             "  these in the smaller, aggregated form: whole bitsets would be too long, or\n  past their budget of {}\n",
             bytes(BUDGET.dense)
         );
     }
-    if listed > 0 {
+    if shape.crossed > 0 {
         out += &format!(
-            "  {} in lists of eight, {} of them, by\n  {}\n",
-            plural(listed, "row"),
+            "  {} with wide addresses answered ahead, by\n  classes of ports, protocols and addresses\n",
+            plural(shape.crossed, "row")
+        );
+    }
+    if shape.chunks > 0 {
+        out += &format!(
+            "  {} in lists, {} of up to {}, by\n  {}\n",
+            plural(listed.saturating_sub(shape.crossed), "row"),
             shape.chunks,
+            shape.rows_in_a_chunk,
             lists_by(shape).join(", ")
+        );
+    }
+    if shape.separators > 0 {
+        out += &format!(
+            "  {} taken apart by one more field\n",
+            plural(shape.separators, "list")
         );
     }
     out
@@ -210,6 +228,7 @@ mod tests {
                 words: 1,
                 aggregated: false,
                 chunks: 2500,
+                rows_in_a_chunk: 16,
                 homes: [true, true, false, true, false],
                 crossed: 500,
                 separators: 120,
@@ -231,8 +250,11 @@ tests                                       0.0 ms
 
 the table is looked up by the avx512 kernel
   24 rows in bitsets of 1 word
-  10000 rows in lists of eight, 2500 of them, by
+  500 rows with wide addresses answered ahead, by
+  classes of ports, protocols and addresses
+  9500 rows in lists, 2500 of up to 16, by
   source address, destination address, destination port
+  120 lists taken apart by one more field
 
 set                            entries      memory  file
 @lan                                 2        96 B
@@ -249,6 +271,7 @@ set                            entries      memory  file
             words: 79,
             aggregated: true,
             chunks: 0,
+            rows_in_a_chunk: 16,
             homes: [false; 5],
             crossed: 0,
             separators: 0,

@@ -39,18 +39,21 @@ const fn either(release: usize, debug: usize) -> usize {
     }
 }
 
-/// Every way to look a policy up: as it compiles, with lists by pairs of addresses or by single fields however few rows there
-/// are, and in the smaller form that a compiler without room for whole bitsets takes; each by every kernel of this processor.
+/// Every way to look a policy up: as it compiles; with lists by pairs of addresses or by single fields, whole or slim,
+/// however few rows there are; and in the smaller form that a compiler without room for whole bitsets takes. Each by every
+/// kernel of this processor.
 fn tables(policy: &Policy) -> Vec<(String, Table)> {
     let lists = Budget {
         few: 0,
         lists: true,
         ..BUDGET
     };
+    let fields = Budget { pairs: 0, ..lists };
     let ways = [
         ("as it compiles", BUDGET),
         ("pairs", lists),
-        ("fields", Budget { pairs: 0, ..lists }),
+        ("fields", fields),
+        ("slim", Budget { slim: 0, ..fields }),
         ("aggregated", Budget { dense: 0, ..BUDGET }),
     ];
     let mut tables = Vec::new();
@@ -63,6 +66,45 @@ fn tables(policy: &Policy) -> Vec<(String, Table)> {
         }
     }
     tables
+}
+
+#[test]
+fn the_ways_to_look_a_policy_up_are_as_different_as_they_are_meant_to_be() {
+    let shapes = |kind, rules| {
+        let policy = policies::large(kind, rules, false, 1);
+        let shapes = tables(&policy).into_iter();
+        shapes
+            .step_by(Kernel::available().len())
+            .map(|(_, table)| table.shape())
+            .collect::<Vec<_>>()
+    };
+    let [dense, pairs, fields, slim, aggregated] = &shapes(Kind::Acl, 800)[..] else {
+        panic!("five ways");
+    };
+    assert_eq!(
+        (dense.chunks, dense.crossed, dense.aggregated),
+        (0, 0, false)
+    );
+    assert!(
+        pairs.homes[4] && pairs.crossed > 0 && pairs.rows_in_a_chunk == 16,
+        "{pairs:?}"
+    );
+    assert!(
+        !fields.homes[4] && fields.homes[1] && fields.crossed > 0,
+        "{fields:?}"
+    );
+    assert!(slim.chunks > 0 && slim.rows_in_a_chunk == 8, "{slim:?}");
+    assert!(aggregated.aggregated);
+    let large = shapes(Kind::Fw, 5000);
+    assert!(
+        large[0].crossed > 0 && large[0].chunks > 0,
+        "{:?}",
+        large[0]
+    );
+    assert!(
+        large[2].separators > 0 && large[3].separators > 0,
+        "{large:?}"
+    );
 }
 
 /// Compares the answers for these keys, asked in bursts and one by one.

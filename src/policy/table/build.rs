@@ -6,7 +6,8 @@ use super::fields::{Swept, fields, spread, words};
 use super::homes::{self, Assigned, Choice, Chunks};
 use super::kernel::Kernel;
 use super::plan::{
-    AddrField, AddrRecord, HEADS, HOMES, HeadRecord, Home, NO_LANE, Plan, PortField, field, mode,
+    AddrField, AddrRecord, Chunk, HEADS, HOMES, HeadRecord, Home, LANES, NO_LANE, Plan, PortField,
+    SLIM_LANES, Slim, field, mode,
 };
 use super::rows::{self, Pieces};
 use super::search::{Pivots, Search32, Search128};
@@ -15,8 +16,13 @@ use crate::policy::RuleId;
 use crate::policy::addr::Set;
 use crate::policy::rule::Clause;
 
-/// Bytes of lists that the caches next to a core hold beside everything else.
-const NEAR: usize = 16 << 20;
+/// Bytes of a table up to which it does not pay to ask for cache lines ahead: a processor finds enough to do meanwhile.
+const NEAR: usize = 6 << 20;
+/// By how many chunks the lists of a home must get shorter, on average over their rows, for its keys to go through
+/// separators.
+const WORTH: f64 = 0.3;
+/// Bytes of answers that are worth it in a table that is far larger than the caches.
+const SMALL: usize = 2 << 20;
 
 /// How many bits past the last word the kernels may point to where there is none, and one.
 const NONE: usize = 65;
@@ -30,6 +36,8 @@ pub struct Budget {
     pub dense: usize,
     /// Up to this many rows all of them are put into bitsets.
     pub few: usize,
+    /// Beyond so many rows lists are kept in chunks of eight rows, not sixteen.
+    pub slim: usize,
     /// Whether rows go into lists, or are answered ahead, though bitsets would be looked up sooner.
     pub lists: bool,
     /// Pairs of source and destination classes, beyond which rows are not found by pairs.
@@ -72,7 +80,12 @@ pub(super) fn build(
         fields.unit,
         bases[field::HEAD],
     );
-    let (pieces, assigned, chunks, crossing) = match housing {
+    // Whether some row outside the bitsets asks for the source port.
+    let asks_sport = housing.as_ref().is_some_and(|housing| {
+        let mut pieces = housing.pieces.pieces.iter();
+        pieces.any(|piece| piece.spans[2] != (0, 65_535))
+    });
+    let (pieces, assigned, chunks, mut crossing) = match housing {
         Some(housing) => (
             Some(housing.pieces),
             Some(housing.assigned),
@@ -84,6 +97,9 @@ pub(super) fn build(
     let homes: [bool; HOMES] =
         std::array::from_fn(|home| assigned.as_ref().is_some_and(|it| it.is_used(home)));
     let pairs = assigned.and_then(|assigned| assigned.pairs);
+    if let Some(crossing) = crossing.as_mut().filter(|_| !asks_sport) {
+        crossing.table.forget_sport();
+    }
     let last_rule = rule_of_row.last().map_or(0, |rule| rule.0);
     let mut plan = Plan {
         src,
@@ -108,7 +124,7 @@ pub(super) fn build(
             .take(fields.words * 64 + NONE)
             .collect(),
         far: false,
-        mode: mode(&homes, &chunks.split, crossing.as_ref()),
+        mode: mode(&homes, &chunks, crossing.is_some(), asks_sport),
         homes,
         crossed: crossing.map(|crossing| crossing.table).unwrap_or_default(),
         pairs: pairs.map_or_else(Vec::new, |pairs| {
@@ -119,29 +135,34 @@ pub(super) fn build(
         entries: chunks.entries,
         nodes: chunks.nodes,
         children: chunks.children,
-        chunks: chunks.chunks,
+        slim: if chunks.per_chunk == SLIM_LANES {
+            chunks.chunks.iter().map(Slim::from).collect()
+        } else {
+            Vec::new()
+        },
+        chunks: if chunks.per_chunk == SLIM_LANES {
+            vec![Chunk::EMPTY]
+        } else {
+            chunks.chunks
+        },
         rule_of_lane: chunks.rule_of_lane,
     };
-    plan.far = size_of_val(&plan.chunks[..]) + size_of_val(&plan.crossed.first[..]) > NEAR;
+    plan.far = plan.memory() > NEAR;
     if plan.memory() > budget.most {
         return Err(CompileError::TooLarge);
     }
     Ok(plan)
 }
 
-fn mode(homes: &[bool; HOMES], split: &[bool; HOMES], crossing: Option<&Crossing>) -> u32 {
-    let mut mode = match crossing.map(|crossing| crossing.table.sport.is_empty()) {
-        None => 0,
-        Some(true) => mode::CROSSED,
-        Some(false) => mode::CROSSED | mode::SPORT,
-    };
-    for home in 0..HOMES {
-        if homes[home] {
-            mode |= mode::home(home);
-        }
-        if homes[home] && split[home] {
-            mode |= mode::split(home);
-        }
+fn mode(homes: &[bool; HOMES], chunks: &Chunks, crossed: bool, sport: bool) -> u32 {
+    let mut mode = 0;
+    let mut set = |has: bool, what: u32| mode |= if has { what } else { 0 };
+    set(crossed, mode::CROSSED);
+    set(sport && (crossed || homes.contains(&true)), mode::SPORT);
+    set(chunks.per_chunk == SLIM_LANES, mode::SLIM);
+    for (home, used) in homes.iter().enumerate() {
+        set(*used, mode::home(home));
+        set(*used && chunks.split[home], mode::split(home));
     }
     mode
 }
@@ -162,38 +183,37 @@ fn house(
     budget: Budget,
 ) -> Option<Housing> {
     let pieces = rows::pieces(rows, sets);
+    let near = rows.len() <= budget.slim;
+    // Far from the core a large table of answers costs more than the rows that it spares.
     let crossing = crossed::cross(&pieces, rule_of_row);
+    let crossing = crossing.filter(|it| near || it.table.memory() <= SMALL);
     let taken = match &crossing {
         Some(crossing) => crossing.members.clone(),
         None => vec![false; pieces.pieces.len()],
     };
-    let fields = |homes, longest, by_dst| Choice::Fields {
-        homes,
-        longest,
-        by_dst,
-    };
-    let addresses = [true, true, false, false];
-    let choices = [
-        Choice::Pairs(budget.pairs),
-        fields(addresses, 1024, true),
-        fields(addresses, 1024, false),
-        fields([true, true, false, true], 32, false),
-        fields([true; 4], 32, false),
-    ];
-    let mut best: Option<(f64, Assigned, Chunks)> = None;
-    for choice in choices {
+    let per_chunk = if near { LANES } else { SLIM_LANES };
+    let mut best: Option<(f64, Assigned)> = None;
+    for choice in choices(near || budget.lists, budget) {
         let Some(assigned) = homes::assign(&pieces, &taken, choice) else {
             continue;
         };
-        let chunks = homes::pack(&pieces, &assigned, rule_of_row);
-        let cost = cost(&assigned, &chunks);
-        if best.as_ref().is_none_or(|(least, ..)| cost < *least) {
-            best = Some((cost, assigned, chunks));
+        let cost = cost(&assigned, per_chunk, near);
+        if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+            best = Some((cost, assigned));
         }
     }
-    let (cost, assigned, chunks) = best?;
+    let (cost, assigned) = best?;
     let crossed = if crossing.is_some() { 2.0 } else { 0.0 };
-    (budget.lists || cost + crossed < bits_cost(rows.len())).then_some(Housing {
+    if !budget.lists && cost + crossed >= bits_cost(rows.len()) {
+        return None;
+    }
+    let worth = match (budget.lists, near) {
+        (true, _) => 0.0,
+        (_, true) => WORTH,
+        (_, false) => f64::INFINITY,
+    };
+    let chunks = homes::pack(&pieces, &assigned, rule_of_row, per_chunk, worth);
+    Some(Housing {
         pieces,
         crossing,
         assigned,
@@ -201,13 +221,50 @@ fn house(
     })
 }
 
+/// Who may be a home. Where the tables fit the caches, lists may get long, since separators take them apart; where they do
+/// not, each cache line counts, and short lists in several homes are the smallest.
+fn choices(near: bool, budget: Budget) -> Vec<Choice> {
+    let fields = |homes, longest, by_dst| Choice::Fields {
+        homes,
+        longest,
+        by_dst,
+    };
+    let addresses = [true, true, false, false];
+    let services = [true, true, false, true];
+    if near {
+        vec![
+            Choice::Pairs(budget.pairs),
+            fields(addresses, 1024, true),
+            fields(addresses, 1024, false),
+            fields(services, 32, false),
+            fields([true; 4], 32, false),
+        ]
+    } else {
+        vec![
+            fields(addresses, 8, false),
+            fields(addresses, 16, false),
+            fields(services, 8, false),
+            fields(services, 16, false),
+            fields(services, 32, false),
+            fields([true; 4], 16, false),
+            fields([true; 4], 32, false),
+        ]
+    }
+}
+
 /// About how many nanoseconds a packet spends past the classes of its fields, as measured on one machine: only the
 /// ratios matter.
-fn cost(assigned: &Assigned, chunks: &Chunks) -> f64 {
+fn cost(assigned: &Assigned, per_chunk: usize, near: bool) -> f64 {
     let wide = assigned.housed.iter().filter(|housed| !**housed).count();
     let list = |home: usize| {
-        let split = if chunks.split[home] { 1.0 } else { 0.0 };
-        2.0 + split + 2.5 * (chunks.met[home] - 1.0)
+        let chunks = assigned.chunks(home, per_chunk);
+        // Separators cost a step, and leave little more than one chunk.
+        let apart = if near {
+            (chunks - 1.0).min(0.6)
+        } else {
+            f64::INFINITY
+        };
+        3.0 + 2.5 * (chunks - 1.0).min(apart)
     };
     let homes = (0..HOMES).filter(|home| assigned.is_used(*home));
     let bits = if wide > 0 { bits_cost(wide) } else { 0.0 };

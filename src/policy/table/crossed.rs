@@ -65,6 +65,16 @@ pub(super) struct Crossing {
     pub none: u32,
 }
 
+impl Crossed {
+    /// Does without the class of the source port, where no row asks for it.
+    pub fn forget_sport(&mut self) {
+        for service in &mut self.services {
+            *service = self.port_pairs[usize::from(*service)];
+        }
+        (self.sport, self.port_pairs) = (Vec::new(), Vec::new());
+    }
+}
+
 /// Crosses the pieces whose addresses are both wide; fewer ranges count as wide where all of them would take too much.
 /// `None` where it cannot be had, or would be empty.
 pub(super) fn cross(pieces: &Pieces, rule_of_row: &[RuleId]) -> Option<Crossing> {
@@ -237,13 +247,8 @@ fn tables(
         port_pairs,
         first,
         rule_of_first,
+        rows: rows.chunk_by(|a, b| a.row == b.row).count(),
     };
-    if sport.sets.len() == 1 {
-        for service in &mut table.services {
-            *service = table.port_pairs[usize::from(*service)];
-        }
-        (table.sport, table.port_pairs) = (Vec::new(), Vec::new());
-    }
     if dport.sets.len() == 1 {
         (table.dport, table.dport_mask) = (vec![0], 0);
     }

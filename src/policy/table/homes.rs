@@ -4,7 +4,7 @@
 //! only meets full lists, gets no home and goes to the bitsets.
 
 use super::pairs::{self, Pairs};
-use super::plan::{Chunk, Entry, HOMES, Home, LANES, Node16, RULES};
+use super::plan::{Chunk, Entry, HOMES, Home, LANES, Node16, rules_of};
 use super::rows::{Piece, Pieces, Space, Span};
 use super::split::{self, Split, split};
 use crate::policy::RuleId;
@@ -53,6 +53,16 @@ impl Assigned {
             (None, Some(pairs)) => &pairs.lists,
             (None, None) => &[],
         }
+    }
+
+    /// Chunks that a packet meets in each home, on average over the rows, as if no list were taken apart.
+    pub fn chunks(&self, home: usize, per_chunk: usize) -> f64 {
+        let (mut rows, mut chunks) = (0.0, 0.0);
+        for list in self.lists(home) {
+            rows += list.len() as f64;
+            chunks += (list.len() * list.len().div_ceil(per_chunk)) as f64;
+        }
+        if rows > 0.0 { chunks / rows } else { 1.0 }
     }
 
     /// Whether some row lives there.
@@ -226,6 +236,8 @@ impl Lanes {
 /// The lists as chunks.
 pub(super) struct Chunks {
     pub chunks: Vec<Chunk>,
+    /// How many rows a chunk has at most.
+    pub per_chunk: usize,
     pub rule_of_lane: Vec<u32>,
     /// By home: whether its keys go through separators.
     pub split: [bool; HOMES],
@@ -236,14 +248,21 @@ pub(super) struct Chunks {
     pub starts: [Vec<u32>; HOMES],
     /// By address field and cell: the lane.
     pub lanes: [Vec<u16>; 2],
-    /// By home: chunks that a key looks at, on average over the rows.
-    pub met: [f64; HOMES],
 }
 
-/// Packs the lists. Equal lists are packed once.
-pub(super) fn pack(pieces: &Pieces, assigned: &Assigned, rule_of_row: &[RuleId]) -> Chunks {
+/// Packs the lists, so many rows a chunk. Those of a home are taken apart where they get shorter by more than `worth` chunks
+/// on average. Equal lists are packed once.
+pub(super) fn pack(
+    pieces: &Pieces,
+    assigned: &Assigned,
+    rule_of_row: &[RuleId],
+    per_chunk: usize,
+    worth: f64,
+) -> Chunks {
     let mut out = Chunks {
         lanes: lanes(pieces, assigned),
+        rule_of_lane: vec![u32::MAX; rules_of(per_chunk)],
+        per_chunk,
         ..Chunks::none()
     };
     for home in Home::ALL {
@@ -261,15 +280,16 @@ pub(super) fn pack(pieces: &Pieces, assigned: &Assigned, rule_of_row: &[RuleId])
             .collect();
         let split = |list: &&[u32]| {
             let span = |piece, field| out.span(&pieces.pieces[piece as usize], field);
-            (list.len(), split(list, home as usize, span))
+            let may = worth.is_finite() && home != Home::Pair;
+            let split = may.then(|| split(list, home as usize, per_chunk, span));
+            (list.len(), split.flatten())
         };
         let mut splits: Vec<(usize, Option<Split>)> = distinct.iter().map(split).collect();
-        out.split[home as usize] = home != Home::Pair && split::pays(&splits);
+        out.split[home as usize] = split::pays(&splits, per_chunk, worth);
         if !out.split[home as usize] {
             splits.iter_mut().for_each(|(_, split)| *split = None);
         }
         let mut known: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
-        let mut weight = (0.0, 0.0);
         let starts: Vec<u32> = distinct
             .iter()
             .zip(splits)
@@ -279,9 +299,6 @@ pub(super) fn pack(pieces: &Pieces, assigned: &Assigned, rule_of_row: &[RuleId])
                     None => &[list.to_vec()],
                 };
                 let mut chunk = |child: &Vec<u32>| {
-                    let len = child.len() as f64;
-                    weight.0 += len * child.len().div_ceil(LANES) as f64;
-                    weight.1 += len;
                     if let Some(chunk) = known.get(child) {
                         return *chunk;
                     }
@@ -297,11 +314,6 @@ pub(super) fn pack(pieces: &Pieces, assigned: &Assigned, rule_of_row: &[RuleId])
                 }
             })
             .collect();
-        out.met[home as usize] = if weight.1 > 0.0 {
-            weight.0 / weight.1
-        } else {
-            1.0
-        };
         out.starts[home as usize] = of_list.into_iter().map(|list| starts[list]).collect();
     }
     out
@@ -334,14 +346,14 @@ impl Chunks {
     pub fn none() -> Chunks {
         Chunks {
             chunks: vec![Chunk::EMPTY],
-            rule_of_lane: vec![u32::MAX; RULES],
+            per_chunk: LANES,
+            rule_of_lane: vec![u32::MAX; rules_of(LANES)],
             split: [false; HOMES],
             entries: vec![Entry::default()],
             nodes: vec![Node16::NONE],
             children: vec![0],
             starts: Default::default(),
             lanes: Default::default(),
-            met: [1.0; HOMES],
         }
     }
 
@@ -370,13 +382,13 @@ impl Chunks {
     /// Adds a list and says where it starts.
     fn list(&mut self, home: Home, list: &[u32], pieces: &Pieces, rule_of_row: &[RuleId]) -> u32 {
         let start = self.chunks.len() as u32;
-        let last = list.len().div_ceil(LANES) - 1;
-        for (at, part) in list.chunks(LANES).enumerate() {
+        let last = list.len().div_ceil(self.per_chunk) - 1;
+        for (at, part) in list.chunks(self.per_chunk).enumerate() {
             let mut chunk = Chunk {
                 more: u32::from(at < last),
                 ..Chunk::EMPTY
             };
-            let mut rules = [u32::MAX; RULES];
+            let mut rules = vec![u32::MAX; rules_of(self.per_chunk)];
             for (lane, &piece) in part.iter().enumerate() {
                 let piece = &pieces.pieces[piece as usize];
                 let compared = home.compares().map(|field| self.span(piece, field));

@@ -31,6 +31,7 @@ pub const BUDGET: Budget = Budget {
     most: MAX_BYTES,
     dense: 64 << 20,
     few: 1024,
+    slim: 30_000,
     lists: false,
     pairs: 1 << 19,
 };
@@ -177,9 +178,14 @@ impl Table {
             wide_rows: plan.wide_rows,
             words: plan.words,
             aggregated: plan.form == Form::Aggregated,
-            chunks: plan.chunks.len() - 1,
+            chunks: plan.chunks.len().max(plan.slim.len()) - 1,
+            rows_in_a_chunk: if plan.slim.is_empty() {
+                plan::LANES
+            } else {
+                plan::SLIM_LANES
+            },
             homes: plan.homes,
-            crossed: plan.crossed.rule_of_first.len().saturating_sub(1),
+            crossed: plan.crossed.rows,
             separators: plan.nodes.len() - 1,
         }
     }
@@ -196,8 +202,10 @@ pub struct Shape {
     pub words: usize,
     /// Whether the bitsets are kept in the smaller, aggregated form.
     pub aggregated: bool,
-    /// Chunks of eight rows in lists.
+    /// Chunks of rows in lists.
     pub chunks: usize,
+    /// How many rows a chunk has at most.
+    pub rows_in_a_chunk: usize,
     /// Whether there are lists by source address, destination address, source port, destination port, both addresses.
     pub homes: [bool; 5],
     /// Rows that are answered ahead.

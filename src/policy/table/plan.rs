@@ -21,9 +21,14 @@ pub struct Line(pub [u64; 8]);
 
 /// Rows of one list, compared at once.
 pub const LANES: usize = 16;
-/// Numbers that a chunk has in [`Plan::rule_of_lane`]: one for each lane, one for none, and one so that the place is found
-/// in two instructions.
-pub const RULES: usize = LANES + 2;
+/// The same of a [`Slim`] chunk.
+pub const SLIM_LANES: usize = 8;
+
+/// Numbers that a chunk of so many lanes has in [`Plan::rule_of_lane`]: one for each lane, one for none, and one so that the
+/// place is found in two instructions.
+pub const fn rules_of(lanes: usize) -> usize {
+    lanes + 2
+}
 
 /// Up to sixteen rows of one list, in the three fields that the list does not decide: four cache lines, of which lists by
 /// pairs need three.
@@ -42,6 +47,39 @@ pub struct Chunk {
     pub more: u32,
     /// Of the first field.
     pub a: AlignedLanes,
+}
+
+/// Up to eight rows of one list, in two cache lines: for tables that are too large for the caches, where each line counts.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub struct Slim {
+    /// The first field.
+    pub a: [[u16; SLIM_LANES]; 2],
+    /// Of the second.
+    pub b: [[u16; SLIM_LANES]; 2],
+    /// Of the third.
+    pub c: [[u16; SLIM_LANES]; 2],
+    /// The heads that do not match.
+    pub not_heads: [u16; SLIM_LANES],
+    /// 1 where the list goes on in the next chunk.
+    pub more: u32,
+}
+
+impl From<&Chunk> for Slim {
+    /// Of a chunk of at most [`SLIM_LANES`] rows.
+    fn from(chunk: &Chunk) -> Slim {
+        fn half(lanes: &[u16; LANES]) -> [u16; SLIM_LANES] {
+            std::array::from_fn(|lane| lanes[lane])
+        }
+        let field = |field: &[[u16; LANES]; 2]| field.each_ref().map(half);
+        Slim {
+            a: field(&chunk.a.0),
+            b: field(&chunk.b),
+            c: field(&chunk.c),
+            not_heads: half(&chunk.not_heads),
+            more: chunk.more,
+        }
+    }
 }
 
 /// On a cache line of its own.
@@ -148,13 +186,15 @@ pub struct Crossed {
     pub services: Vec<u16>,
     /// How many numbers there are in `services`.
     pub width: u32,
-    /// By `class of the source port * width + number in services`; empty where there is no such class, and `services` says
-    /// what would stand here.
+    /// By `class of the source port * width + number in services`; empty where no row asks for the source port, and `services`
+    /// says what would stand here.
     pub port_pairs: Vec<u16>,
     /// By the sum of both addresses' places and the number in `port_pairs`: the first row.
     pub first: Vec<u16>,
     /// By row: its rule; behind the rows `u32::MAX`.
     pub rule_of_first: Vec<u32>,
+    /// How many rows of the policy these are: one that was taken apart counts once.
+    pub rows: usize,
 }
 
 /// An address field. The intervals of IPv4 come first, then those of IPv6, then one for frames without addresses.
@@ -328,7 +368,9 @@ pub struct Plan {
     pub children: Vec<u32>,
     /// The lists; the first is empty.
     pub chunks: Vec<Chunk>,
-    /// By `chunk * RULES + lane`: the rule; behind the lanes `u32::MAX`, for none.
+    /// Instead of these, where there are many: see [`mode::SLIM`].
+    pub slim: Vec<Slim>,
+    /// By `chunk * rules_of(lanes) + lane`: the rule; behind the lanes `u32::MAX`, for none.
     pub rule_of_lane: Vec<u32>,
 }
 
@@ -338,10 +380,12 @@ pub mod mode {
     pub const CROSSED: u32 = 1 << 16;
     /// Lists that are taken apart, of any home.
     pub const SPLIT: u32 = 0xf << 8;
-    /// Rows that are answered ahead ask for the source port.
+    /// Rows that are answered ahead, or rows in lists, ask for the source port.
     pub const SPORT: u32 = 1 << 17;
     /// Lists of any home by one field.
     pub const BY_FIELD: u32 = 0xf;
+    /// Chunks are slim.
+    pub const SLIM: u32 = 1 << 18;
     /// No mode that a kernel is compiled for: it asks the plan.
     pub const OTHER: u32 = 1 << 31;
 
@@ -405,6 +449,7 @@ impl Plan {
             + size_of_val(&self.heads[..])
             + size_of_val(&self.rule_of_bit[..])
             + size_of_val(&self.chunks[..])
+            + size_of_val(&self.slim[..])
             + size_of_val(&self.rule_of_lane[..])
             + size_of_val(&self.pairs[..])
             + size_of_val(&self.entries[..])
@@ -415,7 +460,8 @@ impl Plan {
 }
 
 impl Crossed {
-    fn memory(&self) -> usize {
+    /// Bytes taken.
+    pub fn memory(&self) -> usize {
         size_of_val(&self.sport[..])
             + size_of_val(&self.dport[..])
             + size_of_val(&self.services[..])

@@ -1,12 +1,8 @@
 //! Lists that are too long to be compared as a whole: one more field takes the rows apart, by a cache line of
 //! separators.
 
-use super::plan::{FANOUT, LANES};
+use super::plan::FANOUT;
 use super::rows::Span;
-
-/// By how many chunks the lists of a home must get shorter, on average over their rows, for its keys to go through
-/// separators at all.
-const WORTH: f64 = 0.3;
 
 /// A list, taken apart.
 pub(super) struct Split {
@@ -18,14 +14,19 @@ pub(super) struct Split {
     pub children: Vec<Vec<u32>>,
 }
 
-/// Chunks that so many rows take, one where there are none: a key looks at one in any case.
-fn chunks(rows: usize) -> f64 {
-    rows.div_ceil(LANES).max(1) as f64
+/// Chunks of `per_chunk` that so many rows take, one where there are none: a key looks at one in any case.
+fn chunks(rows: usize, per_chunk: usize) -> f64 {
+    rows.div_ceil(per_chunk).max(1) as f64
 }
 
 /// Takes a list apart by the field that leaves the shortest ones, where that helps. `span` gives a row's range in a field.
-pub(super) fn split(list: &[u32], home: usize, span: impl Fn(u32, usize) -> Span) -> Option<Split> {
-    if list.len() <= LANES {
+pub(super) fn split(
+    list: &[u32],
+    home: usize,
+    per_chunk: usize,
+    span: impl Fn(u32, usize) -> Span,
+) -> Option<Split> {
+    if list.len() <= per_chunk {
         return None;
     }
     let mut best: Option<(f64, usize, Vec<u32>)> = None;
@@ -56,7 +57,7 @@ pub(super) fn split(list: &[u32], home: usize, span: impl Fn(u32, usize) -> Span
             let count = children.clone().count() as f64;
             children
                 .clone()
-                .map(|child| chunks(rows[child]))
+                .map(|child| chunks(rows[child], per_chunk))
                 .sum::<f64>()
                 / count
         };
@@ -66,7 +67,7 @@ pub(super) fn split(list: &[u32], home: usize, span: impl Fn(u32, usize) -> Span
         }
     }
     let (cost, field, ends) = best?;
-    if cost + 0.25 > chunks(list.len()) {
+    if cost + 0.25 > chunks(list.len(), per_chunk) {
         return None;
     }
     let mut rows = vec![Vec::new(); ends.len() + 1];
@@ -88,8 +89,9 @@ fn children(ends: &[u32], (first, last): Span) -> std::ops::RangeInclusive<usize
     child(first)..=child(last)
 }
 
-/// Whether it pays that keys go through separators, given the lists of a home and what they are taken apart into.
-pub(super) fn pays(lists: &[(usize, Option<Split>)]) -> bool {
+/// Whether the lists of a home get shorter by more than `worth` chunks, on average over their rows, if keys go through
+/// separators.
+pub(super) fn pays(lists: &[(usize, Option<Split>)], per_chunk: usize, worth: f64) -> bool {
     let (mut rows, mut saved) = (0.0, 0.0);
     for (len, split) in lists {
         rows += *len as f64;
@@ -97,11 +99,11 @@ pub(super) fn pays(lists: &[(usize, Option<Split>)]) -> bool {
             let left: f64 = split
                 .children
                 .iter()
-                .map(|child| child.len() as f64 * chunks(child.len()))
+                .map(|child| child.len() as f64 * chunks(child.len(), per_chunk))
                 .sum();
             let all: f64 = split.children.iter().map(|child| child.len() as f64).sum();
-            saved += *len as f64 * (chunks(*len) - left / all.max(1.0));
+            saved += *len as f64 * (chunks(*len, per_chunk) - left / all.max(1.0));
         }
     }
-    saved > WORTH * rows
+    saved > worth * rows
 }

@@ -1,8 +1,8 @@
 //! The lookup with AVX2: a node is two comparisons, a chunk of rows is compared in 128-bit registers.
 
 use super::portable::Portable;
-use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, burst, low};
-use crate::policy::table::plan::{LANES, Plan};
+use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, Slim, burst, low};
+use crate::policy::table::plan::{LANES, Plan, SLIM_LANES};
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
 
@@ -100,7 +100,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn first_row<const PAIR: bool>(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+    unsafe fn first_row<const A: bool, const B: bool>(
+        chunk: &Chunk,
+        values: [u16; 3],
+        mask: u16,
+    ) -> u32 {
         // SAFETY: see above.
         unsafe {
             let lanes = |lanes: &[u16; LANES]| _mm256_load_si256(lanes.as_ptr().cast());
@@ -112,13 +116,33 @@ impl Simd for Avx2 {
             };
             let [a, b, c] = values;
             let heads = _mm256_and_si256(lanes(&chunk.not_heads), _mm256_set1_epi16(mask as i16));
-            let ports = _mm256_or_si256(rest(b, &chunk.b), rest(c, &chunk.c));
-            let mut all = _mm256_or_si256(ports, heads);
-            if !PAIR {
+            let mut all = _mm256_or_si256(rest(c, &chunk.c), heads);
+            if A {
                 all = _mm256_or_si256(all, rest(a, &chunk.a.0));
+            }
+            if B {
+                all = _mm256_or_si256(all, rest(b, &chunk.b));
             }
             let holds = _mm256_cmpeq_epi16(all, _mm256_setzero_si256());
             (_mm256_movemask_epi8(holds) as u32).trailing_zeros() / 2
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32 {
+        // SAFETY: see above.
+        unsafe {
+            let lanes = |lanes: &[u16; SLIM_LANES]| _mm_load_si128(lanes.as_ptr().cast());
+            let rest = |value: u16, field: &[[u16; SLIM_LANES]; 2]| {
+                let above = _mm_sub_epi16(_mm_set1_epi16(value as i16), lanes(&field[0]));
+                _mm_subs_epu16(above, lanes(&field[1]))
+            };
+            let [a, b, c] = values;
+            let heads = _mm_and_si128(lanes(&chunk.not_heads), _mm_set1_epi16(mask as i16));
+            let all = _mm_or_si128(rest(a, &chunk.a), rest(b, &chunk.b));
+            let all = _mm_or_si128(all, _mm_or_si128(rest(c, &chunk.c), heads));
+            let holds = _mm_movemask_epi8(_mm_cmpeq_epi16(all, _mm_setzero_si128())) as u32;
+            (holds | 1 << (2 * SLIM_LANES)).trailing_zeros() / 2
         }
     }
 

@@ -1,7 +1,7 @@
 //! The lookup with AVX-512: a node, a chunk or a line of bits is one comparison, whose outcome is a mask.
 
 use super::avx2::Avx2;
-use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, burst, low};
+use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, Slim, burst, low};
 use crate::policy::table::plan::{LANES, Plan};
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
@@ -179,7 +179,11 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn first_row<const PAIR: bool>(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+    unsafe fn first_row<const A: bool, const B: bool>(
+        chunk: &Chunk,
+        values: [u16; 3],
+        mask: u16,
+    ) -> u32 {
         // SAFETY: see above.
         unsafe {
             let lanes = |lanes: &[u16; LANES]| _mm256_load_si256(lanes.as_ptr().cast());
@@ -190,17 +194,27 @@ impl Simd for Avx512 {
             };
             let [a, b, c] = values;
             // 0xfe is the OR of three, 0xf8 the first or both others.
-            let (b, c) = (rest(b, &chunk.b), rest(c, &chunk.c));
-            let all = if PAIR {
-                _mm256_or_si256(b, c)
-            } else {
-                _mm256_ternarylogic_epi32(rest(a, &chunk.a.0), b, c, 0xfe)
+            let all = rest(c, &chunk.c);
+            let all = match (A, B) {
+                (false, false) => all,
+                (true, false) => _mm256_or_si256(all, rest(a, &chunk.a.0)),
+                (false, true) => _mm256_or_si256(all, rest(b, &chunk.b)),
+                (true, true) => {
+                    let (a, b) = (rest(a, &chunk.a.0), rest(b, &chunk.b));
+                    _mm256_ternarylogic_epi32(all, a, b, 0xfe)
+                }
             };
             let (not, mask) = (lanes(&chunk.not_heads), _mm256_set1_epi16(mask as i16));
             let all = _mm256_ternarylogic_epi32(all, not, mask, 0xf8);
             let holds = u32::from(_mm256_testn_epi16_mask(all, all));
             (holds | 1 << LANES).trailing_zeros()
         }
+    }
+
+    #[inline(always)]
+    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32 {
+        // SAFETY: whoever has AVX-512 has AVX2.
+        unsafe { Avx2::first_row_slim(chunk, values, mask) }
     }
 
     #[inline(always)]

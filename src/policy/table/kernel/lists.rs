@@ -3,7 +3,9 @@
 
 use super::burst::{Addresses, GROUP, Lane, each, get, head, opaque};
 use super::{PASS, Simd};
-use crate::policy::table::plan::{Entry, HOMES, Home, Plan, PortField, RULES, mode};
+use crate::policy::table::plan::{
+    Entry, HOMES, Home, LANES, Plan, PortField, SLIM_LANES, mode, rules_of,
+};
 use crate::policy::{Key, RuleId};
 use std::mem::MaybeUninit;
 
@@ -76,6 +78,13 @@ pub(super) unsafe fn listed<S: Simd, const M: u32>(
     // SAFETY: the caller's; a group is one of the keys.
     unsafe {
         addresses.go_down::<S>(plan, keys, 0);
+        if plan.far {
+            for i in 0..groups * GROUP {
+                let [src, dst] = &addresses.at;
+                S::prefetch(plan.src.records.as_ptr().add(src.0[i] as usize));
+                S::prefetch(plan.dst.records.as_ptr().add(dst.0[i] as usize));
+            }
+        }
         for group in 0..groups {
             each!(group, i, {
                 fields::<S, M>(plan, keys.get_unchecked(i), &addresses.at, i, &mut found);
@@ -174,8 +183,13 @@ unsafe fn fields<S: Simd, const M: u32>(
             }
         }
         if has::<M>(plan, mode::BY_FIELD) {
-            let values = [src.lane, dst.lane, key.sport, key.dport];
-            found.values.get_unchecked_mut(i).write(values);
+            let values: *mut u16 = found.values.get_unchecked_mut(i).as_mut_ptr().cast();
+            values.write(src.lane);
+            values.add(1).write(dst.lane);
+            if has::<M>(plan, mode::SPLIT) {
+                values.add(2).write(key.sport);
+                values.add(3).write(key.dport);
+            }
         }
         if has::<M>(plan, mode::home(0)) {
             found.at[0].set(i, src.list);
@@ -230,7 +244,7 @@ unsafe fn ahead<S: Simd, const M: u32>(plan: &Plan, i: usize, found: &Found) {
         ask::<S, M, 2>(plan, i, found);
         ask::<S, M, 3>(plan, i, found);
         if has::<M>(plan, mode::home(4)) {
-            chunk_ahead::<S>(plan, pair);
+            chunk_ahead::<S, M>(plan, pair);
         }
     }
 }
@@ -249,7 +263,7 @@ unsafe fn ask<S: Simd, const M: u32, const HOME: usize>(plan: &Plan, i: usize, f
             S::prefetch(plan.nodes.as_ptr().add(entry.node as usize >> 2));
             S::prefetch(plan.children.as_ptr().add(entry.children as usize));
         } else {
-            chunk_ahead::<S>(plan, at);
+            chunk_ahead::<S, M>(plan, at);
         }
     }
 }
@@ -263,21 +277,38 @@ unsafe fn ask_again<S: Simd, const M: u32, const HOME: usize>(
 ) {
     if has::<M>(plan, mode::split(HOME)) {
         // SAFETY: the caller's.
-        unsafe { chunk_ahead::<S>(plan, found.at[HOME].get(i)) };
+        unsafe { chunk_ahead::<S, M>(plan, found.at[HOME].get(i)) };
     }
 }
 
 /// Asks for the lines of a chunk and of its rules.
 #[inline(always)]
-unsafe fn chunk_ahead<S: Simd>(plan: &Plan, chunk: u32) {
+unsafe fn chunk_ahead<S: Simd, const M: u32>(plan: &Plan, chunk: u32) {
     // SAFETY: the chunk is one of the plan's.
     unsafe {
-        let lines = plan.chunks.as_ptr().add(chunk as usize).cast::<[u8; 64]>();
-        S::prefetch(lines);
-        S::prefetch(lines.add(1));
-        S::prefetch(lines.add(2));
-        S::prefetch(lines.add(3));
-        S::prefetch(plan.rule_of_lane.as_ptr().add(chunk as usize * RULES));
+        if has::<M>(plan, mode::SLIM) {
+            let lines = plan.slim.as_ptr().add(chunk as usize).cast::<[u8; 64]>();
+            S::prefetch(lines);
+            S::prefetch(lines.add(1));
+        } else {
+            let lines = plan.chunks.as_ptr().add(chunk as usize).cast::<[u8; 64]>();
+            S::prefetch(lines);
+            S::prefetch(lines.add(1));
+            S::prefetch(lines.add(2));
+            S::prefetch(lines.add(3));
+        }
+        let rules = chunk as usize * rules_of(lanes::<M>(plan));
+        S::prefetch(plan.rule_of_lane.as_ptr().add(rules));
+    }
+}
+
+/// How many rows a chunk has at most.
+#[inline(always)]
+fn lanes<const M: u32>(plan: &Plan) -> usize {
+    if has::<M>(plan, mode::SLIM) {
+        SLIM_LANES
+    } else {
+        LANES
     }
 }
 
@@ -370,8 +401,13 @@ unsafe fn first<S: Simd, const M: u32, const HOME: usize>(
     // SAFETY: the caller's; no home has more keys than there are.
     unsafe {
         let chunk = start::<HOME>(found, i);
-        let best = lower(best, row::<S, HOME>(plan, chunk, key, found, i));
-        *open.0[HOME].0.get_unchecked_mut(i) = more(plan, chunk) as u8;
+        let best = lower(best, row::<S, M, HOME>(plan, chunk, key, found, i));
+        let more = more::<M>(plan, chunk);
+        if has::<M>(plan, mode::SLIM) && plan.far {
+            // The chunk itself once more where the list ends: that costs nothing.
+            chunk_ahead::<S, M>(plan, chunk + more);
+        }
+        *open.0[HOME].0.get_unchecked_mut(i) = more as u8;
         best
     }
 }
@@ -397,13 +433,13 @@ unsafe fn rest<S: Simd, const M: u32, const HOME: usize>(
                 let i = left.trailing_zeros() as usize;
                 left &= left - 1;
                 let chunk = start::<HOME>(found, i) + further;
-                let rule = row::<S, HOME>(plan, chunk, keys.get_unchecked(i), found, i);
+                let rule = row::<S, M, HOME>(plan, chunk, keys.get_unchecked(i), found, i);
                 let known = out.get_unchecked_mut(i);
                 known.0 = lower(known.0, rule);
-                let more = more(plan, chunk);
+                let more = more::<M>(plan, chunk);
                 if plan.far {
                     // The chunk itself once more where the list ends: that costs nothing.
-                    chunk_ahead::<S>(plan, chunk + more);
+                    chunk_ahead::<S, M>(plan, chunk + more);
                 }
                 next |= more << i;
             }
@@ -422,7 +458,7 @@ pub(super) fn lower(a: u32, b: u32) -> u32 {
 
 /// One chunk: the rule of its first row that holds, `u32::MAX` for none.
 #[cfg_attr(not(debug_assertions), inline(always))]
-unsafe fn row<S: Simd, const HOME: usize>(
+unsafe fn row<S: Simd, const M: u32, const HOME: usize>(
     plan: &Plan,
     at: u32,
     key: &Key,
@@ -431,26 +467,41 @@ unsafe fn row<S: Simd, const HOME: usize>(
 ) -> u32 {
     // SAFETY: the caller's; by field or not, what `Home::compares` names is there.
     unsafe {
-        let lanes: *const u16 = found.values.get_unchecked(i).as_ptr().cast();
+        let addresses: *const u16 = found.values.get_unchecked(i).as_ptr().cast();
         let value = |field: usize| match field {
             2 => key.sport,
             3 => key.dport,
-            lane => *lanes.add(lane),
+            lane => *addresses.add(lane),
         };
         let compared = Home::ALL[HOME].compares().map(value);
-        let (chunk, mask) = (plan.chunks.get_unchecked(at as usize), found.mask.get(i));
-        let lane = if HOME == Home::Pair as usize {
-            S::first_row::<true>(chunk, compared, mask)
+        let mask = found.mask.get(i);
+        let lane = if has::<M>(plan, mode::SLIM) {
+            S::first_row_slim(plan.slim.get_unchecked(at as usize), compared, mask)
         } else {
-            S::first_row::<false>(chunk, compared, mask)
+            let chunk = plan.chunks.get_unchecked(at as usize);
+            // Of these homes the second field is the source port.
+            let sport = has::<M>(plan, mode::SPORT) || !matches!(HOME, 0 | 1 | 4);
+            match (HOME == Home::Pair as usize, sport) {
+                (false, false) => S::first_row::<true, false>(chunk, compared, mask),
+                (false, true) => S::first_row::<true, true>(chunk, compared, mask),
+                (true, false) => S::first_row::<false, false>(chunk, compared, mask),
+                (true, true) => S::first_row::<false, true>(chunk, compared, mask),
+            }
         };
-        get(&plan.rule_of_lane, at as usize * RULES + lane as usize)
+        let rules = at as usize * rules_of(lanes::<M>(plan));
+        get(&plan.rule_of_lane, rules + lane as usize)
     }
 }
 
 /// Whether the list goes on after this chunk (1) or not (0).
 #[inline(always)]
-unsafe fn more(plan: &Plan, chunk: u32) -> u32 {
+unsafe fn more<const M: u32>(plan: &Plan, chunk: u32) -> u32 {
     // SAFETY: the caller's.
-    unsafe { plan.chunks.get_unchecked(chunk as usize).more }
+    unsafe {
+        if has::<M>(plan, mode::SLIM) {
+            plan.slim.get_unchecked(chunk as usize).more
+        } else {
+            plan.chunks.get_unchecked(chunk as usize).more
+        }
+    }
 }

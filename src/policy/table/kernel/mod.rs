@@ -22,7 +22,7 @@ mod general;
 mod lists;
 mod portable;
 
-use super::plan::{AddrField, Chunk, Node16, Plan};
+use super::plan::{AddrField, Chunk, Node16, Plan, Slim};
 use super::search::{Node32, Node128};
 use crate::policy::{Key, RuleId};
 
@@ -102,8 +102,14 @@ trait Simd {
     /// How many separators of the node are below `x`.
     unsafe fn below16(node: &Node16, x: u16) -> u32;
     /// The lane of the first row of the chunk that holds for these values and this head's bit; `LANES` where none does.
-    /// `PAIR`: the first field holds in any case.
-    unsafe fn first_row<const PAIR: bool>(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32;
+    /// Not `A`, not `B`: the first, the second field holds in any case.
+    unsafe fn first_row<const A: bool, const B: bool>(
+        chunk: &Chunk,
+        values: [u16; 3],
+        mask: u16,
+    ) -> u32;
+    /// The same of a slim chunk; `SLIM_LANES` where no row holds.
+    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32;
     /// The first bit of the AND of five times `W` words (1, 2, 4, 8 or 16, aligned to their length, at most to a cache
     /// line); `64 * W` or more where there is none. Not `SPORT`: the third ones are all set, and not looked at.
     unsafe fn first_bit<const W: usize, const SPORT: bool>(words: [*const u64; 5]) -> u32;

@@ -1,7 +1,7 @@
 //! Plain Rust in a shape that compilers turn into vector instructions of whatever width they may use.
 
-use super::{AddrField, Chunk, Node32, Node128, PASS, Simd, burst, low};
-use crate::policy::table::plan::{LANES, Node16, Plan};
+use super::{AddrField, Chunk, Node32, Node128, PASS, Simd, Slim, burst, low};
+use crate::policy::table::plan::{LANES, Node16, Plan, SLIM_LANES};
 use crate::policy::{Key, RuleId};
 
 pub(super) struct Portable;
@@ -46,13 +46,31 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn first_row<const PAIR: bool>(chunk: &Chunk, values: [u16; 3], mask: u16) -> u32 {
+    unsafe fn first_row<const A: bool, const B: bool>(
+        chunk: &Chunk,
+        values: [u16; 3],
+        mask: u16,
+    ) -> u32 {
         let [a, b, c] = values;
         // A bit for each row, not the least lane: of a minimum compilers make jumps.
         let mut rows = 1u32 << LANES;
         for lane in 0..LANES {
             // At least the lowest, and at most so much above it, in one comparison.
-            let holds = (PAIR | (a.wrapping_sub(chunk.a.0[0][lane]) <= chunk.a.0[1][lane]))
+            let holds = (!A | (a.wrapping_sub(chunk.a.0[0][lane]) <= chunk.a.0[1][lane]))
+                & (!B | (b.wrapping_sub(chunk.b[0][lane]) <= chunk.b[1][lane]))
+                & (c.wrapping_sub(chunk.c[0][lane]) <= chunk.c[1][lane])
+                & (chunk.not_heads[lane] & mask == 0);
+            rows |= u32::from(holds) << lane;
+        }
+        rows.trailing_zeros()
+    }
+
+    #[inline(always)]
+    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32 {
+        let [a, b, c] = values;
+        let mut rows = 1u32 << SLIM_LANES;
+        for lane in 0..SLIM_LANES {
+            let holds = (a.wrapping_sub(chunk.a[0][lane]) <= chunk.a[1][lane])
                 & (b.wrapping_sub(chunk.b[0][lane]) <= chunk.b[1][lane])
                 & (c.wrapping_sub(chunk.c[0][lane]) <= chunk.c[1][lane])
                 & (chunk.not_heads[lane] & mask == 0);
