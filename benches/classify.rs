@@ -122,6 +122,10 @@ fn baselines(c: &mut Criterion) {
     group.throughput(Throughput::Elements(BURST as u64));
     let keys = mixed_keys();
     bench(&mut group, "baseline", || (baseline(), keys.clone()));
+    // The same without the packets of IPv6.
+    let four = keys.iter().filter(|key| key.family() == Some(Family::V4));
+    let four: Vec<Key> = four.copied().collect();
+    bench(&mut group, "baseline4", || (baseline(), four));
     for (name, family) in [("set", Family::V4), ("set6", Family::V6)] {
         let set: Vec<_> = prefixes(family, SET, 7)
             .into_iter()
