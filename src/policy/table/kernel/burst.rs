@@ -328,7 +328,7 @@ unsafe fn first_rule<S: Simd, const W: usize, const SPORT: bool>(
     unsafe {
         if W > 0 {
             let first = S::first_bit::<W, SPORT>(words(0));
-            return get(&plan.rule_of_bit, first as usize);
+            return get(&plan.rule_of_bit, opaque(first));
         }
         let mut first = plan.rule_of_bit.len() - 1;
         // The lines are walked from the last to the first and none is left out: the work does not depend on the key.
