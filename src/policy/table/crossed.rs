@@ -110,14 +110,16 @@ pub(super) fn cross(pieces: &Pieces, rule_of_row: &[RuleId]) -> Option<Crossing>
 }
 
 /// The classes of a field among some rows: by value, and the rows of each class, a bitset.
-struct Field {
-    class: Vec<u32>,
-    sets: Vec<Vec<u64>>,
+pub(super) struct Field {
+    pub class: Vec<u32>,
+    pub sets: Vec<Vec<u64>>,
 }
 
 impl Field {
-    fn of(rows: &[&Piece], field: usize, values: usize) -> Option<Field> {
-        let matches = Matches::collect(rows.iter().map(|row| row.spans[field]));
+    /// Of the range of each row, in a field of so many values.
+    pub fn of(spans: impl ExactSizeIterator<Item = Span>, values: usize) -> Option<Field> {
+        let rows = spans.len();
+        let matches = Matches::collect(spans);
         let mut sets = Vec::new();
         let mut classes = Classes::new();
         let runs = classes.sweep(
@@ -125,7 +127,7 @@ impl Field {
             values as u128 - 1,
             |&(first, last)| vec![(first.into(), last.into())],
             |held| {
-                sets.push(matches.rows_of(held, rows.len()));
+                sets.push(matches.rows_of(held, rows));
                 Ok(())
             },
         );
@@ -160,10 +162,10 @@ fn tables(
     if rows.len() >= usize::from(NO_ROW) {
         return None;
     }
-    let src = Field::of(rows, 0, pieces.src.cells())?;
-    let dst = Field::of(rows, 1, pieces.dst.cells())?;
-    let sport = Field::of(rows, 2, 65_536)?;
-    let dport = Field::of(rows, 3, 65_536)?;
+    let field = |field: usize, values| Field::of(rows.iter().map(|row| row.spans[field]), values);
+    let src = field(0, pieces.src.cells())?;
+    let dst = field(1, pieces.dst.cells())?;
+    let (sport, dport) = (field(2, 65_536)?, field(3, 65_536)?);
     if src.sets.len() > 64 || dst.sets.len() > 64 {
         return None;
     }

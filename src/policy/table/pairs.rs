@@ -1,9 +1,8 @@
 //! Rows found by both addresses at once: a list for each pair of a source and a destination class.
 
-use super::fields::spread;
+use super::crossed::Field;
 use super::plan::LANES;
-use super::rows::{Pieces, Span};
-use super::sweep::{Classes, Matches};
+use super::rows::Pieces;
 use std::collections::HashMap;
 
 /// The most chunks of eight rows that the lists of pairs may take.
@@ -28,41 +27,22 @@ pub(super) fn pairs(pieces: &Pieces, wanted: &[u32], most: usize) -> Option<Pair
     if wanted.is_empty() {
         return None;
     }
-    let spans = |field: usize| {
-        let spans = wanted
-            .iter()
-            .map(move |at| pieces.pieces[*at as usize].spans[field]);
-        Matches::collect(spans)
+    let field = |field: usize, cells| {
+        let pieces = wanted.iter().map(|at| &pieces.pieces[*at as usize]);
+        Field::of(pieces.map(|piece| piece.spans[field]), cells)
     };
-    let classes = |matches: &Matches<Span>, cells: usize| {
-        let (mut sets, mut classes) = (Vec::new(), Classes::new());
-        let runs = classes.sweep(
-            matches,
-            cells as u128 - 1,
-            |&(first, last)| vec![(first.into(), last.into())],
-            |held| {
-                sets.push(matches.rows_of(held, wanted.len()));
-                Ok(())
-            },
-        );
-        let runs = runs.ok()?;
-        let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
-        let class: Vec<u32> = spread(&starts, |at| runs.class[at], cells);
-        Some((class, sets))
-    };
-    let (src, src_sets) = classes(&spans(0), pieces.src.cells())?;
-    let (dst, dst_sets) = classes(&spans(1), pieces.dst.cells())?;
-    let width = dst_sets.len();
-    if src_sets.len() * width > most {
+    let (src, dst) = (field(0, pieces.src.cells())?, field(1, pieces.dst.cells())?);
+    let width = dst.sets.len();
+    if src.sets.len() * width > most {
         return None;
     }
     let mut lists = vec![Vec::new()];
     let mut known: HashMap<Vec<u32>, u32> = HashMap::from([(Vec::new(), 0)]);
-    let mut list_of = Vec::with_capacity(src_sets.len() * width + 1);
+    let mut list_of = Vec::with_capacity(src.sets.len() * width + 1);
     let mut chunks = 0;
     let mut list = Vec::new();
-    for a in &src_sets {
-        for b in &dst_sets {
+    for a in &src.sets {
+        for b in &dst.sets {
             list.clear();
             for (word, (a, b)) in a.iter().zip(b).enumerate() {
                 let mut bits = a & b;
@@ -89,10 +69,11 @@ pub(super) fn pairs(pieces: &Pieces, wanted: &[u32], most: usize) -> Option<Pair
     }
     // Frames without addresses, for which no such row holds.
     list_of.push(0);
-    let places = [src.iter().map(|class| class * width as u32).collect(), dst];
+    let rows = src.class.iter().map(|class| class * width as u32);
+    let places = [rows.collect(), dst.class];
     Some(Pairs {
         places,
-        none: (src_sets.len() * width) as u32,
+        none: (src.sets.len() * width) as u32,
         list_of,
         lists,
     })

@@ -1,16 +1,17 @@
 //! What a compiled policy is made of: arrays, and nothing that the kernels would have to decide about.
 //!
 //! ```text
-//! address --search--> interval --> { class of the bitsets, list of its home, lane } --.
-//! port -----------------------> { class of the bitsets, cell of its home, the port } --+--> AND of bitsets --> first row --.
-//! side, protocol -------------> { class of the bitsets, bit among the heads } --------'                                    +--> lowest row --> rule
-//!                                                           up to four lists of rows, eight compared at a time -----------'
+//! address --search--> interval --> { class of the bitsets, list of its home, lane, place among wide ranges } --.
+//! port -----------------------> { class of the bitsets, cell of its home, class among wide rows, the port } --+--> AND of bitsets --> first row --.
+//! side, protocol -------------> { class of the bitsets, head } -----------------------------------------------'--> answers ahead --> first row --+--> lowest row --> rule
+//!                                                               up to four lists of rows, or that of a pair, sixteen rows compared at a time --'
 //! ```
 //!
-//! Each row (one clause of one rule) stands in one of two places. *Bitsets*: each field's value names the set of rows
-//! that it satisfies, and the sets are ANDed (Lakshman and Stiliadis, SIGCOMM 1998). *Homes*: a row whose match in
-//! some field is narrow stands in the short list of rows of that field's values, ordered, and is compared in its other
-//! fields. Few rows are all in bitsets; of many, most are at home somewhere and the wide rest stays in bitsets.
+//! Each row (one clause of one rule) stands in one of three places. *Bitsets*: each field's value names the set of rows
+//! that it satisfies, and the sets are ANDed (Lakshman and Stiliadis, SIGCOMM 1998). *Answers ahead*: of rows whose
+//! addresses are both wide the first one is written down for every class of the other fields ([`Crossed`]). *Homes*: the
+//! other rows stand in short lists by what is narrow in them, ordered, and are compared in their other fields. Few rows
+//! are all in bitsets.
 
 use super::search::{Pivots, Search32, Search128};
 

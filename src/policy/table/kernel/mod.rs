@@ -1,8 +1,8 @@
 //! The lookup: one burst of keys through the arrays of a [`Plan`], stage by stage, the same instructions whatever the
 //! keys say.
 //!
-//! Each stage is a loop over the burst, so that the loads of many packets are on their way at once; the lists that the
-//! last stage reads are asked for ahead of it. There is one body, compiled for each [`Kernel`]; what the compiler does
+//! Each stage is a loop over the burst, so that the loads of many packets are on their way at once; of tables that are
+//! larger than the caches, the lists that the last stage reads are asked for ahead of it. There is one body, compiled for each [`Kernel`]; what the compiler does
 //! not find by itself in wide registers stands in [`Simd`].
 //!
 //! All of it is inlined into one function for each kernel, but for builds with debug assertions, whose frames would then
