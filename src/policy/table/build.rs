@@ -258,9 +258,9 @@ fn cost(assigned: &Assigned, per_chunk: usize, near: bool) -> f64 {
     let wide = assigned.housed.iter().filter(|housed| !**housed).count();
     let list = |home: usize| {
         let chunks = assigned.chunks(home, per_chunk);
-        // Separators cost a step, and leave little more than one chunk.
-        let apart = if near {
-            (chunks - 1.0).min(0.6)
+        // Separators cost a step, and leave one chunk of up to some thirty; pairs have none.
+        let apart = if near && home != Home::Pair as usize {
+            0.6 + (chunks - 1.0) / 16.0
         } else {
             f64::INFINITY
         };

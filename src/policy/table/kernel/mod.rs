@@ -2,8 +2,8 @@
 //! keys say.
 //!
 //! Each stage is a loop over the burst, so that the loads of many packets are on their way at once; of tables that are
-//! larger than the caches, the lists that the last stage reads are asked for ahead of it. There is one body, compiled for each [`Kernel`]; what the compiler does
-//! not find by itself in wide registers stands in [`Simd`].
+//! larger than the caches, the lists that the last stage reads are asked for ahead of it. There is one body, compiled for
+//! each [`Kernel`]; what the compiler does not find by itself in wide registers stands in [`Simd`].
 //!
 //! All of it is inlined into one function for each kernel, but for builds with debug assertions, whose frames would then
 //! fill a thread's stack.
