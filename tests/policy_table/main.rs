@@ -10,7 +10,7 @@ mod policies;
 use classbench::{Kind, generate, trace};
 use keys::{Dice, Keys};
 use portcullis::policy::table::{BUDGET, Budget, Kernel};
-use portcullis::policy::{Key, Policy, RuleId, Side, Table, oracle};
+use portcullis::policy::{Key, Policy, PortSet, RuleId, Side, Table, oracle};
 use proptest::prelude::*;
 use std::cell::Cell;
 
@@ -95,6 +95,11 @@ fn the_ways_to_look_a_policy_up_are_as_different_as_they_are_meant_to_be() {
     );
     assert!(slim.chunks > 0 && slim.rows_in_a_chunk == 8, "{slim:?}");
     assert!(aggregated.aggregated);
+    // One rule on a VLAN does not put all others where they are looked at by slower code.
+    let mut linked = policies::large(Kind::Acl, 800, false, 1);
+    linked.rules[0].clauses[0].vlan = PortSet(vec![(5, 5)]);
+    let linked = Table::compile(&linked).unwrap().shape();
+    assert!(linked.wide_rows < 64 && linked.chunks > 0, "{linked:?}");
     let large = shapes(Kind::Fw, 5000);
     assert!(
         large[0].crossed > 0 && large[0].chunks > 0,

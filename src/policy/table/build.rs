@@ -16,6 +16,8 @@ use crate::policy::RuleId;
 use crate::policy::addr::Set;
 use crate::policy::rule::Clause;
 
+/// Up to this many rows all of them are put into bitsets even where these are looked at by slower code.
+const FEW: usize = 64;
 /// Bytes of a table up to which it does not pay to ask for cache lines ahead: a processor finds enough to do meanwhile.
 const NEAR: usize = 6 << 20;
 /// By how many chunks the lists of a home must get shorter, on average over their rows, for its keys to go through
@@ -34,7 +36,7 @@ pub struct Budget {
     pub most: usize,
     /// Bytes of whole bitsets, beyond which they are kept aggregated.
     pub dense: usize,
-    /// Up to this many rows all of them are put into bitsets.
+    /// Up to this many rows all of them are put into bitsets, if all ask for addresses, ports and protocols alone.
     pub few: usize,
     /// Beyond so many rows lists are kept in chunks of eight rows, not sixteen.
     pub slim: usize,
@@ -51,8 +53,11 @@ pub(super) fn build(
     sets: &[Set],
     budget: Budget,
 ) -> Result<Plan, CompileError> {
-    let housing = if rows.len() > budget.few {
-        house(rows, rule_of_row, sets, budget)
+    // Bitsets that rows ask for more than addresses, ports and protocols of are looked at by slower code.
+    let checked = !rows.iter().all(|row| rows::is_plain(row));
+    let few = budget.few.min(if checked { FEW } else { usize::MAX });
+    let housing = if rows.len() > few {
+        house(rows, rule_of_row, sets, budget, checked)
     } else {
         None
     };
@@ -181,6 +186,7 @@ fn house(
     rule_of_row: &[RuleId],
     sets: &[Set],
     budget: Budget,
+    checked: bool,
 ) -> Option<Housing> {
     let pieces = rows::pieces(rows, sets);
     let near = rows.len() <= budget.slim;
@@ -197,14 +203,14 @@ fn house(
         let Some(assigned) = homes::assign(&pieces, &taken, choice) else {
             continue;
         };
-        let cost = cost(&assigned, per_chunk, near);
+        let cost = cost(&assigned, per_chunk, near, checked);
         if best.as_ref().is_none_or(|(least, _)| cost < *least) {
             best = Some((cost, assigned));
         }
     }
     let (cost, assigned) = best?;
     let crossed = if crossing.is_some() { 2.0 } else { 0.0 };
-    if !budget.lists && cost + crossed >= bits_cost(rows.len()) {
+    if !budget.lists && cost + crossed >= bits_cost(rows.len(), checked) {
         return None;
     }
     let worth = match (budget.lists, near) {
@@ -254,7 +260,7 @@ fn choices(near: bool, budget: Budget) -> Vec<Choice> {
 
 /// About how many nanoseconds a packet spends past the classes of its fields, as measured on one machine: only the
 /// ratios matter.
-fn cost(assigned: &Assigned, per_chunk: usize, near: bool) -> f64 {
+fn cost(assigned: &Assigned, per_chunk: usize, near: bool, checked: bool) -> f64 {
     let wide = assigned.housed.iter().filter(|housed| !**housed).count();
     let list = |home: usize| {
         let chunks = assigned.chunks(home, per_chunk);
@@ -267,12 +273,16 @@ fn cost(assigned: &Assigned, per_chunk: usize, near: bool) -> f64 {
         3.0 + 2.5 * (chunks - 1.0).min(apart)
     };
     let homes = (0..HOMES).filter(|home| assigned.is_used(*home));
-    let bits = if wide > 0 { bits_cost(wide) } else { 0.0 };
+    let bits = if wide > 0 {
+        bits_cost(wide, checked)
+    } else {
+        0.0
+    };
     bits + homes.map(list).sum::<f64>()
 }
 
-fn bits_cost(rows: usize) -> f64 {
-    2.0 + 0.25 * words(rows) as f64
+fn bits_cost(rows: usize, checked: bool) -> f64 {
+    2.0 + if checked { 3.0 } else { 0.25 } * words(rows) as f64
 }
 
 /// One address field: the intervals of the bitsets and the cells of the homes, laid over each other.

@@ -129,7 +129,7 @@ pub(super) fn pieces(rows: &[&Clause], sets: &[Set]) -> Pieces {
 }
 
 /// Whether the row asks for addresses, ports, side and protocol alone.
-fn is_plain(row: &Clause) -> bool {
+pub(super) fn is_plain(row: &Clause) -> bool {
     row.ethertype.is_none()
         && row.vlan.is_any()
         && row.src_mac.is_any()
