@@ -62,51 +62,45 @@ unsafe fn pass<S: Simd>(plan: &Plan, keys: &[Key; PASS], out: &mut [RuleId; PASS
     let mut found = Addresses {
         at: [Lane([0; PASS]); 2],
         groups,
-        left: [0; 2],
     };
     // SAFETY: the caller's.
     unsafe {
         addresses::<S>(plan, keys, &mut found);
         match plan.mode {
             0 => out.fill(RuleId(plan.last_rule)),
-            mode::PAIRS => listed::<S, { mode::PAIRS }>(plan, keys, &mut found, out),
-            mode::PAIRS_SPORT => listed::<S, { mode::PAIRS_SPORT }>(plan, keys, &mut found, out),
-            mode::ADDRESSES => listed::<S, { mode::ADDRESSES }>(plan, keys, &mut found, out),
+            mode::PAIRS => listed::<S, { mode::PAIRS }>(plan, keys, &found, out),
+            mode::PAIRS_SPORT => listed::<S, { mode::PAIRS_SPORT }>(plan, keys, &found, out),
+            mode::ADDRESSES => listed::<S, { mode::ADDRESSES }>(plan, keys, &found, out),
             mode::ADDRESSES_SPORT => {
-                listed::<S, { mode::ADDRESSES_SPORT }>(plan, keys, &mut found, out)
+                listed::<S, { mode::ADDRESSES_SPORT }>(plan, keys, &found, out)
             }
-            mode::ADDRESSES_DST => {
-                listed::<S, { mode::ADDRESSES_DST }>(plan, keys, &mut found, out)
-            }
+            mode::ADDRESSES_DST => listed::<S, { mode::ADDRESSES_DST }>(plan, keys, &found, out),
             mode::ADDRESSES_DST_SPORT => {
-                listed::<S, { mode::ADDRESSES_DST_SPORT }>(plan, keys, &mut found, out)
+                listed::<S, { mode::ADDRESSES_DST_SPORT }>(plan, keys, &found, out)
             }
-            mode::ADDRESSES_BOTH => {
-                listed::<S, { mode::ADDRESSES_BOTH }>(plan, keys, &mut found, out)
-            }
+            mode::ADDRESSES_BOTH => listed::<S, { mode::ADDRESSES_BOTH }>(plan, keys, &found, out),
             mode::ADDRESSES_BOTH_SPORT => {
-                listed::<S, { mode::ADDRESSES_BOTH_SPORT }>(plan, keys, &mut found, out)
+                listed::<S, { mode::ADDRESSES_BOTH_SPORT }>(plan, keys, &found, out)
             }
-            _ => listed::<S, { mode::OTHER }>(plan, keys, &mut found, out),
+            _ => listed::<S, { mode::OTHER }>(plan, keys, &found, out),
         }
         let sport = plan.asks_sport;
         match plan.words {
             _ if plan.wide_rows == 0 => {}
             _ if !plan.extras.is_empty() || plan.form == Form::Aggregated => {
-                found.go_down::<S>(plan, keys, 0);
                 general_bits(plan, &keys[..groups * GROUP], &found.at, out);
             }
-            1 if sport => bits::<S, 1, true>(plan, keys, &mut found, out),
-            1 => bits::<S, 1, false>(plan, keys, &mut found, out),
-            2 if sport => bits::<S, 2, true>(plan, keys, &mut found, out),
-            2 => bits::<S, 2, false>(plan, keys, &mut found, out),
-            4 if sport => bits::<S, 4, true>(plan, keys, &mut found, out),
-            4 => bits::<S, 4, false>(plan, keys, &mut found, out),
-            8 if sport => bits::<S, 8, true>(plan, keys, &mut found, out),
-            8 => bits::<S, 8, false>(plan, keys, &mut found, out),
-            16 if sport => bits::<S, 16, true>(plan, keys, &mut found, out),
-            16 => bits::<S, 16, false>(plan, keys, &mut found, out),
-            _ => bits::<S, 0, true>(plan, keys, &mut found, out),
+            1 if sport => bits::<S, 1, true>(plan, keys, &found, out),
+            1 => bits::<S, 1, false>(plan, keys, &found, out),
+            2 if sport => bits::<S, 2, true>(plan, keys, &found, out),
+            2 => bits::<S, 2, false>(plan, keys, &found, out),
+            4 if sport => bits::<S, 4, true>(plan, keys, &found, out),
+            4 => bits::<S, 4, false>(plan, keys, &found, out),
+            8 if sport => bits::<S, 8, true>(plan, keys, &found, out),
+            8 => bits::<S, 8, false>(plan, keys, &found, out),
+            16 if sport => bits::<S, 16, true>(plan, keys, &found, out),
+            16 => bits::<S, 16, false>(plan, keys, &found, out),
+            _ => bits::<S, 0, true>(plan, keys, &found, out),
         }
     }
 }
@@ -133,30 +127,15 @@ pub(super) fn opaque(number: u32) -> usize {
     number
 }
 
-/// How far the addresses of a burst have been looked up.
+/// The intervals of a burst's addresses.
 pub(super) struct Addresses {
-    /// The node of each key in the next level of each field's tree; below all levels the interval.
+    /// Of source and destination; while they are looked up, the node of each key in the next level of the tree.
     pub at: [Lane; 2],
     /// Groups of keys.
     pub groups: usize,
-    /// How many levels each field has left, at most two.
-    left: [usize; 2],
 }
 
 impl Addresses {
-    /// Down all levels but the last `left` ones, all keys one level after the other.
-    #[inline(always)]
-    pub unsafe fn go_down<S: Simd>(&mut self, plan: &Plan, keys: &[Key; PASS], left: usize) {
-        while self.left[0].max(self.left[1]) > left {
-            let level = self.left[0].max(self.left[1]);
-            for group in 0..self.groups {
-                // SAFETY: the caller's.
-                unsafe { self.level::<S>(plan, keys, level, group) };
-            }
-            self.left = self.left.map(|has| has.min(level - 1));
-        }
-    }
-
     /// One group down the level that has `left - 1` below it, in the fields that have it.
     #[cfg_attr(not(debug_assertions), inline(always))]
     unsafe fn level<S: Simd>(
@@ -168,14 +147,14 @@ impl Addresses {
     ) {
         // SAFETY: the caller's.
         unsafe {
-            if self.left[0] >= left {
+            if plan.src.v4.levels.len() >= left {
                 let (nodes, fan) = level_of(&plan.src.v4, left);
                 each!(group, i, {
                     let x = keys.get_unchecked(i).src as u32;
                     step::<S>(nodes, fan, x, self.at[0].0.get_unchecked_mut(i));
                 });
             }
-            if self.left[1] >= left {
+            if plan.dst.v4.levels.len() >= left {
                 let (nodes, fan) = level_of(&plan.dst.v4, left);
                 each!(group, i, {
                     let x = keys.get_unchecked(i).dst as u32;
@@ -186,7 +165,7 @@ impl Addresses {
     }
 }
 
-/// The intervals of each key's addresses, or where they are two levels above.
+/// The intervals of each key's addresses: all keys down one level after the other.
 #[cfg_attr(not(debug_assertions), inline(always))]
 unsafe fn addresses<S: Simd>(plan: &Plan, keys: &[Key; PASS], found: &mut Addresses) {
     // All are of IPv4 where the bits that any has and those that all have are its number.
@@ -207,10 +186,13 @@ unsafe fn addresses<S: Simd>(plan: &Plan, keys: &[Key; PASS], found: &mut Addres
     unsafe {
         S::root::<0>(&plan.src, keys, &mut found.at[0].0);
         S::root::<1>(&plan.dst, keys, &mut found.at[1].0);
-        found.left = [plan.src.v4.levels.len(), plan.dst.v4.levels.len()];
-        found.go_down::<S>(plan, keys, 2);
+        let levels = plan.src.v4.levels.len().max(plan.dst.v4.levels.len());
+        for left in (1..=levels).rev() {
+            for group in 0..found.groups {
+                found.level::<S>(plan, keys, left, group);
+            }
+        }
         if any != Net::V4 as u8 || all != Net::V4 as u8 {
-            found.go_down::<S>(plan, keys, 0);
             other_addresses::<S>(plan, &keys[..found.groups * GROUP], &mut found.at);
         }
     }
@@ -347,12 +329,11 @@ unsafe fn first_rule<S: Simd, const W: usize, const SPORT: bool>(
 unsafe fn bits<S: Simd, const W: usize, const SPORT: bool>(
     plan: &Plan,
     keys: &[Key; PASS],
-    found: &mut Addresses,
+    found: &Addresses,
     out: &mut [RuleId; PASS],
 ) {
     // SAFETY: the caller's; a group is one of the keys.
     unsafe {
-        found.go_down::<S>(plan, keys, 0);
         for group in 0..found.groups {
             each!(group, i, {
                 let starts = starts::<W, SPORT>(plan, keys.get_unchecked(i), &found.at, i);

@@ -62,7 +62,7 @@ fn has<const M: u32>(plan: &Plan, what: u32) -> bool {
 pub(super) unsafe fn listed<S: Simd, const M: u32>(
     plan: &Plan,
     keys: &[Key; PASS],
-    addresses: &mut Addresses,
+    addresses: &Addresses,
     out: &mut [RuleId; PASS],
 ) {
     let mut found = Found {
@@ -77,7 +77,6 @@ pub(super) unsafe fn listed<S: Simd, const M: u32>(
     let groups = addresses.groups;
     // SAFETY: the caller's; a group is one of the keys.
     unsafe {
-        addresses.go_down::<S>(plan, keys, 0);
         if plan.far {
             for i in 0..groups * GROUP {
                 let [src, dst] = &addresses.at;
