@@ -7,6 +7,7 @@ use af_xdp::{Umem, UmemConfig};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
 use portcullis::action::reject::Rejector;
+use portcullis::flow::{Flows, Settings};
 use portcullis::policy::{Generation, Side};
 use portcullis::port::memory::MemoryPort;
 use portcullis::telemetry::event;
@@ -97,6 +98,7 @@ fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
         frames,
         ports,
         policy,
+        Flows::new(&Settings::default()).tracker(0, 1),
         Rejector::new(vec![]),
         Arc::clone(&ring),
     );

@@ -21,6 +21,7 @@ pub mod action;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod flow;
 pub mod frame;
 pub mod os;
 pub mod policy;

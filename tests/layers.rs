@@ -9,17 +9,29 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("telemetry", &["telemetry", "frame", "policy"]),
     ("frame", &["frame", "telemetry"]),
     ("policy", &["policy", "frame", "telemetry"]),
+    // What the rules said of a flow, and the reasons and counters of those that get none.
+    ("flow", &["flow", "frame", "policy", "telemetry"]),
     ("action", &["action", "frame", "policy"]),
     // A port moves frames and judges none; only the capture port asks the parser which side a frame is from.
     ("port", &["port"]),
     ("port/pcap.rs", &["port", "frame", "policy"]),
     (
         "worker",
-        &["worker", "action", "frame", "policy", "port", "telemetry"],
+        &[
+            "worker",
+            "action",
+            "flow",
+            "frame",
+            "policy",
+            "port",
+            "telemetry",
+        ],
     ),
     ("config", &["config", "policy"]),
     // A packet that a person writes down has the family that parsing would give it.
     ("config/packet.rs", &["config", "frame", "policy"]),
+    // `[flows]` is what the flow table takes.
+    ("config/flows.rs", &["config", "flow"]),
     ("os", &["os"]),
     (
         "control",
@@ -27,6 +39,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "control",
             "action",
             "config",
+            "flow",
             "frame",
             "os",
             "policy",
@@ -42,6 +55,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "action",
             "config",
             "control",
+            "flow",
             "os",
             "policy",
             "port",

@@ -171,6 +171,12 @@ const TABLES: &[(&str, &str, &[&str])] = &[
         "[[test]]\npacket = {}\nexpect = { @ }",
         &["test", "*", "expect"],
     ),
+    ("[flows]", "[flows]\n@", &["flows"]),
+    (
+        "timeouts",
+        "[flows]\ntimeouts = { @ }",
+        &["flows", "timeouts"],
+    ),
     ("[metrics]", "[metrics]\n@", &["metrics"]),
     ("[alerts]", "[alerts]\n@", &["alerts"]),
     ("[control]", "[control]\n@", &["control"]),

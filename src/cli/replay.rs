@@ -6,12 +6,13 @@ use crate::config::Config;
 use crate::control::alerts::{Incidents, Line};
 use crate::control::keeper::Keeper;
 use crate::control::snapshot::{Flowed, Named, RuleHits, Snapshot};
+use crate::flow::Flows;
 use crate::policy::Side;
 use crate::port::Port;
 use crate::port::capture::{CaptureError, CaptureReader, CaptureWriter};
 use crate::port::pcap::{PcapPort, Sides, Stage};
 use crate::telemetry::{Reason, event};
-use crate::worker::Worker;
+use crate::worker::{LONGEST_HELD, Worker};
 use af_xdp::{Umem, UmemConfig};
 use ipnet::IpNet;
 use serde::Serialize;
@@ -135,6 +136,7 @@ impl Replay {
             frames,
             ports,
             Arc::clone(&policy),
+            Flows::new(&config.flows).tracker(0, 1),
             rejector,
             Arc::clone(&ring),
         );
@@ -153,8 +155,10 @@ impl Replay {
                 incidents.take(&event);
             }
         }
-        // Nothing arrives any more; what was sent is taken back, and an oversize frame at the very end is counted.
-        worker.turn(last);
+        // Nothing arrives any more; what waits for a first fragment waits in vain, what was sent is taken back, and an oversize frame at the very end
+        // is counted.
+        worker.turn(last + LONGEST_HELD);
+        worker.turn(last + LONGEST_HELD);
         let in_flight: u32 = Side::BOTH
             .iter()
             .flat_map(|side| worker.ports_ref(*side))

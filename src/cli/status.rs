@@ -107,6 +107,7 @@ fn human(status: &Value) -> String {
             );
         }
     }
+    out += &flows(&status["flows"]);
     out += &format!(
         "\n{:<24}{:>14}{:>18}{:>10}\n",
         "rule", "packets", "bytes", "alerts"
@@ -125,6 +126,28 @@ fn human(status: &Value) -> String {
         );
     }
     out + &sets(status)
+}
+
+/// How full the flow table is, and what did not go as usual.
+fn flows(flows: &Value) -> String {
+    let mut out = format!(
+        "\nflows  {} live, {} opened",
+        flows["live"], flows["opened"]
+    );
+    for (key, words) in [
+        ("adopted", "adopted at the start"),
+        ("evicted", "thrown out for want of room"),
+        ("refused_full", "refused by a full table"),
+        ("refused_host", "refused to a host with too many"),
+        ("ended", "ended by a new policy"),
+        ("fragments_held", "fragments held"),
+    ] {
+        if flows[key].as_u64().is_some_and(|n| n > 0) {
+            out += &format!(", {} {words}", flows[key]);
+        }
+    }
+    out.push('\n');
+    out
 }
 
 /// The sets that come from files, and what is wrong with those files.

@@ -11,6 +11,7 @@ pub mod check;
 pub mod error;
 mod expect;
 mod flags;
+pub mod flows;
 mod header;
 mod icmp;
 pub mod judge;
@@ -49,6 +50,8 @@ pub struct Config {
     pub bridge: Option<Bridge>,
     /// What is decided.
     pub policy: Policy,
+    /// `[flows]`.
+    pub flows: flows::Settings,
     /// `[metrics]`.
     pub metrics: Metrics,
     /// `[alerts]`.

@@ -1,10 +1,10 @@
-//! The top level, and the sections that are not policy: `[bridge]`, `[metrics]`, `[alerts]`, `[control]`.
+//! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[alerts]`, `[control]`.
 
 use super::raw::{Reader, Value};
 use super::section::Section;
 use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
-    policy,
+    flows, policy,
     policy_tests::{self, Entry},
 };
 use std::path::{Path, PathBuf};
@@ -21,6 +21,8 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         .section("bridge", reader)
         .map(|section| bridge(reader, section));
     let policy = policy::policy(reader, &mut root);
+    let section = root.section("flows", reader);
+    let flows = flows::flows(reader, section);
     let section = root.section("metrics", reader);
     let metrics = metrics(reader, section);
     let section = root.section("alerts", reader);
@@ -47,6 +49,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     Some(Config {
         bridge,
         policy,
+        flows,
         metrics,
         alerts,
         control,

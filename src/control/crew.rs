@@ -5,11 +5,11 @@ use super::status::now;
 use crate::config::Idle;
 use crate::policy::Side;
 use crate::port::afxdp::AfXdpPort;
-use crate::worker::Worker;
+use crate::worker::{Now, Worker};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// An adaptive worker sleeps after this long without a frame, nanoseconds.
 const QUIET: u64 = 1_000_000;
@@ -39,6 +39,8 @@ impl Crew {
             threads: Vec::new(),
         };
         let (turned, turns) = mpsc::channel();
+        // One clock for all of them: what one writes into the flow table is read by the others.
+        let clock = Clock(Instant::now());
         for (index, (mut worker, core)) in workers.into_iter().enumerate() {
             let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
             alive.fetch_add(1, Relaxed);
@@ -46,10 +48,10 @@ impl Crew {
             let work = move || {
                 let _gone = Gone(alive);
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
-                worker.turn(now());
+                worker.turn(clock.now());
                 // Nobody waits any more where another worker has failed already.
                 let _ = turned.send(());
-                work(worker, idle, &stop);
+                work(worker, idle, clock, &stop);
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -80,6 +82,19 @@ impl Crew {
     }
 }
 
+/// Reads both clocks. The steady one starts at a second, since zero is no time.
+#[derive(Clone, Copy)]
+struct Clock(Instant);
+
+impl Clock {
+    fn now(self) -> Now {
+        Now {
+            wall: now(),
+            steady: 1_000_000_000 + self.0.elapsed().as_nanos() as u64,
+        }
+    }
+}
+
 /// Counts a worker out, however it ends.
 struct Gone(Arc<AtomicUsize>);
 
@@ -90,13 +105,13 @@ impl Drop for Gone {
 }
 
 /// The thread of one worker.
-fn work(mut worker: Worker<AfXdpPort>, idle: Idle, stop: &AtomicBool) {
-    let mut busy_until = now();
+fn work(mut worker: Worker<AfXdpPort>, idle: Idle, clock: Clock, stop: &AtomicBool) {
+    let mut busy_until = 0;
     while !stop.load(Relaxed) {
-        let time = now();
+        let time = clock.now();
         if worker.turn(time) > 0 {
-            busy_until = time + QUIET;
-        } else if idle == Idle::Adaptive && time > busy_until {
+            busy_until = time.steady + QUIET;
+        } else if idle == Idle::Adaptive && time.steady > busy_until {
             nap(&mut worker);
         } else {
             // Looking at the rings again at once would only take their cache lines from the core that is filling them.
@@ -104,7 +119,7 @@ fn work(mut worker: Worker<AfXdpPort>, idle: Idle, stop: &AtomicBool) {
         }
     }
     for _ in 0..LAST_TURNS {
-        worker.turn(now());
+        worker.turn(clock.now());
     }
 }
 

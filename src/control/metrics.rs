@@ -35,6 +35,7 @@ pub fn text(source: &Source<'_>) -> Result<Vec<u8>, prometheus::Error> {
     frames(&registry, source)?;
     rules(&registry, source)?;
     policy(&registry, source)?;
+    flows(&registry, source)?;
     ports(&registry, source)?;
     workers(&registry, source)?;
     let mut out = Vec::new();
@@ -235,6 +236,73 @@ fn policy(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Er
     let (ok, error) = source.set_reloads;
     reloads.with_label_values(&["ok"]).inc_by(ok);
     reloads.with_label_values(&["error"]).inc_by(error);
+    Ok(())
+}
+
+fn flows(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
+    let flows = &source.counters.flows;
+    gauge(
+        registry,
+        "portcullis_flows",
+        "Flows that are remembered now.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .set(flows.live.try_into().unwrap_or(i64::MAX));
+    let counters = [
+        (
+            "portcullis_flows_opened_total",
+            "Flows that were let in.",
+            flows.opened,
+        ),
+        (
+            "portcullis_flows_expired_total",
+            "Flows that were idle for too long, or gave way to a new one with the same ports after their end.",
+            flows.expired,
+        ),
+        (
+            "portcullis_flows_evicted_total",
+            "Flows thrown out for want of room.",
+            flows.evicted,
+        ),
+        (
+            "portcullis_flows_adopted_total",
+            "Connections that were open before the start.",
+            flows.adopted,
+        ),
+        (
+            "portcullis_flows_judged_again_total",
+            "Flows that a new generation of the policy was asked about.",
+            flows.judged_again,
+        ),
+        (
+            "portcullis_flows_ended_total",
+            "Flows that a new generation of the policy forbids.",
+            flows.ended,
+        ),
+        (
+            "portcullis_fragments_held_total",
+            "Fragments that waited for the first of their datagram.",
+            flows.fragments_held,
+        ),
+    ];
+    for (name, help, n) in counters {
+        counter(registry, name, help, &[])?
+            .with_label_values::<&str>(&[])
+            .inc_by(n);
+    }
+    let refused = counter(
+        registry,
+        "portcullis_flows_refused_total",
+        "Flows that found no room: the table was full, or their host had as many as it may.",
+        &["why"],
+    )?;
+    refused
+        .with_label_values(&["full"])
+        .inc_by(flows.refused_full);
+    refused
+        .with_label_values(&["host"])
+        .inc_by(flows.refused_host);
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use super::status::{State, now};
 use super::upkeep::Upkeep;
 use super::{http, socket};
 use crate::config::Config;
+use crate::flow::Flows;
 use crate::os::affinity;
 use crate::policy::CompileError;
 use crate::telemetry::EventRing;
@@ -105,8 +106,17 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         source,
     })?;
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
+    let flows = Flows::new(&config.flows);
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
-    let bring = || bring_up(bridge, &policy, &config.policy.lan_prefixes, state_dir);
+    let bring = || {
+        bring_up(
+            bridge,
+            &policy,
+            &flows,
+            &config.policy.lan_prefixes,
+            state_dir,
+        )
+    };
     let Ready {
         workers,
         ports: [lan, uplink],

@@ -1,7 +1,8 @@
 //! The counters of all workers at one moment, added up: what `status`, `replay` and the metrics show.
 
 use crate::policy::{Generation, RuleId, Side};
-use crate::telemetry::{Reason, WorkerCounters};
+use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::{Counter, Reason, WorkerCounters};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use std::sync::Arc;
@@ -99,6 +100,56 @@ impl RuleHits {
     }
 }
 
+/// What became of flows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct FlowCounts {
+    /// Flows that are remembered now.
+    pub live: u64,
+    /// Flows that were let in.
+    pub opened: u64,
+    /// Flows that were idle for too long, or gave way to a new one with the same ports after their end.
+    pub expired: u64,
+    /// Flows thrown out for want of room.
+    pub evicted: u64,
+    /// Flows that found the table full.
+    pub refused_full: u64,
+    /// Flows that found their host at its limit.
+    pub refused_host: u64,
+    /// Connections that were open before the start.
+    pub adopted: u64,
+    /// Flows that a new generation of the policy was asked about.
+    pub judged_again: u64,
+    /// Of those, the ones that it forbids.
+    pub ended: u64,
+    /// Fragments that waited for the first of their datagram.
+    pub fragments_held: u64,
+}
+
+impl FlowCounts {
+    fn of(workers: &[Arc<WorkerCounters>]) -> FlowCounts {
+        let sum = |of: fn(&FlowCounters) -> &Counter| -> u64 {
+            workers.iter().map(|worker| of(&worker.flows).get()).sum()
+        };
+        let mut counts = FlowCounts {
+            live: 0,
+            opened: sum(|flows| &flows.opened),
+            expired: sum(|flows| &flows.expired),
+            evicted: sum(|flows| &flows.evicted),
+            refused_full: sum(|flows| &flows.refused_full),
+            refused_host: sum(|flows| &flows.refused_host),
+            adopted: sum(|flows| &flows.adopted),
+            judged_again: sum(|flows| &flows.judged_again),
+            ended: sum(|flows| &flows.ended),
+            fragments_held: sum(|flows| &flows.held),
+        };
+        // One worker may forget what another has let in, and be read before it.
+        counts.live = counts
+            .opened
+            .saturating_sub(counts.expired + counts.evicted);
+        counts
+    }
+}
+
 /// All workers, added up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -106,6 +157,8 @@ pub struct Snapshot {
     pub sides: [Flowed; 2],
     /// By rule, in the order of evaluation.
     pub rules: Named<RuleHits>,
+    /// Flows.
+    pub flows: FlowCounts,
     /// Alert events that found the ring full.
     pub events_lost: u64,
     /// Turns of each worker, and how many of them moved a frame.
@@ -123,6 +176,7 @@ impl Snapshot {
     ) -> Snapshot {
         let mut all = Snapshot {
             sides: Side::BOTH.map(|side| flowed(workers, side)),
+            flows: FlowCounts::of(workers),
             ..Snapshot::default()
         };
         for (index, rule) in generation.rules().iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use super::alerts::Incidents;
 use super::sink::Sink;
-use super::snapshot::{Flowed, Named, RuleHits, Snapshot};
+use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
 use super::upkeep::{SetStatus, Sets};
 use crate::policy::InForce;
 use crate::port::gate::{GateStats, GateStatsReader};
@@ -86,6 +86,7 @@ pub struct Status {
     /// How many policies there were since the start, this one included: a set that changes and a rule that ends make a new one.
     pub generation: u64,
     pub ports: Named<PortStatus>,
+    pub flows: FlowCounts,
     /// Those that come from files.
     pub sets: Named<SetStatus>,
     pub rules: Named<RuleHits>,
@@ -196,6 +197,7 @@ impl State {
             generation: generation.number(),
             sets: self.sets.status(),
             ports: Named(ports.collect()),
+            flows: snapshot.flows,
             rules: snapshot.rules,
             alerts,
             alert_events_lost: snapshot.events_lost,

@@ -127,6 +127,9 @@ fn parse_fragment(
 ) -> Result<(), Reason> {
     let fragment = header.fragment();
     meta.frag_id = u32::from(header.ident());
+    meta.frag_more = fragment.more;
+    meta.frag_proto = meta.proto;
+    meta.frag_data = l4 as u16;
     if fragment.offset > 0 {
         meta.frag = Frag::Later;
         meta.frag_offset = fragment.offset as u16;

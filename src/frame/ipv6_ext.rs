@@ -115,6 +115,9 @@ pub(super) fn walk(bytes: &[u8], first: usize, meta: &mut Meta) -> Result<(), Re
                 if header.more() {
                     meta.frag = Frag::First;
                     meta.frag_id = header.ident();
+                    meta.frag_more = true;
+                    meta.frag_proto = header.next();
+                    meta.frag_data = data as u16;
                 }
                 fragment = Some(found);
                 (next, pos) = (header.next(), data);
@@ -148,9 +151,42 @@ fn parse_later(
     meta.frag = Frag::Later;
     meta.frag_id = header.ident();
     meta.frag_offset = header.offset();
+    meta.frag_more = header.more();
+    meta.frag_proto = next;
+    meta.frag_data = data as u16;
     meta.proto = next;
     meta.l4 = data as u16;
     fragment.check_later(next)
+}
+
+/// Walks the headers of a packet that an ICMP error quotes: the transport's number and where its header starts. `None` where the quote ends before,
+/// in a later fragment, and for a chain that [`walk`] would not follow.
+pub(super) fn walk_quoted(bytes: &[u8], first: usize, number: u8) -> Option<(u8, usize)> {
+    let (mut next, mut pos) = (number, first);
+    for _ in 0..=LONGEST_CHAIN {
+        if is_end_of_chain(next) {
+            return Some((next, pos));
+        }
+        (next, pos) = match next {
+            ah::PROTO => {
+                let header = ah::Header::new_checked(bytes, pos)?;
+                (header.next(), pos + header.len())
+            }
+            FRAGMENT => {
+                let header = FragmentHeader::new_checked(bytes, pos)?;
+                if header.offset() > 0 {
+                    return None;
+                }
+                (header.next(), pos + FragmentHeader::LEN)
+            }
+            _ if is_extension(next) => {
+                let header = Header::new_checked(bytes, pos)?;
+                (header.next(), pos + header.len())
+            }
+            _ => return None,
+        };
+    }
+    None
 }
 
 /// The reason for an extension header that is not whole.

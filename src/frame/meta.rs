@@ -41,10 +41,17 @@ pub struct Meta {
     pub frag_id: u32,
     /// Offset of this fragment's data within the datagram, bytes; 0 when not a later fragment.
     pub frag_offset: u16,
+    /// Where the fragment's data starts in the frame, bytes: behind the IPv4 header or the fragment header. 0 when not a fragment.
+    pub frag_data: u16,
     /// Which family, see [`Net`].
     pub net: Net,
     /// Place in the datagram, see [`Frag`].
     pub frag: Frag,
+    /// More fragments of the datagram follow; false when not a fragment.
+    pub frag_more: bool,
+    /// The protocol that the IPv4 header or the fragment header says, the same in all fragments of a datagram (of IPv6 usually); 0 when not a
+    /// fragment.
+    pub frag_proto: u8,
     /// The transport protocol (IANA number) after any extension headers; 0 where `net` is not IP. Of a later fragment
     /// what its IPv4 or fragment header says, which may be an extension header (RFC 8200 section 4.5).
     pub proto: u8,
@@ -85,8 +92,11 @@ impl Meta {
         dst: 0,
         frag_id: 0,
         frag_offset: 0,
+        frag_data: 0,
         net: Net::Other,
         frag: Frag::Whole,
+        frag_more: false,
+        frag_proto: 0,
         proto: 0,
         tcp_flags: 0,
         hop_limit: 0,

@@ -42,6 +42,7 @@ mod ipv6;
 mod ipv6_ext;
 pub mod meta;
 mod pppoe;
+pub mod quote;
 mod tcp;
 #[cfg(test)]
 mod testing;

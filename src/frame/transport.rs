@@ -68,6 +68,11 @@ pub(super) fn is_known(number: u8) -> bool {
     KNOWN.get(usize::from(number)).copied().unwrap_or(false)
 }
 
+/// Whether the header of this protocol starts with two ports.
+pub(super) fn has_ports(proto: u8) -> bool {
+    matches!(proto, TCP | UDP | DCCP | SCTP | UDP_LITE)
+}
+
 /// The header of `meta.proto` at `l4`, in a whole datagram or a first fragment. For a protocol that is not looked into,
 /// `payload` is left at `end`.
 ///

@@ -1,7 +1,7 @@
 //! The verdicts that come before the rule table: frames that it is not asked about.
 
 use super::{Key, Side, Verdict};
-use crate::frame::{Frag, Meta, Net};
+use crate::frame::{Meta, Net};
 use crate::telemetry::Reason;
 
 /// What to do with a parsed frame.
@@ -9,10 +9,8 @@ use crate::telemetry::Reason;
 pub enum Admit {
     /// Forward: a protocol that a LAN needs and that no rule speaks of.
     Pass,
-    /// Drop.
-    Drop(Reason),
-    /// Ask the rule table.
-    Ask(Key),
+    /// An IP packet: its flow decides, or the rule table.
+    Ask,
     /// A frame that is not IP. Ask the rule table too; this is the verdict where no rule names it and the answer is the default rule.
     AskOr(Key, Verdict),
 }
@@ -35,13 +33,10 @@ pub const LLC_STP: u16 = 0x4242;
 pub fn admit(meta: &Meta, side: Side) -> Admit {
     match meta.net {
         Net::V4 | Net::V6 => {
-            if meta.frag == Frag::Later {
-                // Its ports are in another frame: what cannot be seen is not allowed through.
-                Admit::Drop(Reason::FragmentOrphan)
-            } else if meta.is_neighbour_discovery() && meta.stays_on_link() {
+            if meta.is_neighbour_discovery() && meta.stays_on_link() {
                 Admit::Pass
             } else {
-                Admit::Ask(Key::new(meta, side))
+                Admit::Ask
             }
         }
         Net::Other | Net::Llc => {
@@ -117,14 +112,14 @@ mod tests {
             hop_limit: 254,
             ..solicitation
         };
-        assert!(matches!(admit(&routed, Side::Lan), Admit::Ask(_)));
+        assert!(matches!(admit(&routed, Side::Lan), Admit::Ask));
         for far in ["2606:2800:220:1::34", "fd77::1", "ff05::2", "ff0e::1"] {
             let dst = to(far);
             let routed = Meta {
                 dst,
                 ..solicitation
             };
-            assert!(matches!(admit(&routed, Side::Lan), Admit::Ask(_)), "{far}");
+            assert!(matches!(admit(&routed, Side::Lan), Admit::Ask), "{far}");
         }
         let near = Meta {
             dst: to("fe80::1"),
@@ -135,20 +130,6 @@ mod tests {
             sport: 128,
             ..solicitation
         };
-        assert!(matches!(admit(&echo, Side::Lan), Admit::Ask(_)));
-    }
-
-    #[test]
-    fn a_later_fragment_alone_is_an_orphan() {
-        let later = Meta {
-            net: Net::V4,
-            proto: 17,
-            frag: Frag::Later,
-            ..Meta::default()
-        };
-        assert_eq!(
-            admit(&later, Side::Lan),
-            Admit::Drop(Reason::FragmentOrphan)
-        );
+        assert!(matches!(admit(&echo, Side::Lan), Admit::Ask));
     }
 }

@@ -26,6 +26,8 @@ pub struct Generation {
     shadow: bool,
     /// Some rule names ethertypes: only then frames that are not IP are the rules' business.
     names_ethertypes: bool,
+    /// By rule: it forbids, and asks for what is not the same for every frame of a flow (TCP flags, a fragment, a MAC address). Empty where none does.
+    frame_rules: Box<[bool]>,
     /// By rule; empty where none is in shadow.
     shadowed: Box<[bool]>,
     /// By rule.
@@ -72,6 +74,16 @@ impl Generation {
         let names_ethertypes = clauses.any(|clause| clause.ethertype.is_some());
         let in_shadow = |rule: &super::Rule| rule.shadow && !rule.clauses.is_empty();
         let (mut enforced, mut shadowed) = (None, Box::default());
+        let frame_rule = |rule: &super::Rule| {
+            let mut clauses = rule.clauses.iter();
+            rule.action != super::Action::Allow
+                && !rule.shadow
+                && clauses.any(Clause::is_of_a_frame)
+        };
+        let frame_rules = match policy.rules.iter().any(frame_rule) {
+            true => policy.rules.iter().map(frame_rule).collect(),
+            false => Box::default(),
+        };
         if policy.rules.iter().any(in_shadow) {
             shadowed = policy.rules.iter().map(in_shadow).collect();
             silence(&mut policy, &shadowed);
@@ -83,6 +95,7 @@ impl Generation {
             enforced,
             shadow: policy.shadow,
             names_ethertypes,
+            frame_rules,
             shadowed,
             over,
             limits,
@@ -139,6 +152,30 @@ impl Generation {
     #[inline]
     pub fn names_ethertypes(&self) -> bool {
         self.names_ethertypes
+    }
+
+    /// Whether there is a rule that may forbid single frames of a flow that it would let open.
+    #[inline]
+    pub fn judges_frames(&self) -> bool {
+        !self.frame_rules.is_empty()
+    }
+
+    /// Whether this rule forbids, and asks for what is not the same for every frame of a flow.
+    pub fn is_of_frames(&self, rule: RuleId) -> bool {
+        self.frame_rules.get(rule.index()).copied().unwrap_or(false)
+    }
+
+    /// Whether this rule lets frames through, its limit aside.
+    #[inline]
+    pub fn permits(&self, rule: RuleId) -> bool {
+        self.all.verdict(rule) == Verdict::Forward
+    }
+
+    /// Whether a frame that this rule decides alerts.
+    #[inline]
+    pub fn alerts(&self, rule: RuleId) -> bool {
+        let info = self.rules().get(rule.index());
+        info.is_some_and(|info| info.alert.is_some())
     }
 
     /// The first rule that matches each key, those in shadow too. `first` is as long as `keys`.

@@ -161,6 +161,17 @@ impl Clause {
         *self == Clause::any(self.direction)
     }
 
+    /// Whether it asks for something that may differ between two frames of one flow that go the same way: TCP flags, a fragment, the MAC address, a
+    /// priority tag, the code of an ICMP message.
+    pub fn is_of_a_frame(&self) -> bool {
+        let icmp = self.protos.contains(1) || self.protos.contains(58);
+        self.tcp_flags != FlagMatch::default()
+            || self.fragment.is_some()
+            || self.src_mac != MacMatch::default()
+            || self.vlan.contains(0) != self.vlan.contains(super::UNTAGGED)
+            || (icmp && self.dport != PortSet::any() && self.protos != ProtoSet::ALL)
+    }
+
     /// The matches that say something, in words: `proto tcp, dst !@partners, dport 23, 2323-2330`.
     pub fn describe(&self, sets: &[Set]) -> String {
         let mut parts = vec![format!("direction {}", self.direction.name())];

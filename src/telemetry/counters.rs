@@ -60,6 +60,29 @@ pub struct RuleCounters {
     pub bytes: Counter,
 }
 
+/// What became of flows.
+#[derive(Debug, Default)]
+pub struct FlowCounters {
+    /// Flows that were let in.
+    pub opened: Counter,
+    /// Flows that were idle for too long, or gave way to a new one with the same ports after their end.
+    pub expired: Counter,
+    /// Flows thrown out for want of room.
+    pub evicted: Counter,
+    /// Flows that found the table full.
+    pub refused_full: Counter,
+    /// Flows that found their host at its limit.
+    pub refused_host: Counter,
+    /// Connections that were open before the start.
+    pub adopted: Counter,
+    /// Flows that a new generation of the policy was asked about.
+    pub judged_again: Counter,
+    /// Of those, the ones that it forbids.
+    pub ended: Counter,
+    /// Fragments that waited for the first of their datagram.
+    pub held: Counter,
+}
+
 /// Everything that one worker counts.
 #[derive(Debug)]
 pub struct WorkerCounters {
@@ -67,6 +90,8 @@ pub struct WorkerCounters {
     pub sides: [SideCounters; 2],
     /// By [`RuleId`](crate::policy::RuleId).
     pub rules: Box<[RuleCounters]>,
+    /// Flows.
+    pub flows: FlowCounters,
     /// Alert events that found the event ring full.
     pub events_lost: Counter,
     /// Turns of the loop.
@@ -83,6 +108,7 @@ impl WorkerCounters {
         WorkerCounters {
             sides: Default::default(),
             rules: (0..rules).map(|_| RuleCounters::default()).collect(),
+            flows: FlowCounters::default(),
             events_lost: Counter::default(),
             turns: Counter::default(),
             busy_turns: Counter::default(),

@@ -48,6 +48,20 @@ reasons! {
     FragmentTiny = "fragment-tiny",
     /// A later fragment whose first fragment was not seen.
     FragmentOrphan = "fragment-orphan",
+    /// A fragment that overlaps another one of its datagram, or comes after one that did.
+    FragmentOverlap = "fragment-overlap",
+    /// A fragment that was seen already.
+    FragmentDuplicate = "fragment-duplicate",
+    /// TCP flags that no TCP sends: SYN with FIN or RST, none, or FIN, PSH or URG without ACK.
+    TcpFlags = "tcp-flags",
+    /// A TCP segment that opens no connection and is of none, or an answer to no ICMP query.
+    NoFlow = "no-flow",
+    /// An ICMP error that quotes no packet of a live flow.
+    IcmpUnrelated = "icmp-unrelated",
+    /// The flow table is full.
+    FlowTableFull = "flow-table-full",
+    /// The host on the LAN side has as many flows as one host may have.
+    HostFlows = "host-flows",
     /// Longer than a UMEM chunk, or a GSO/GRO super-frame.
     Oversize = "oversize",
 }

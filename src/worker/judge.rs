@@ -1,12 +1,21 @@
-//! From frames to rulings: parse, admit, ask the rule table for the whole burst at once.
+//! From frames to rulings: parse, admit, look the flow up, and ask the rule table about what opens one, the whole burst at once.
 
-use super::reason_alert;
-use crate::frame::{self, Meta};
+use super::{Now, reason_alert};
+use crate::flow::datagram::Piece;
+use crate::flow::{Found, Kind, Outcome, Refused, Settled, Track, Tracker, Why, opener};
+use crate::frame::{self, Frag, Meta, Net};
 use crate::policy::admit::{Admit, admit};
 use crate::policy::{Generation, Key, RuleId, Side, Verdict};
 use crate::port::BURST;
+use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::{Cause, Reason};
 use af_xdp::{Frame, Umem};
+
+/// Ports from here on are not those of a server: the lowest that systems give to clients of their own accord (Linux,
+/// net.ipv4.ip_local_port_range).
+const EPHEMERAL: u16 = 32_768;
+/// Below, only servers of a system's own listen (RFC 6335 section 6).
+const SYSTEM_PORTS: u16 = 1024;
 
 /// What one burst is worked on in. Every vector has its full capacity from the start.
 pub(super) struct Burst {
@@ -18,10 +27,32 @@ pub(super) struct Burst {
     pub rulings: Vec<Ruling>,
     /// The generation that judged the burst enforces nothing.
     pub shadow: bool,
+    tracks: [Track; BURST],
+    plans: [Plan; BURST],
     keys: Vec<Key>,
-    asked: Vec<u8>,
     first: [RuleId; BURST],
     deciding: [RuleId; BURST],
+}
+
+/// What is still to be done about a frame.
+#[derive(Clone, Copy)]
+enum Plan {
+    /// Nothing.
+    Done,
+    /// To look its flow up.
+    Seek,
+    /// The rules are asked about the key at this place.
+    Ask(u8, Why),
+    /// They are asked about a frame that is not IP; what its ruling says is for where none names it.
+    AskOr(u8),
+    /// They are asked whether one of them forbids this frame of a flow that is let through.
+    AskOfFrame(u8),
+    /// To be asked about alone, once the frames before it are settled.
+    Again,
+    /// A connection that was open before the start, perhaps.
+    Adopt,
+    /// To get what the first of its datagram got.
+    Later,
 }
 
 /// What was found of one frame.
@@ -34,6 +65,62 @@ pub(super) struct Ruling {
     pub cause: Option<Cause>,
     /// A rule in shadow that matched before the one that decides, and the verdict it would have had.
     pub shadowed: Option<(RuleId, Verdict)>,
+    /// It waits for the first fragment of its datagram.
+    pub waits: bool,
+}
+
+impl Ruling {
+    pub fn new(verdict: Verdict) -> Ruling {
+        Ruling {
+            verdict,
+            rule: None,
+            cause: suspicious(verdict),
+            shadowed: None,
+            waits: false,
+        }
+    }
+
+    /// That of a fragment whose datagram is known.
+    pub fn of_piece(piece: Piece) -> Ruling {
+        let (verdict, rule) = match piece {
+            Piece::Inherits(Outcome { verdict, rule }) => match verdict {
+                // An answer was given to the first, if it was.
+                Verdict::Reject(reason) => (Verdict::Drop(reason), rule),
+                verdict => (verdict, rule),
+            },
+            Piece::Waits => (Verdict::Drop(Reason::FragmentOrphan), None),
+            Piece::Overlaps => (Verdict::Drop(Reason::FragmentOverlap), None),
+            Piece::Duplicate => (Verdict::Drop(Reason::FragmentDuplicate), None),
+        };
+        Ruling {
+            rule,
+            waits: piece == Piece::Waits,
+            ..Ruling::new(verdict)
+        }
+    }
+
+    /// There is no room for the flow.
+    fn refuse(&mut self, why: Refused) {
+        let reason = match why {
+            Refused::Full => Reason::FlowTableFull,
+            Refused::Host => Reason::HostFlows,
+        };
+        if self.verdict == Verdict::Forward {
+            self.verdict = Verdict::Drop(reason);
+            self.rule = None;
+            self.cause = None;
+        }
+    }
+}
+
+/// What a burst is judged with, the same for all of its frames.
+pub(super) struct Court<'a> {
+    pub umem: &'a Umem,
+    pub generation: &'a Generation,
+    pub tracker: &'a mut Tracker,
+    pub counters: &'a FlowCounters,
+    pub side: Side,
+    pub now: Now,
 }
 
 impl Burst {
@@ -45,95 +132,290 @@ impl Burst {
             metas: [Meta::NONE; BURST],
             rulings: Vec::with_capacity(BURST),
             shadow: false,
+            tracks: [Track::NONE; BURST],
+            plans: [Plan::Done; BURST],
             keys: Vec::with_capacity(BURST),
-            asked: Vec::with_capacity(BURST),
             first: [RuleId(0); BURST],
             deciding: [RuleId(0); BURST],
         }
     }
 
-    /// Judges what was received on `side` by one generation: fills `rulings`.
-    pub fn judge(&mut self, umem: &Umem, generation: &Generation, side: Side, now: u64) {
-        let Burst {
-            received,
-            metas,
-            rulings,
-            keys,
-            asked,
-            ..
-        } = self;
-        for frame in received.iter() {
-            umem.prefetch(frame);
+    /// Judges what was received on one side by one generation: fills `rulings`.
+    pub fn judge(&mut self, mut court: Court<'_>) {
+        self.shadow = court.generation.is_shadow();
+        self.keys.clear();
+        court.tracker.begin();
+        for frame in &self.received {
+            court.umem.prefetch(frame);
         }
-        for (at, (frame, meta)) in received.iter().zip(metas.iter_mut()).enumerate() {
-            let verdict = match frame::parse_into(umem.bytes(frame), meta) {
+        self.parse(&court);
+        let count = self.received.len();
+        for (plan, track) in self.plans.iter().zip(&mut self.tracks).take(count) {
+            if let Plan::Seek = plan {
+                court.tracker.seek(track);
+            }
+        }
+        if self.find(&mut court) {
+            self.ask(court.generation);
+            for at in 0..count {
+                self.finish(at, &mut court);
+            }
+        }
+    }
+
+    /// Bytes to headers to keys of flows.
+    fn parse(&mut self, court: &Court<'_>) {
+        let frames = self.received.iter().zip(&mut self.metas);
+        let plans = self.plans.iter_mut().zip(&mut self.tracks);
+        for ((frame, meta), (plan, track)) in frames.zip(plans) {
+            let bytes = court.umem.bytes(frame);
+            *plan = Plan::Done;
+            let verdict = match frame::parse_into(bytes, meta) {
                 Err(reason) => Verdict::Drop(reason),
-                Ok(()) => match admit(meta, side) {
+                Ok(()) => match admit(meta, court.side) {
                     Admit::Pass => Verdict::Forward,
-                    Admit::Drop(reason) => Verdict::Drop(reason),
-                    Admit::Ask(key) => {
-                        keys.push(key);
-                        asked.push(at as u8);
-                        // Overwritten below; a frame that the table somehow left out is not let through.
-                        Verdict::Drop(Reason::Default)
-                    }
+                    Admit::Ask => match court.tracker.prepare(meta, bytes, court.side, track) {
+                        Err(reason) => Verdict::Drop(reason),
+                        Ok(()) => {
+                            *plan = match track.kind {
+                                Kind::Later => Plan::Later,
+                                _ => Plan::Seek,
+                            };
+                            // Overwritten below; a frame that were somehow left out is not let through.
+                            Verdict::Drop(Reason::Default)
+                        }
+                    },
                     Admit::AskOr(key, verdict) => {
-                        if generation.names_ethertypes() {
-                            keys.push(key);
-                            asked.push(at as u8);
+                        if court.generation.names_ethertypes() {
+                            *plan = Plan::AskOr(self.keys.len() as u8);
+                            self.keys.push(key);
                         }
                         verdict
                     }
                 },
             };
-            rulings.push(Ruling {
-                verdict,
-                rule: None,
-                cause: suspicious(verdict),
-                shadowed: None,
-            });
+            self.rulings.push(Ruling::new(verdict));
         }
-        self.shadow = generation.is_shadow();
-        self.ask(generation, now);
     }
 
-    /// Asks the rule table about the frames that it is for.
-    fn ask(&mut self, generation: &Generation, now: u64) {
-        let (keys, shadow) = (&self.keys, self.shadow);
-        let first = &mut self.first[..keys.len()];
-        generation.classify(keys, first);
-        let deciding: &[RuleId] = if generation.has_shadow_rules() {
-            let deciding = &mut self.deciding[..keys.len()];
-            generation.classify_enforced(keys, deciding);
-            deciding
-        } else {
-            first
-        };
-        let default = generation.rules().len().saturating_sub(1);
-        let answers = first.iter().zip(deciding);
-        for ((at, key), (first, rule)) in self.asked.iter().zip(keys).zip(answers) {
-            let ruling = &mut self.rulings[usize::from(*at)];
-            if first != rule {
-                ruling.shadowed = Some((*first, generation.verdict(*first, now)));
-            }
-            if rule.index() == default && key.family().is_none() {
-                // No rule names it: it stays with what is done with such frames.
-                continue;
-            }
-            let verdict = generation.verdict(*rule, now);
-            let alerts = generation
-                .rules()
-                .get(rule.index())
-                .is_some_and(|info| info.alert.is_some());
-            // In shadow an alert is all that is seen of a rule.
-            let alerts = alerts || (shadow && verdict != Verdict::Forward);
-            ruling.verdict = verdict;
-            ruling.rule = Some(*rule);
-            ruling.cause = suspicious(verdict).or(alerts.then_some(Cause::Rule(*rule)));
+    /// Looks the flows up. Says whether anything is left to do.
+    fn find(&mut self, court: &mut Court<'_>) -> bool {
+        let mut left = !self.keys.is_empty();
+        let number = court.generation.number();
+        let frames = self.received.iter().zip(&self.metas);
+        let plans = self.plans.iter_mut().zip(&mut self.tracks);
+        for (((frame, meta), (plan, track)), ruling) in frames.zip(plans).zip(&mut self.rulings) {
+            left |= meta.frag != Frag::Whole;
+            let Plan::Seek = plan else { continue };
+            let bytes = court.umem.bytes(frame);
+            *plan = match court.tracker.find(track, meta, bytes, court.side, number) {
+                Found::Flow {
+                    rule,
+                    blocked,
+                    forth,
+                } => {
+                    *ruling = of_flow(court, self.shadow, rule, blocked, forth);
+                    if forth && !blocked && court.generation.judges_frames() {
+                        self.keys.push(Key::new(meta, court.side));
+                        Plan::AskOfFrame(self.keys.len() as u8 - 1)
+                    } else {
+                        Plan::Done
+                    }
+                }
+                Found::Ask(key, why) => {
+                    self.keys.push(key);
+                    Plan::Ask(self.keys.len() as u8 - 1, why)
+                }
+                Found::Adopt => Plan::Adopt,
+                Found::Again => Plan::Again,
+                Found::Drop(reason) => {
+                    *ruling = Ruling::new(Verdict::Drop(reason));
+                    Plan::Done
+                }
+            };
+            left |= !matches!(plan, Plan::Done);
         }
-        self.keys.clear();
-        self.asked.clear();
+        left
     }
+
+    /// Asks the rule table about all keys at once.
+    fn ask(&mut self, generation: &Generation) {
+        let keys = &self.keys;
+        if keys.is_empty() {
+            return;
+        }
+        generation.classify(keys, &mut self.first[..keys.len()]);
+        let deciding = &mut self.deciding[..keys.len()];
+        if generation.has_shadow_rules() {
+            generation.classify_enforced(keys, deciding);
+        } else {
+            deciding.copy_from_slice(&self.first[..keys.len()]);
+        }
+    }
+
+    /// What is left to do about one frame, those before it being done with.
+    fn finish(&mut self, at: usize, court: &mut Court<'_>) {
+        let (meta, track) = (&self.metas[at], &mut self.tracks[at]);
+        let answer = |key: u8| {
+            let key = usize::from(key);
+            (self.first[key], self.deciding[key])
+        };
+        let ruling = &mut self.rulings[at];
+        let shadow = self.shadow;
+        match self.plans[at] {
+            Plan::Done | Plan::Seek => {}
+            Plan::AskOr(key) => {
+                let answer = answer(key);
+                let default = court.generation.rules().len().saturating_sub(1);
+                // Where no rule names it, it stays with what is done with such frames.
+                if answer.1.index() != default {
+                    *ruling = of_rules(court, shadow, answer);
+                } else if answer.0 != answer.1 {
+                    let verdict = court.generation.verdict(answer.0, court.now.steady);
+                    ruling.shadowed = Some((answer.0, verdict));
+                }
+            }
+            Plan::AskOfFrame(key) => {
+                let (_, rule) = answer(key);
+                if court.generation.is_of_frames(rule) {
+                    *ruling = of_rules(court, shadow, (rule, rule));
+                }
+            }
+            Plan::Ask(key, why) => {
+                *ruling = settled(court, shadow, track, meta, answer(key), why);
+            }
+            Plan::Again => {
+                court.tracker.seek(track);
+                let bytes = court.umem.bytes(&self.received[at]);
+                let number = court.generation.number();
+                *ruling = match court.tracker.find(track, meta, bytes, court.side, number) {
+                    Found::Flow {
+                        rule,
+                        blocked,
+                        forth,
+                    } => of_flow(court, shadow, rule, blocked, forth),
+                    Found::Ask(key, why) => {
+                        let answer = alone(court.generation, &key);
+                        settled(court, shadow, track, meta, answer, why)
+                    }
+                    Found::Adopt | Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
+                    Found::Drop(reason) => Ruling::new(Verdict::Drop(reason)),
+                };
+            }
+            Plan::Adopt => *ruling = adopted(court, shadow, track, meta),
+            Plan::Later => {
+                let datagrams = court.tracker.datagrams();
+                *ruling = Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
+            }
+        }
+        if meta.frag == Frag::First && matches!(meta.net, Net::V4 | Net::V6) {
+            let outcome = Outcome {
+                verdict: ruling.verdict,
+                rule: ruling.rule,
+            };
+            let datagrams = court.tracker.datagrams();
+            match datagrams.first(meta, court.side, court.now.steady, outcome) {
+                Piece::Inherits(_) => {}
+                piece => *ruling = Ruling::of_piece(piece),
+            }
+        }
+    }
+}
+
+/// The ruling on a frame of a live flow.
+#[inline]
+fn of_flow(court: &Court<'_>, shadow: bool, rule: RuleId, blocked: bool, forth: bool) -> Ruling {
+    let verdict = match blocked || forth {
+        true => court.generation.verdict(rule, court.now.steady),
+        // What answers was asked for; a limit is on the asking.
+        false => Verdict::Forward,
+    };
+    let mut ruling = Ruling::new(verdict);
+    ruling.rule = Some(rule);
+    // A flow that is let through has alerted when it opened. In shadow an alert is all that is seen of a rule that forbids.
+    if blocked && (shadow || court.generation.alerts(rule)) {
+        ruling.cause = Some(Cause::Rule(rule));
+    }
+    ruling
+}
+
+/// The ruling where the rules were asked: the first rule that matches, and the first of those that decide.
+fn of_rules(court: &Court<'_>, shadow: bool, (first, rule): (RuleId, RuleId)) -> Ruling {
+    let generation = court.generation;
+    let verdict = generation.verdict(rule, court.now.steady);
+    let alerts = generation.alerts(rule) || (shadow && verdict != Verdict::Forward);
+    Ruling {
+        verdict,
+        rule: Some(rule),
+        cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(rule))),
+        shadowed: (first != rule).then(|| (first, generation.verdict(first, court.now.steady))),
+        waits: false,
+    }
+}
+
+/// The same, and what it means for the flow is written down.
+fn settled(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &Track,
+    meta: &Meta,
+    answer: (RuleId, RuleId),
+    why: Why,
+) -> Ruling {
+    let mut ruling = of_rules(court, shadow, answer);
+    let rule = answer.1;
+    let blocked = !court.generation.permits(rule);
+    // A flow that may not be is remembered only where its frames go on passing, or did.
+    if ruling.verdict == Verdict::Forward || shadow || matches!(why, Why::Renews(_)) {
+        let verdict = (rule, blocked, court.generation.number());
+        let tracker = &mut *court.tracker;
+        let settled = tracker.settle(track, why, meta, court.side, verdict, court.counters);
+        if let Settled::Refused(refused) = settled {
+            ruling.refuse(refused);
+        }
+    }
+    ruling
+}
+
+/// A connection without a flow, in the time after the start. It goes on where the host inside may open it, or where it looks like the server of
+/// one that the outside may open: the rules alone would take every client for a server wherever the outside may open anything.
+fn adopted(court: &mut Court<'_>, shadow: bool, track: &Track, meta: &Meta) -> Ruling {
+    let generation = court.generation;
+    let (inside, outside) = match court.side {
+        Side::Lan => (meta.sport, meta.dport),
+        Side::Uplink => (meta.dport, meta.sport),
+    };
+    let serves = inside < SYSTEM_PORTS || (inside < EPHEMERAL && inside < outside);
+    let asked = |initiator| alone(generation, &opener(meta, court.side, initiator, Kind::Tcp));
+    let (from_inside, from_outside) = (asked(Side::Lan), asked(Side::Uplink));
+    let (answer, initiator) = if generation.permits(from_inside.1) {
+        (from_inside, Side::Lan)
+    } else if serves && generation.permits(from_outside.1) {
+        (from_outside, Side::Uplink)
+    } else if court.side == Side::Lan && inside >= EPHEMERAL {
+        // A client that goes on with what it may not.
+        return of_rules(court, shadow, from_inside);
+    } else {
+        return Ruling::new(Verdict::Drop(Reason::NoFlow));
+    };
+    let mut ruling = of_rules(court, shadow, answer);
+    if ruling.verdict == Verdict::Forward {
+        let verdict = (answer.1, generation.number());
+        let tracker = &mut *court.tracker;
+        let adopted = tracker.adopt(track, meta, court.side, initiator, verdict, court.counters);
+        if let Settled::Refused(refused) = adopted {
+            ruling.refuse(refused);
+        }
+    }
+    ruling
+}
+
+/// The first rule that matches one key, and the first that decides.
+fn alone(generation: &Generation, key: &Key) -> (RuleId, RuleId) {
+    let (mut first, mut deciding) = ([RuleId(0)], [RuleId(0)]);
+    generation.classify(std::slice::from_ref(key), &mut first);
+    generation.classify_enforced(std::slice::from_ref(key), &mut deciding);
+    (first[0], deciding[0])
 }
 
 /// A frame that alerts whatever the rules say.

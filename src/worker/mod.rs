@@ -2,20 +2,44 @@
 //!
 //! Nothing here allocates, locks, logs, reads a clock or makes a syscall; the port makes the wake-ups. Time is a parameter, once a turn.
 
+mod held;
 mod judge;
 
 use crate::action::reject::Rejector;
+use crate::flow::Tracker;
+use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::{Cause, Event, EventRing, Reason, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
-use judge::Burst;
+use held::Held;
+pub use held::LONGEST as LONGEST_HELD;
+use judge::{Burst, Court, Ruling};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Bursts from one queue before the kernel is told to send: a wake-up is a syscall, and costs less for many frames at once.
 const BURSTS: usize = 4;
+
+/// The time of one turn, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Since the Unix epoch: what records say. It may be set while the gate runs.
+    pub wall: u64,
+    /// Of a clock that only goes on, and that all workers share: what limits and time-outs go by.
+    pub steady: u64,
+}
+
+impl From<u64> for Now {
+    /// Both clocks at this time: for captures, whose frames bring their time, and for tests.
+    fn from(time: u64) -> Now {
+        Now {
+            wall: time,
+            steady: time,
+        }
+    }
+}
 
 /// One core's share of the gate: its queues of both sides, its frames, its counters.
 pub struct Worker<P: Port> {
@@ -26,6 +50,8 @@ pub struct Worker<P: Port> {
     /// One load of a pointer a burst, as long as the policy stays the same. Whoever stores a new one keeps the old one until no
     /// worker holds it, so that no table is freed here.
     policy: Cache<InForce, Arc<Generation>>,
+    tracker: Tracker,
+    held: Held,
     rejector: Rejector,
     counters: Arc<WorkerCounters>,
     events: EventRing,
@@ -33,12 +59,14 @@ pub struct Worker<P: Port> {
 }
 
 impl<P: Port> Worker<P> {
-    /// A worker over `ports` (by [`Side`], at least one each) that owns `frames` of `umem`.
+    /// A worker over `ports` (by [`Side`], at least one each) that owns `frames` of `umem`. The trackers of all workers of a gate are of the same
+    /// [`Flows`](crate::flow::Flows).
     pub fn new(
         umem: Umem,
         frames: Vec<Frame>,
         ports: [Vec<P>; 2],
         policy: InForce,
+        tracker: Tracker,
         rejector: Rejector,
         events: EventRing,
     ) -> Worker<P> {
@@ -48,6 +76,8 @@ impl<P: Port> Worker<P> {
             pool: frames,
             ports,
             policy: Cache::new(policy),
+            tracker,
+            held: Held::new(),
             rejector,
             counters,
             events,
@@ -80,10 +110,15 @@ impl<P: Port> Worker<P> {
         &self.umem
     }
 
-    /// One turn over all queues at `now` (nanoseconds since the Unix epoch). Says how many frames it received.
-    pub fn turn(&mut self, now: u64) -> usize {
+    /// One turn over all queues. Says how many frames it received.
+    pub fn turn(&mut self, now: impl Into<Now>) -> usize {
+        self.turn_at(now.into())
+    }
+
+    fn turn_at(&mut self, now: Now) -> usize {
         // A worker that receives nothing lets go of a generation that was replaced, too.
         self.policy.load();
+        self.tracker.tick(now.steady, &self.counters.flows);
         let mut received = 0;
         for side in Side::BOTH {
             for queue in 0..self.ports[side as usize].len() {
@@ -92,21 +127,29 @@ impl<P: Port> Worker<P> {
         }
         self.counters.turns.add(1);
         self.counters.busy_turns.add((received > 0) as u64);
-        self.counters.last_turn.store(now, Relaxed);
+        self.counters.last_turn.store(now.wall, Relaxed);
         received
     }
 
+    /// Frames that wait for the first fragment of their datagram.
+    pub fn waiting(&self) -> usize {
+        self.held.len()
+    }
+
     /// From one queue to the other side: up to [`BURSTS`] bursts, told to the kernel at once.
-    fn pass(&mut self, side: Side, queue: usize, now: u64) -> usize {
+    fn pass(&mut self, side: Side, queue: usize, now: Now) -> usize {
         let other = side.other();
         let out = queue % self.ports[other as usize].len();
         self.reclaim(other, out);
         if queue >= self.ports[other as usize].len() {
             // No queue of the other side sends here, so nobody else looks after the replies that this one sent.
-            self.ports[side as usize][queue].flush(now);
+            self.ports[side as usize][queue].flush(now.steady);
             self.reclaim(side, queue);
         }
         self.ports[side as usize][queue].refill(&mut self.pool);
+        if self.held.len() > 0 {
+            self.release(side, queue, out, now);
+        }
         let mut total = 0;
         for _ in 0..BURSTS {
             let port = &mut self.ports[side as usize][queue];
@@ -116,17 +159,24 @@ impl<P: Port> Worker<P> {
             }
             total += received;
             let generation = self.policy.load();
-            self.burst.judge(&self.umem, generation, side, now);
-            self.act(side, now);
-            self.send(side, out, now);
-            self.send_replies(side, queue, now);
+            self.burst.judge(Court {
+                umem: &self.umem,
+                generation,
+                tracker: &mut self.tracker,
+                counters: &self.counters.flows,
+                side,
+                now,
+            });
+            self.act(side, queue, now);
+            self.send(side, out, now.steady);
+            self.send_replies(side, queue, now.steady);
             if received < BURST {
                 break;
             }
         }
         let oversize = self.ports[side as usize][queue].take_oversize();
         self.account_oversize(side, oversize);
-        self.ports[other as usize][out].flush(now);
+        self.ports[other as usize][out].flush(now.steady);
         total
     }
 
@@ -139,7 +189,32 @@ impl<P: Port> Worker<P> {
     }
 
     /// Counts the burst and moves each frame to where its ruling sends it.
-    fn act(&mut self, side: Side, now: u64) {
+    fn act(&mut self, side: Side, queue: usize, now: Now) {
+        let counters = &self.counters.sides[side as usize];
+        let lengths = self.burst.received.iter().map(Frame::len);
+        counters.rx.add(self.burst.received.len() as u64);
+        counters.rx_bytes.add(lengths.map(|len| len as u64).sum());
+        // Taken out for as long as its frames are dealt out, and put back with its capacity.
+        let mut received = std::mem::take(&mut self.burst.received);
+        let mut rulings = std::mem::take(&mut self.burst.rulings);
+        for (at, (frame, ruling)) in received.drain(..).zip(rulings.drain(..)).enumerate() {
+            let meta = self.burst.metas[at];
+            self.dispatch(frame, &meta, &ruling, side, queue, now);
+        }
+        (self.burst.received, self.burst.rulings) = (received, rulings);
+    }
+
+    /// Counts one frame and moves it to where its ruling sends it.
+    #[inline]
+    fn dispatch(
+        &mut self,
+        frame: Frame,
+        meta: &Meta,
+        ruling: &Ruling,
+        side: Side,
+        queue: usize,
+        now: Now,
+    ) {
         let Worker {
             umem,
             pool,
@@ -147,79 +222,78 @@ impl<P: Port> Worker<P> {
             counters: all,
             events,
             burst,
+            held,
             ..
         } = self;
         let counters = &all.sides[side as usize];
         let shadow = burst.shadow;
-        let mut bytes = 0;
-        let (mut forwarded, mut forwarded_bytes) = (0, 0);
-        counters.rx.add(burst.received.len() as u64);
-        let judged = burst.metas.iter().zip(&burst.rulings);
-        let frames = burst.received.drain(..).zip(judged);
-        for (frame, (meta, ruling)) in frames {
-            let len = frame.len() as u64;
-            bytes += len;
-            let hit = |rule: RuleId| {
-                if let Some(hits) = all.rules.get(rule.index()) {
-                    hits.packets.add(1);
-                    hits.bytes.add(len);
-                }
-            };
-            let tell = |cause, verdict, shadow| {
-                let event = Event {
-                    time: now,
-                    cause,
-                    verdict,
-                    shadow,
-                    side,
-                    len: len as u32,
-                    meta: *meta,
-                };
-                if events.push(event).is_err() {
-                    all.events_lost.add(1);
-                }
-            };
-            if let Some((rule, verdict)) = ruling.shadowed {
-                hit(rule);
-                tell(Cause::Rule(rule), verdict, true);
+        let len = frame.len() as u64;
+        let hit = |rule: RuleId| {
+            if let Some(hits) = all.rules.get(rule.index()) {
+                hits.packets.add(1);
+                hits.bytes.add(len);
             }
-            if let Some(rule) = ruling.rule {
-                hit(rule);
-            }
-            if let Some(cause) = ruling.cause {
-                tell(cause, ruling.verdict, shadow);
-            }
-            let verdict = match ruling.verdict {
-                Verdict::Drop(reason) | Verdict::Reject(reason) if shadow => {
-                    counters.shadow[reason.index()].add(1);
-                    Verdict::Forward
-                }
-                verdict => verdict,
+        };
+        let tell = |cause, verdict, shadow| {
+            let event = Event {
+                time: now.wall,
+                cause,
+                verdict,
+                shadow,
+                side,
+                len: len as u32,
+                meta: *meta,
             };
-            match verdict {
-                Verdict::Forward => {
-                    forwarded += 1;
-                    forwarded_bytes += len;
-                    burst.forward.push(frame);
+            if events.push(event).is_err() {
+                all.events_lost.add(1);
+            }
+        };
+        if let Some((rule, verdict)) = ruling.shadowed {
+            hit(rule);
+            tell(Cause::Rule(rule), verdict, true);
+        }
+        if let Some(rule) = ruling.rule {
+            hit(rule);
+        }
+        if let Some(cause) = ruling.cause {
+            tell(cause, ruling.verdict, shadow);
+        }
+        let mut frame = frame;
+        if ruling.waits {
+            match held.hold(frame, meta, side, queue, now.steady) {
+                Ok(()) => {
+                    all.flows.held.add(1);
+                    return;
                 }
-                Verdict::Drop(reason) => {
-                    counters.dropped[reason.index()].add(1);
-                    pool.push(frame);
-                }
-                // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
-                Verdict::Reject(_) => {
-                    counters.rejected.add(1);
-                    match rejector.answer(umem, frame, meta, side, now) {
-                        Ok(reply) => burst.replies.push(reply),
-                        Err(frame) => pool.push(frame),
-                    }
+                Err(back) => frame = back,
+            }
+        }
+        let verdict = match ruling.verdict {
+            Verdict::Drop(reason) | Verdict::Reject(reason) if shadow => {
+                counters.shadow[reason.index()].add(1);
+                Verdict::Forward
+            }
+            verdict => verdict,
+        };
+        match verdict {
+            Verdict::Forward => {
+                counters.forwarded.add(1);
+                counters.forwarded_bytes.add(len);
+                burst.forward.push(frame);
+            }
+            Verdict::Drop(reason) => {
+                counters.dropped[reason.index()].add(1);
+                pool.push(frame);
+            }
+            // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
+            Verdict::Reject(_) => {
+                counters.rejected.add(1);
+                match rejector.answer(umem, frame, meta, side, now.steady) {
+                    Ok(reply) => burst.replies.push(reply),
+                    Err(frame) => pool.push(frame),
                 }
             }
         }
-        burst.rulings.clear();
-        counters.rx_bytes.add(bytes);
-        counters.forwarded.add(forwarded);
-        counters.forwarded_bytes.add(forwarded_bytes);
     }
 
     /// What was longer than a chunk is no frame that could be sent: it is dropped in shadow too.
@@ -272,6 +346,7 @@ mod tests {
     use super::*;
     use crate::config::baseline;
     use crate::control::snapshot::Snapshot;
+    use crate::flow::{Flows, Settings};
     use crate::policy::{Action, Policy, rule};
     use crate::port::memory::MemoryPort;
     use crate::telemetry::event;
@@ -309,6 +384,10 @@ mod tests {
         }
 
         pub fn over(in_force: InForce, events: usize) -> Bench {
+            Bench::sharing(in_force, events, &Flows::new(&Settings::of_size(10_000)))
+        }
+
+        pub fn sharing(in_force: InForce, events: usize, flows: &Arc<Flows>) -> Bench {
             let (umem, frames) = Umem::new(&UmemConfig {
                 frames: FRAMES as u32,
                 chunk: 2048,
@@ -327,6 +406,7 @@ mod tests {
                     frames,
                     ports,
                     Arc::clone(&in_force),
+                    flows.tracker(0, 1),
                     Rejector::new(vec![]),
                     Arc::clone(&ring),
                 ),
@@ -501,7 +581,8 @@ mod tests {
         let policy = Arc::clone(&in_force);
         let rejector = Rejector::new(vec![]);
         let ring = event::ring(16);
-        let mut worker = Worker::new(umem, frames, ports, policy, rejector, ring);
+        let tracker = Flows::new(&Settings::of_size(64)).tracker(0, 1);
+        let mut worker = Worker::new(umem, frames, ports, policy, tracker, rejector, ring);
         for _ in 0..10 {
             for (side, queue, port) in [(Side::Lan, 1, 6667), (Side::Uplink, 0, 80)] {
                 let mut frame = worker.pool().pop().unwrap();

@@ -176,7 +176,7 @@ pub(crate) fn queues(ifindex: u32) -> Option<u32> {
 
 /// A hint to load the cache line at `address`.
 #[inline]
-pub(crate) fn prefetch(address: *const u8) {
+pub(crate) fn prefetch_at(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; it does not fault, whatever the address.
     unsafe {

@@ -215,9 +215,9 @@ impl Umem {
             return;
         }
         let first = self.start(frame);
-        sys::prefetch(first);
+        sys::prefetch_at(first);
         if frame.len > 64 {
-            sys::prefetch(first.wrapping_add(64));
+            sys::prefetch_at(first.wrapping_add(64));
         }
     }
 

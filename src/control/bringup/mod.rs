@@ -13,6 +13,7 @@ pub use sockets::in_use;
 use super::status::PortInfo;
 use crate::action::reject::Rejector;
 use crate::config::Bridge;
+use crate::flow::Flows;
 use crate::policy::{InForce, Side};
 use crate::port::afxdp::AfXdpPort;
 use crate::port::gate::Gate;
@@ -48,6 +49,7 @@ pub struct Ready {
 pub fn bring_up(
     bridge: &Bridge,
     policy: &InForce,
+    flows: &Arc<Flows>,
     inside: &[IpNet],
     state: &Path,
 ) -> Result<Ready, BringupError> {
@@ -69,7 +71,8 @@ pub fn bring_up(
     for port in [&lan, &uplink] {
         notes.extend(port.slow_note(bridge));
     }
-    let (workers, events) = distribute(bridge, umem, memory, sockets, policy, inside, &cores);
+    let (workers, events) =
+        distribute(bridge, umem, memory, sockets, policy, flows, inside, &cores);
     Ok(Ready {
         workers,
         events,
@@ -132,12 +135,17 @@ fn memory(
 type Workers = Vec<(Worker<AfXdpPort>, usize)>;
 
 /// Deals queues and memory out to as many workers as there are cores for.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "all that a worker is made of, each part used once"
+)]
 fn distribute(
     bridge: &Bridge,
     umem: Umem,
     mut memory: Vec<Frame>,
     sockets: [Vec<Socket>; 2],
     policy: &InForce,
+    flows: &Arc<Flows>,
     inside: &[IpNet],
     cores: &[usize],
 ) -> (Workers, Vec<EventRing>) {
@@ -152,7 +160,7 @@ fn distribute(
     }
     let mut events = Vec::new();
     let mut workers = Vec::new();
-    for (ports, core) in dealt.into_iter().zip(cores) {
+    for (index, (ports, core)) in dealt.into_iter().zip(cores).enumerate() {
         let frames = memory.split_off(memory.len() - share);
         let ring = event::ring(EVENTS);
         events.push(Arc::clone(&ring));
@@ -163,6 +171,7 @@ fn distribute(
                 frames,
                 ports,
                 Arc::clone(policy),
+                flows.tracker(index, cores.len()),
                 rejector,
                 ring,
             ),

@@ -1,0 +1,214 @@
+//! What a flow is known by, and the hash of that.
+
+use super::slots::KeyWords;
+use crate::frame::{Meta, Net};
+use crate::policy::Side;
+use std::hash::{BuildHasher, RandomState};
+
+/// The five-tuple of a flow with the VLAN that it is in, the same for the frames of both directions: the end on the LAN side comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowKey {
+    /// The address on the LAN side, as in [`Meta::src`].
+    pub inside: u128,
+    /// The address on the uplink side.
+    pub outside: u128,
+    /// The port on the LAN side; the identifier of an ICMP query; 0 of a protocol without ports.
+    pub inside_port: u16,
+    /// The port on the uplink side; the type of an ICMP query's request; 0 of a protocol without ports.
+    pub outside_port: u16,
+    /// Transport protocol.
+    pub proto: u8,
+    /// VLAN ids, outer first; 0 for none. An id of 0 is a priority tag and no VLAN (IEEE 802.1Q), so it is the same as none.
+    pub vlan: [u16; 2],
+    /// Whether the addresses are those of IPv6.
+    pub v6: bool,
+}
+
+/// Set in the second word of an address of IPv4 flows: what no IPv6 source may be, a multicast address (RFC 4291 section 2.7), so that
+/// no flow of IPv6 has the words of one of IPv4.
+const V4: u64 = 0xff << 56;
+
+impl FlowKey {
+    /// The key of a frame received on `side` whose two ports are these.
+    #[inline]
+    pub fn new(meta: &Meta, side: Side, sport: u16, dport: u16) -> FlowKey {
+        let ends = match side {
+            Side::Lan => (meta.src, meta.dst, sport, dport),
+            Side::Uplink => (meta.dst, meta.src, dport, sport),
+        };
+        FlowKey {
+            inside: ends.0,
+            outside: ends.1,
+            inside_port: ends.2,
+            outside_port: ends.3,
+            proto: meta.proto,
+            vlan: [meta.vlan[0] & 0xfff, meta.vlan[1] & 0xfff],
+            v6: meta.net == Net::V6,
+        }
+    }
+
+    /// As the table stores it.
+    #[inline]
+    pub fn words(&self) -> KeyWords {
+        let family = if self.v6 { 0 } else { V4 };
+        let rest = u64::from(self.inside_port) << 48
+            | u64::from(self.outside_port) << 32
+            | u64::from(self.proto) << 24
+            | u64::from(self.vlan[0]) << 12
+            | u64::from(self.vlan[1]);
+        [
+            (self.inside >> 64) as u64 | family,
+            self.inside as u64,
+            (self.outside >> 64) as u64,
+            self.outside as u64,
+            rest,
+        ]
+    }
+
+    /// From what the table stores.
+    pub fn from_words(words: &KeyWords) -> FlowKey {
+        let [high, low, outside_high, outside_low, rest] = *words;
+        // The outside of a flow of IPv4 has nothing in its high word, and that of IPv6 always has, or is no address of a host.
+        let v6 = high & V4 != V4;
+        let high = if v6 { high } else { high & !V4 };
+        FlowKey {
+            inside: u128::from(high) << 64 | u128::from(low),
+            outside: u128::from(outside_high) << 64 | u128::from(outside_low),
+            inside_port: (rest >> 48) as u16,
+            outside_port: (rest >> 32) as u16,
+            proto: (rest >> 24) as u8,
+            vlan: [(rest >> 12) as u16 & 0xfff, rest as u16 & 0xfff],
+            v6,
+        }
+    }
+}
+
+/// A keyed hash, so that nobody who does not know the key can choose flows that fall on one bucket.
+///
+/// Words are added to secrets and multiplied in pairs to 128 bits whose halves are folded: for two different keys the results are
+/// the same only by chance, over secrets of 64 bits each that the operating system gives.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    secret: [u64; 6],
+}
+
+impl Hasher {
+    /// With secrets of its own.
+    pub fn random() -> Hasher {
+        // The keys of the standard library's hasher come from the operating system, and SipHash spreads them.
+        let random = RandomState::new();
+        Hasher {
+            secret: std::array::from_fn(|at| random.hash_one(at)),
+        }
+    }
+
+    /// Of the words of a key.
+    #[inline]
+    pub fn hash(&self, key: &KeyWords) -> u64 {
+        let [a, b, c, d, e, f] = self.secret;
+        let inside = fold(key[0] ^ a, key[1] ^ b);
+        let outside = fold(key[2] ^ c, key[3] ^ d);
+        fold(inside ^ outside.rotate_left(32) ^ e, key[4] ^ f)
+    }
+
+    /// Of one address.
+    #[inline]
+    pub fn host(&self, address: u128) -> u64 {
+        let [a, b, ..] = self.secret;
+        fold((address >> 64) as u64 ^ b, address as u64 ^ a)
+    }
+}
+
+#[inline]
+fn fold(a: u64, b: u64) -> u64 {
+    let product = u128::from(a) * u128::from(b);
+    product as u64 ^ (product >> 64) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn meta(src: u128, dst: u128, net: Net) -> Meta {
+        Meta {
+            src,
+            dst,
+            net,
+            proto: 6,
+            vlan: [0x6005, 0],
+            vlan_depth: 1,
+            ..Meta::default()
+        }
+    }
+
+    #[test]
+    fn both_directions_have_one_key_and_another_vlan_family_or_protocol_has_another() {
+        let out = FlowKey::new(&meta(1, 2, Net::V4), Side::Lan, 40_000, 80);
+        let back = FlowKey::new(&meta(2, 1, Net::V4), Side::Uplink, 80, 40_000);
+        assert_eq!(out, back);
+        assert_eq!(out.vlan, [5, 0], "the priority is no part of it");
+        let others = [
+            FlowKey { proto: 17, ..out },
+            FlowKey {
+                vlan: [6, 0],
+                ..out
+            },
+            FlowKey {
+                vlan: [0, 5],
+                ..out
+            },
+            FlowKey { v6: true, ..out },
+            FlowKey {
+                inside: 2,
+                outside: 1,
+                ..out
+            },
+        ];
+        for other in others {
+            assert_ne!(other.words(), out.words());
+        }
+    }
+
+    #[test]
+    fn words_are_read_back_as_they_were_written() {
+        let v6 = 0xfd77_0000_0000_0000_0000_0000_0000_0009;
+        for net in [Net::V4, Net::V6] {
+            let (src, dst) = match net {
+                Net::V4 => (0x0a4d_0009, 0xffff_ffff),
+                _ => (v6, v6 + 1),
+            };
+            let key = FlowKey {
+                vlan: [4095, 4094],
+                ..FlowKey::new(&meta(src, dst, net), Side::Lan, 65_535, 1)
+            };
+            assert_eq!(FlowKey::from_words(&key.words()), key);
+        }
+    }
+
+    #[test]
+    fn the_hash_spreads_flows_that_differ_in_one_port_or_address_and_no_two_tables_agree() {
+        let (one, other) = (Hasher::random(), Hasher::random());
+        let mut buckets = vec![0u32; 256];
+        let mut agree = 0;
+        for n in 0..65_536u32 {
+            let key = FlowKey {
+                inside: 0x0a4d_0000 + u128::from(n >> 8),
+                inside_port: n as u16 & 0xff,
+                outside: 0x5db8_d822,
+                outside_port: 443,
+                proto: 6,
+                ..FlowKey::default()
+            };
+            let hash = one.hash(&key.words());
+            buckets[(hash >> 56) as usize] += 1;
+            buckets[(hash & 0xff) as usize] += 1;
+            agree += u32::from(hash >> 48 == other.hash(&key.words()) >> 48);
+        }
+        // 512 expected of each; six standard deviations.
+        assert!(
+            buckets.iter().all(|n| (376..=648).contains(n)),
+            "{buckets:?}"
+        );
+        assert!(agree < 40, "{agree}");
+    }
+}

@@ -1,0 +1,675 @@
+//! One worker's hand on the flow table.
+//!
+//! A burst is gone through in stages, so that memory is asked for before it is needed: [`Tracker::prepare`] makes the key and asks for the
+//! tags, [`Tracker::seek`] looks at the tags and asks for the flow, [`Tracker::find`] says what is known, and once the rules were asked about the
+//! rest, [`Tracker::settle`] writes down what they let through.
+
+use super::key::FlowKey;
+use super::slots::{Fresh, KeyWords, Opened, Slot, Tag};
+use super::state::{self, Class, Control, Phase};
+use super::tcp::{self, Segment};
+use super::{ADOPT_AFTER_REFUSAL, Datagrams, Flows, Kind, Overflow};
+use crate::frame::{Meta, quote};
+use crate::policy::{Key, RuleId, Side};
+use crate::telemetry::Reason;
+use crate::telemetry::counters::FlowCounters;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// A whole sweep over a worker's share of the table takes 2^32 nanoseconds.
+const SWEEP_SHIFT: u32 = 32;
+/// Buckets that one turn looks through at most.
+const SWEEP_AT_ONCE: u64 = 128;
+/// A clock that goes on by more than this at once (a suspended machine, a capture with a gap) is followed in steps, nanoseconds: over an hour.
+const JUMP: u64 = 0x1000 << state::TICK_SHIFT;
+/// Longer than any flow may be idle, nanoseconds.
+const AGE: u64 = state::LONGEST.as_nanos() as u64 + 60_000_000_000;
+
+/// One worker's hand on the flow table.
+pub struct Tracker {
+    flows: Arc<Flows>,
+    /// The worker's share of the buckets, and where its sweep stands.
+    share: std::ops::Range<usize>,
+    at: usize,
+    swept: u64,
+    tick: u16,
+    steady: u64,
+    adopting: bool,
+    /// Some bits of the hashes of flows that this burst may open.
+    opening: u64,
+}
+
+/// A frame on its way through the table.
+#[derive(Clone, Copy, Debug)]
+pub struct Track {
+    /// What kind of thing it is.
+    pub kind: Kind,
+    key: KeyWords,
+    hash: u64,
+    slot: Option<Slot>,
+    segment: Segment,
+}
+
+impl Track {
+    /// Of a frame that was not looked at.
+    pub const NONE: Track = Track {
+        kind: Kind::Alone,
+        key: [0; 5],
+        hash: 0,
+        slot: None,
+        segment: Segment {
+            flags: 0,
+            seq: 0,
+            ack: 0,
+            window: 0,
+            len: 0,
+            scale: None,
+        },
+    };
+}
+
+/// What is known of a frame.
+#[derive(Clone, Copy, Debug)]
+pub enum Found {
+    /// It is of a live flow.
+    Flow {
+        /// The rule that let the flow through, or blocks it.
+        rule: RuleId,
+        /// The flow's frames are not let through.
+        blocked: bool,
+        /// It goes the way that the flow was opened.
+        forth: bool,
+    },
+    /// The rules are to be asked about this key.
+    Ask(Key, Why),
+    /// A connection without a flow, in the time after the start: the rules are asked about both directions.
+    Adopt,
+    /// It may be of a flow that an earlier frame of this burst opens.
+    Again,
+    /// It is dropped.
+    Drop(Reason),
+}
+
+/// Why the rules are asked.
+#[derive(Clone, Copy, Debug)]
+pub enum Why {
+    /// It opens a flow.
+    Opens,
+    /// It opens one anew whose last life is over.
+    Reopens(Slot),
+    /// The other side of a flow opens: the flow stays if it may not.
+    Turns(Slot),
+    /// Its flow was judged by another generation.
+    Renews(Slot),
+    /// It is of no flow.
+    Alone,
+}
+
+/// What settling came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// The rule's verdict holds.
+    Done,
+    /// There is no room for the flow.
+    Refused(Refused),
+}
+
+/// Why there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// The table is full.
+    Full,
+    /// Its host has as many as it may.
+    Host,
+}
+
+impl Tracker {
+    pub(super) fn new(flows: Arc<Flows>, index: usize, workers: usize) -> Tracker {
+        let (buckets, workers) = (flows.slots.buckets(), workers.max(1));
+        let share = buckets * index / workers..buckets * (index + 1) / workers;
+        Tracker {
+            at: share.start,
+            share,
+            flows,
+            swept: 0,
+            tick: 0,
+            steady: 0,
+            adopting: false,
+            opening: 0,
+        }
+    }
+
+    /// The memory that it works on.
+    pub fn flows(&self) -> &Arc<Flows> {
+        &self.flows
+    }
+
+    /// The datagrams under way.
+    pub fn datagrams(&self) -> &Datagrams {
+        &self.flows.datagrams
+    }
+
+    /// A new turn, at `now` nanoseconds of a clock that never goes back. Forgets some of what is over.
+    #[inline]
+    pub fn tick(&mut self, now: u64, counters: &FlowCounters) {
+        let tick = state::tick(now);
+        if self.steady == 0 {
+            let until = now.saturating_add(self.flows.adopt.as_nanos() as u64);
+            // Whoever comes first says when the time is over.
+            let _ = self
+                .flows
+                .adopt_until
+                .compare_exchange(0, until, Relaxed, Relaxed);
+            self.adopting = self.flows.adopt_until.load(Relaxed) > now;
+            self.swept = now;
+            self.tick = tick;
+        }
+        let before = std::mem::replace(&mut self.steady, now);
+        if tick != self.tick || now.saturating_sub(before) > AGE {
+            self.new_tick(before, counters);
+        }
+        let share = self.share.len() as u64;
+        let due = (u128::from(now.saturating_sub(self.swept)) * u128::from(share)) >> SWEEP_SHIFT;
+        if due > 0 {
+            self.sweep(due.min(u128::from(share)) as u64, now, counters);
+        }
+    }
+
+    #[cold]
+    fn new_tick(&mut self, before: u64, counters: &FlowCounters) {
+        let now = self.steady;
+        self.adopting = self.flows.adopt_until.load(Relaxed) > now;
+        let all = 0..self.flows.slots.buckets();
+        if now.saturating_sub(before) > AGE {
+            // No flow may be idle for that long, and the clock of the tags may have come round.
+            self.flows.forget(all, |_| true, counters);
+        } else {
+            // Steps small enough that no idle time goes over half the clock between two sweeps.
+            let mut at = before;
+            while now.saturating_sub(at) > JUMP {
+                at += JUMP;
+                self.flows.sweep(all.clone(), state::tick(at), counters);
+            }
+        }
+        self.tick = state::tick(now);
+    }
+
+    #[inline(never)]
+    fn sweep(&mut self, due: u64, now: u64, counters: &FlowCounters) {
+        let share = self.share.len() as u64;
+        let count = due.min(SWEEP_AT_ONCE);
+        for _ in 0..count {
+            let next = self.at + 1;
+            self.flows.sweep(self.at..next, self.tick, counters);
+            self.at = if next < self.share.end {
+                next
+            } else {
+                self.share.start
+            };
+        }
+        // What a turn does not come to is for the next ones; more than one whole sweep is never owed.
+        let paid = (u128::from(count) << SWEEP_SHIFT) / u128::from(share.max(1));
+        let oldest = now.saturating_sub(1 << SWEEP_SHIFT);
+        self.swept = self.swept.saturating_add(paid as u64).clamp(oldest, now);
+    }
+
+    /// A new burst.
+    #[inline]
+    pub fn begin(&mut self) {
+        self.opening = 0;
+    }
+
+    /// The key of a parsed IP frame; the tags of its hash are asked for. `frame` is the whole frame.
+    ///
+    /// # Errors
+    /// [`Reason::TcpFlags`].
+    #[inline]
+    pub fn prepare(
+        &self,
+        meta: &Meta,
+        frame: &[u8],
+        side: Side,
+        track: &mut Track,
+    ) -> Result<(), Reason> {
+        track.kind = Kind::of(meta);
+        let (sport, dport) = match track.kind {
+            Kind::Tcp => {
+                let header = frame.get(usize::from(meta.l4)..).unwrap_or_default();
+                let len = meta.end.saturating_sub(meta.payload);
+                track.segment = Segment::read(header, len).unwrap_or_default();
+                if !tcp::flags_make_sense(meta.tcp_flags) {
+                    return Err(Reason::TcpFlags);
+                }
+                (meta.sport, meta.dport)
+            }
+            Kind::Plain => (meta.sport, meta.dport),
+            Kind::Query { asks, .. } => query_ports(side, identifier(meta, frame), asks),
+            Kind::Error | Kind::Later | Kind::Alone => return Ok(()),
+        };
+        track.key = FlowKey::new(meta, side, sport, dport).words();
+        track.hash = self.flows.hash(&track.key);
+        self.flows.slots.prefetch_tags(track.hash);
+        Ok(())
+    }
+
+    /// Looks for the flow by its tag, and asks for its line.
+    #[inline]
+    pub fn seek(&self, track: &mut Track) {
+        if let Kind::Tcp | Kind::Plain | Kind::Query { .. } = track.kind {
+            track.slot = self.flows.slots.likely(track.hash);
+            if let Some(slot) = &track.slot {
+                self.flows.slots.prefetch_flow(slot);
+            }
+        }
+    }
+
+    /// What is known of a frame under a policy of this generation. Of a live flow the state moves on.
+    #[inline]
+    pub fn find(
+        &mut self,
+        track: &mut Track,
+        meta: &Meta,
+        frame: &[u8],
+        side: Side,
+        generation: u64,
+    ) -> Found {
+        match track.kind {
+            Kind::Tcp | Kind::Plain | Kind::Query { .. } => {}
+            Kind::Error => return self.related(meta, frame, side),
+            Kind::Alone | Kind::Later => return Found::Ask(Key::new(meta, side), Why::Alone),
+        }
+        let slots = &self.flows.slots;
+        let likely = track.slot.filter(|slot| slots.is_of(slot, &track.key));
+        let slot = likely.or_else(|| slots.find(&track.key, track.hash));
+        let live = slot.filter(|slot| !self.flows.limits.over(slot.tag, self.tick));
+        let Some((slot, (word, ends))) = live.and_then(|slot| Some((slot, slots.read(&slot)?)))
+        else {
+            return self.unknown(track, meta, side);
+        };
+        track.slot = Some(slot);
+        let control = Control::unpack(word);
+        let forth = control.initiator == side;
+        match track.kind {
+            Kind::Tcp if track.segment.opens() => {
+                if control.phase.is_over() {
+                    return Found::Ask(Key::new(meta, side), Why::Reopens(slot));
+                }
+                if !forth && !control.both {
+                    return Found::Ask(Key::new(meta, side), Why::Turns(slot));
+                }
+            }
+            Kind::Query { request: true, .. } if !forth && !control.both => {
+                return Found::Ask(Key::new(meta, side), Why::Turns(slot));
+            }
+            Kind::Query { request: false, .. } if forth && !control.both => {
+                return Found::Drop(Reason::NoFlow);
+            }
+            _ => {}
+        }
+        if control.generation != generation as u16 {
+            let key = opener(meta, side, control.initiator, track.kind);
+            return Found::Ask(key, Why::Renews(slot));
+        }
+        self.advance(&slot, track, meta.proto, word, control, ends, forth);
+        Found::Flow {
+            rule: control.rule,
+            blocked: control.blocked,
+            forth,
+        }
+    }
+
+    /// Of a frame without a flow.
+    #[inline(never)]
+    fn unknown(&mut self, track: &Track, meta: &Meta, side: Side) -> Found {
+        let bit = 1 << (track.hash & 63);
+        let opens = match track.kind {
+            Kind::Tcp => track.segment.opens(),
+            Kind::Query { request, .. } => request,
+            _ => true,
+        };
+        if opens {
+            self.opening |= bit;
+            Found::Ask(Key::new(meta, side), Why::Opens)
+        } else if self.opening & bit != 0 {
+            Found::Again
+        } else if track.kind == Kind::Tcp
+            && self.adopts()
+            && track.segment.flags & (tcp::SYN | tcp::RST) == 0
+        {
+            Found::Adopt
+        } else {
+            Found::Drop(Reason::NoFlow)
+        }
+    }
+
+    /// Whether connections without a flow are adopted now.
+    fn adopts(&self) -> bool {
+        let refusing = self.flows.overflow == Overflow::Allow;
+        self.adopting || (refusing && self.flows.adopt_until.load(Relaxed) > self.steady)
+    }
+
+    /// An ICMP error passes where the packet that it quotes is of a live flow, and where the rules do not forbid it.
+    #[inline(never)]
+    fn related(&self, meta: &Meta, frame: &[u8], side: Side) -> Found {
+        let body = frame.get(usize::from(meta.payload)..usize::from(meta.end));
+        let quoted = body.and_then(|body| quote::parse(body, meta));
+        let known = quoted.is_some_and(|quoted| {
+            // It went the other way, and its sender is the one who is told.
+            let side = side.other();
+            let (sport, dport) = match Kind::of(&quoted.meta) {
+                Kind::Tcp | Kind::Plain => (quoted.meta.sport, quoted.meta.dport),
+                Kind::Query { asks, .. } => query_ports(side, quoted.identifier, asks),
+                _ => return false,
+            };
+            let key = FlowKey::new(&quoted.meta, side, sport, dport).words();
+            let slot = self.flows.slots.find(&key, self.flows.hash(&key));
+            let live = slot.filter(|slot| !self.flows.limits.over(slot.tag, self.tick));
+            quoted.meta.src == meta.dst
+                && live.is_some_and(|slot| slot.tag.class() != Class::Blocked as usize)
+        });
+        match known {
+            true => Found::Ask(Key::new(meta, side), Why::Alone),
+            false => Found::Drop(Reason::IcmpUnrelated),
+        }
+    }
+
+    /// Moves the state of a live flow on by one frame.
+    #[inline]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what was read of the flow is handed on, not read again"
+    )]
+    fn advance(
+        &self,
+        slot: &Slot,
+        track: &Track,
+        proto: u8,
+        word: u64,
+        control: Control,
+        ends: [u64; 2],
+        forth: bool,
+    ) {
+        let slots = &self.flows.slots;
+        let mut next = control;
+        if track.kind == Kind::Tcp {
+            let own = usize::from(!forth);
+            if track.segment.opens() {
+                // The same SYN once more, or another one in its place before anybody answered.
+                if control.phase == Phase::SynSent && forth {
+                    next.scale = [track.segment.scale.unwrap_or(0), 0];
+                    slots.set_state(slot, 0, tcp::opening(&track.segment));
+                }
+            } else {
+                let step = tcp::advance(
+                    control.phase,
+                    control.scale,
+                    forth,
+                    &track.segment,
+                    ends[own],
+                    ends[1 - own],
+                );
+                (next.phase, next.scale) = (step.phase, step.scale);
+                if step.sender != ends[own] {
+                    slots.set_state(slot, own, step.sender);
+                }
+            }
+        } else if !forth {
+            next.phase = Phase::Answered;
+        }
+        if next != control {
+            // If another worker changed it first, that is as good an order of the two frames as this one.
+            slots.change(slot, word, next.pack());
+        }
+        slots.touch(slot, next.class(proto) as u8, self.tick);
+    }
+
+    /// Writes down what the rules said of a frame that [`Found::Ask`] was the answer to: `rule` decides, and lets it through unless `blocked`.
+    /// Call it for what passes, and for what does not only where a flow is to stay that is not let through.
+    pub fn settle(
+        &mut self,
+        track: &Track,
+        why: Why,
+        meta: &Meta,
+        side: Side,
+        verdict: (RuleId, bool, u64),
+        counters: &FlowCounters,
+    ) -> Settled {
+        let (rule, blocked, generation) = verdict;
+        let fresh = |initiator| self.fresh(track, rule, blocked, generation, initiator, meta.proto);
+        match why {
+            Why::Alone => Settled::Done,
+            Why::Opens => self.open(track, &fresh(side), meta, side, counters),
+            Why::Reopens(slot) => match self.flows.slots.restart(&slot, &fresh(side)) {
+                Some(_) => {
+                    counters.opened.add(1);
+                    counters.expired.add(1);
+                    Settled::Done
+                }
+                None => self.open(track, &fresh(side), meta, side, counters),
+            },
+            Why::Turns(slot) => {
+                if blocked {
+                    // The flow of the other side stays as it is.
+                    return Settled::Done;
+                }
+                self.change(&slot, meta.proto, |control| control.both = true);
+                Settled::Done
+            }
+            Why::Renews(slot) => {
+                counters.judged_again.add(1);
+                let was = self.change(&slot, meta.proto, |control| {
+                    control.generation = generation as u16;
+                    control.rule = rule;
+                    control.blocked = blocked;
+                });
+                if blocked && was.is_some_and(|was| !was.blocked) {
+                    counters.ended.add(1);
+                }
+                self.pass(track, &slot, meta, side);
+                Settled::Done
+            }
+        }
+    }
+
+    /// Makes a flow of a connection that was open before the start, opened by `initiator`.
+    pub fn adopt(
+        &mut self,
+        track: &Track,
+        meta: &Meta,
+        side: Side,
+        initiator: Side,
+        verdict: (RuleId, u64),
+        counters: &FlowCounters,
+    ) -> Settled {
+        let (rule, generation) = verdict;
+        let mut fresh = self.fresh(track, rule, false, generation, initiator, meta.proto);
+        let control = Control {
+            phase: Phase::Established,
+            scale: [0, 0],
+            ..Control::unpack(fresh.control)
+        };
+        // Nothing is known of the windows, so that no reset counts until each end has told its own. Scales were on the SYNs.
+        fresh.control = control.pack();
+        fresh.class = control.class(meta.proto) as u8;
+        fresh.state = [0, 0];
+        counters.adopted.add(1);
+        self.open(track, &fresh, meta, side, counters)
+    }
+
+    /// A live flow, and one more frame of it.
+    fn pass(&self, track: &Track, slot: &Slot, meta: &Meta, side: Side) {
+        if let Some((word, ends)) = self.flows.slots.read(slot) {
+            let control = Control::unpack(word);
+            let forth = control.initiator == side;
+            self.advance(slot, track, meta.proto, word, control, ends, forth);
+        }
+    }
+
+    /// Changes the control word, whoever else does; what it was before.
+    fn change(&self, slot: &Slot, proto: u8, change: impl Fn(&mut Control)) -> Option<Control> {
+        let slots = &self.flows.slots;
+        loop {
+            let (word, _) = slots.read(slot)?;
+            let before = Control::unpack(word);
+            let mut control = before;
+            change(&mut control);
+            if control == before || slots.change(slot, word, control.pack()) {
+                slots.touch(slot, control.class(proto) as u8, self.tick);
+                return Some(before);
+            }
+        }
+    }
+
+    fn fresh(
+        &self,
+        track: &Track,
+        rule: RuleId,
+        blocked: bool,
+        generation: u64,
+        initiator: Side,
+        proto: u8,
+    ) -> Fresh {
+        let tcp = track.kind == Kind::Tcp;
+        let control = Control {
+            rule,
+            generation: generation as u16,
+            phase: if tcp {
+                Phase::SynSent
+            } else {
+                Phase::Unanswered
+            },
+            initiator,
+            blocked,
+            both: false,
+            scale: [track.segment.scale.unwrap_or(0), 0],
+        };
+        let control = Control {
+            scale: if tcp { control.scale } else { [0, 0] },
+            ..control
+        };
+        Fresh {
+            class: control.class(proto) as u8,
+            tick: self.tick,
+            control: control.pack(),
+            state: if tcp {
+                [tcp::opening(&track.segment), 0]
+            } else {
+                [0, 0]
+            },
+        }
+    }
+
+    fn open(
+        &mut self,
+        track: &Track,
+        fresh: &Fresh,
+        meta: &Meta,
+        side: Side,
+        counters: &FlowCounters,
+    ) -> Settled {
+        let flows = &*self.flows;
+        let (slots, tick) = (&flows.slots, self.tick);
+        let inside = FlowKey::from_words(&track.key).inside;
+        let rehash = |key: &KeyWords| flows.hash(key);
+        let over = |tag: Tag| flows.limits.over(tag, tick);
+        let oldest = |tag: Tag, _: &KeyWords| {
+            Class::makes_room(tag.class())
+                .then(|| u32::from(u16::MAX - state::idle(tick, tag.tick())))
+        };
+        let host = flows.host(inside);
+        if host.load(Relaxed) >= flows.per_host && slots.find(&track.key, track.hash).is_none() {
+            // A host that has all it may have pays for a new flow with an old one of its own.
+            let own = |tag: Tag, key: &KeyWords| {
+                (FlowKey::from_words(key).inside == inside)
+                    .then(|| oldest(tag, key))
+                    .flatten()
+            };
+            let Some(gone) = slots.make_room(track.hash, own, rehash) else {
+                counters.refused_host.add(1);
+                return self.refused(Refused::Host);
+            };
+            flows.gone(&gone);
+            counters.evicted.add(1);
+        }
+        match slots.open(&track.key, track.hash, fresh, over, oldest, rehash) {
+            Opened::New(_) => {
+                host.fetch_add(1, Relaxed);
+                counters.opened.add(1);
+            }
+            Opened::Replaced(_, gone) => {
+                flows.gone(&gone);
+                host.fetch_add(1, Relaxed);
+                counters.opened.add(1);
+                counters.evicted.add(1);
+            }
+            Opened::Exists(slot) => {
+                let ended = track.segment.opens()
+                    && slots
+                        .read(&slot)
+                        .is_some_and(|(word, _)| Control::unpack(word).phase.is_over());
+                if over(slot.tag) || (track.kind == Kind::Tcp && ended) {
+                    if slots.restart(&slot, fresh).is_some() {
+                        counters.opened.add(1);
+                        counters.expired.add(1);
+                    }
+                } else {
+                    self.pass(track, &slot, meta, side);
+                }
+            }
+            Opened::Full => {
+                counters.refused_full.add(1);
+                return self.refused(Refused::Full);
+            }
+        }
+        Settled::Done
+    }
+
+    fn refused(&self, why: Refused) -> Settled {
+        match self.flows.overflow {
+            Overflow::Drop => Settled::Refused(why),
+            Overflow::Allow => {
+                let until = self.steady.saturating_add(ADOPT_AFTER_REFUSAL);
+                self.flows.adopt_until.fetch_max(until, Relaxed);
+                Settled::Done
+            }
+        }
+    }
+}
+
+/// The two ports of an ICMP query in a flow's key: the identifier inside, the type outside, whichever way it goes.
+fn query_ports(side: Side, identifier: u16, asks: u8) -> (u16, u16) {
+    match side {
+        Side::Lan => (identifier, u16::from(asks)),
+        Side::Uplink => (u16::from(asks), identifier),
+    }
+}
+
+/// The identifier of an ICMP query, bytes 4 and 5 of the message (RFC 792, RFC 4443 section 4.1); 0 where it ends before.
+fn identifier(meta: &Meta, frame: &[u8]) -> u16 {
+    let at = usize::from(meta.l4) + 4;
+    let bytes = frame
+        .get(at..usize::from(meta.end))
+        .and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes))
+}
+
+/// The key of the frame that would open the flow of this frame today. What a frame says only of itself is as it is on a frame that opens: a SYN, no
+/// fragment; the MAC address of an initiator on the far side is the one that this frame goes to.
+pub fn opener(meta: &Meta, side: Side, initiator: Side, kind: Kind) -> Key {
+    let key = Key::new(meta, side);
+    let mut key = Key {
+        tcp_flags: if kind == Kind::Tcp { tcp::SYN } else { 0 },
+        fragment: false,
+        ..key
+    };
+    if side != initiator {
+        (key.src, key.dst) = (key.dst, key.src);
+        (key.sport, key.dport) = (key.dport, key.sport);
+        key.src_mac = meta.dst_mac;
+        key.side = initiator;
+    }
+    if let Kind::Query { asks, .. } = kind {
+        (key.sport, key.dport) = (u16::from(asks), 0);
+    }
+    key
+}

@@ -1,0 +1,102 @@
+//! Fragments that came before the first of their datagram, and wait for it for a moment.
+
+use super::judge::Ruling;
+use super::{Now, Worker};
+use crate::flow::Datagrams;
+use crate::flow::datagram::Piece;
+use crate::frame::Meta;
+use crate::policy::Side;
+use crate::port::Port;
+use af_xdp::Frame;
+
+/// Fragments that one worker holds at most.
+const MOST: usize = 64;
+/// Of one sender.
+const MOST_OF_ONE: usize = 16;
+/// How long one is held, nanoseconds: fragments of one datagram are sent at once, and a network that changes their order does so within this.
+pub const LONGEST: u64 = 250_000_000;
+
+/// A fragment that waits.
+struct Waiting {
+    frame: Frame,
+    meta: Meta,
+    side: Side,
+    queue: usize,
+    until: u64,
+}
+
+/// Those that wait, in the order that they came.
+pub(super) struct Held(Vec<Waiting>);
+
+impl Held {
+    pub fn new() -> Held {
+        Held(Vec::with_capacity(MOST))
+    }
+
+    /// How many frames wait.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Holds a frame. It comes back where there is no room for it.
+    pub fn hold(
+        &mut self,
+        frame: Frame,
+        meta: &Meta,
+        side: Side,
+        queue: usize,
+        now: u64,
+    ) -> Result<(), Frame> {
+        let of_one = self.0.iter().filter(|held| held.meta.src == meta.src);
+        if self.0.len() == MOST || of_one.count() == MOST_OF_ONE {
+            return Err(frame);
+        }
+        self.0.push(Waiting {
+            frame,
+            meta: *meta,
+            side,
+            queue,
+            until: now.saturating_add(LONGEST),
+        });
+        Ok(())
+    }
+
+    /// The next one of this side and queue that waits no longer, and what it gets.
+    fn next(
+        &mut self,
+        datagrams: &Datagrams,
+        (side, queue): (Side, usize),
+        now: u64,
+    ) -> Option<(Frame, Meta, Ruling)> {
+        let mut at = 0;
+        while let Some(held) = self.0.get(at) {
+            if (held.side, held.queue) == (side, queue) {
+                let piece = datagrams.later(&held.meta, side, now);
+                if piece != Piece::Waits || now >= held.until {
+                    let held = self.0.remove(at);
+                    let mut ruling = Ruling::of_piece(piece);
+                    ruling.waits = false;
+                    return Some((held.frame, held.meta, ruling));
+                }
+            }
+            at += 1;
+        }
+        None
+    }
+}
+
+impl<P: Port> Worker<P> {
+    /// Lets go of what waits no longer, of one queue.
+    pub(super) fn release(&mut self, side: Side, queue: usize, out: usize, now: Now) {
+        self.burst.shadow = self.policy.load().is_shadow();
+        loop {
+            let datagrams = self.tracker.datagrams();
+            let next = self.held.next(datagrams, (side, queue), now.steady);
+            let Some((frame, meta, ruling)) = next else {
+                break;
+            };
+            self.dispatch(frame, &meta, &ruling, side, queue, now);
+        }
+        self.send(side, out, now.steady);
+    }
+}

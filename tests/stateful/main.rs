@@ -1,0 +1,9 @@
+//! The gate remembers: flows, connections, fragments. Frames go through real workers over ports in memory, built by another crate than the one
+//! that reads them.
+
+mod connections;
+mod datagrams;
+mod lab;
+mod limits;
+mod reloads;
+mod workers;
