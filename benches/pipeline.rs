@@ -1,7 +1,8 @@
 //! The whole loop of a worker over ports in memory: what user space adds to a frame.
 //!
-//! `cargo bench --bench pipeline`. A round is 64 frames of 60 bytes (4,096 flows, seeded), received, judged by the baseline and sent;
-//! divide by 64 for a frame.
+//! `cargo bench --bench pipeline`. A round is 64 frames of 60 bytes (seeded), received, judged and sent; divide by 64 for a frame. `forward` and
+//! `drop-and-alert` are 4,096 flows under the baseline; `rules-1000` are open connections, 10,000 and a million of them, under the
+//! baseline and 1,000 rules.
 
 use af_xdp::{Umem, UmemConfig};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -10,7 +11,7 @@ use portcullis::action::reject::Rejector;
 use portcullis::flow::{Flows, Settings};
 use portcullis::policy::{Generation, Side};
 use portcullis::port::memory::MemoryPort;
-use portcullis::telemetry::event;
+use portcullis::telemetry::{EventRing, event};
 use portcullis::worker::Worker;
 use std::path::Path;
 use std::sync::Arc;
@@ -73,7 +74,25 @@ fn tftp(seeded: &mut Seeded) -> Vec<u8> {
     frame
 }
 
-fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
+/// Flow `n` of many: an open connection, or its opening.
+fn connection(n: u32, side: Side, flags: fn(Segment) -> Segment) -> Vec<u8> {
+    let host = (0x0a4d_0000 + 2 + n % 4000).to_be_bytes();
+    let server = (0x5db8_d800 + n % 251).to_be_bytes();
+    let link = PacketBuilder::ethernet2([2, 0, 0, 1, 0, 9], [2, 0, 0, 0, 0, 1]);
+    let (here, there) = ((1024 + n / 4000) as u16, 443);
+    let step = match side {
+        Side::Lan => link.ipv4(host, server, 64).tcp(here, there, 1, 1024),
+        Side::Uplink => link.ipv4(server, host, 64).tcp(there, here, 1, 1024),
+    };
+    let mut frame = Vec::new();
+    flags(step).write(&mut frame, &[0; 6]).unwrap();
+    frame
+}
+
+type Segment = etherparse::PacketBuilderStep<etherparse::TcpHeader>;
+
+/// The worker of a gate in memory.
+fn worker(config: &str) -> (Worker<MemoryPort>, EventRing) {
     let (umem, frames) = Umem::new(&UmemConfig {
         frames: 1024,
         chunk: 4096,
@@ -85,23 +104,94 @@ fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
         vec![MemoryPort::with_capacity(1024)],
         vec![MemoryPort::with_capacity(1024)],
     ];
-    let config = portcullis::config::parse(
-        "[lan]\nprefixes = [\"10.77.0.0/24\"]\n",
-        "bench",
-        Path::new("."),
-    )
-    .unwrap();
+    let config = portcullis::config::parse(config, "bench", Path::new(".")).unwrap();
     let policy = Generation::first(&config.policy).unwrap().in_force();
     let ring = event::ring(4096);
-    let mut worker = Worker::new(
+    let settings = Settings {
+        per_host: 1_000_000,
+        ..Settings::default()
+    };
+    let worker = Worker::new(
         umem,
         frames,
         ports,
         policy,
-        Flows::new(&Settings::default()).tracker(0, 1),
+        Flows::new(&settings).tracker(0, 1),
         Rejector::new(vec![]),
         Arc::clone(&ring),
     );
+    (worker, ring)
+}
+
+/// 1,000 rules that name servers and ports elsewhere.
+fn rules() -> String {
+    let mut seeded = Seeded(7);
+    let mut text = String::from("[lan]\nprefixes = [\"10.77.0.0/16\"]\n");
+    for n in 0..1000 {
+        let net = seeded.next() as u16 as u32;
+        text += &format!(
+            "[[rule]]\nname = \"r{n}\"\nproto = \"tcp\"\ndst = \"{}.{}.{}.0/24\"\ndport = {}\naction = \"drop\"\n",
+            20 + n % 60,
+            net >> 8,
+            net & 255,
+            1 + seeded.next() % 60_000
+        );
+    }
+    text
+}
+
+/// Puts a frame in and takes a turn, untimed.
+fn once(worker: &mut Worker<MemoryPort>, side: Side, frame: &[u8]) {
+    let mut token = worker.pool().pop().unwrap();
+    let umem = worker.umem().clone();
+    umem.write(&mut token, frame).unwrap();
+    worker.ports(side)[0].arriving.push_back(token);
+    worker.turn(1 << 40);
+    for side in Side::BOTH {
+        worker.ports(side)[0].finish();
+    }
+}
+
+/// Open connections under 1,000 rules.
+fn stateful(c: &mut Criterion, name: &str, flows: u32) {
+    let (mut worker, _ring) = worker(&rules());
+    for n in 0..flows {
+        let syn = connection(n, Side::Lan, |step| step.syn());
+        once(&mut worker, Side::Lan, &syn);
+        let answer = connection(n, Side::Uplink, |step| step.syn().ack(2));
+        once(&mut worker, Side::Uplink, &answer);
+        let ack = connection(n, Side::Lan, |step| step.ack(2));
+        once(&mut worker, Side::Lan, &ack);
+    }
+    let mut seeded = Seeded(1);
+    let mut group = c.benchmark_group("pipeline");
+    group.throughput(Throughput::Elements(ROUND as u64));
+    group.bench_function(name, |b| {
+        b.iter_custom(|rounds| {
+            let mut spent = std::time::Duration::ZERO;
+            for _ in 0..rounds {
+                for _ in 0..ROUND {
+                    let n = (seeded.next() % u64::from(flows)) as u32;
+                    let mut frame = worker.pool().pop().unwrap();
+                    let umem = worker.umem().clone();
+                    umem.write(&mut frame, &connection(n, Side::Lan, |step| step.ack(2)))
+                        .unwrap();
+                    worker.ports(Side::Lan)[0].arriving.push_back(frame);
+                }
+                let start = std::time::Instant::now();
+                worker.turn((1 << 40) + 1);
+                spent += start.elapsed();
+                worker.ports(Side::Uplink)[0].finish();
+                worker.turn((1 << 40) + 1);
+            }
+            spent
+        });
+    });
+    group.finish();
+}
+
+fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
+    let (mut worker, ring) = worker("[lan]\nprefixes = [\"10.77.0.0/24\"]\n");
     let mut seeded = Seeded(1);
     let flows: Vec<_> = (0..FLOWS).map(|_| make(&mut seeded)).collect();
     let mut at = 0;
@@ -135,6 +225,8 @@ fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
 fn pipeline(c: &mut Criterion) {
     rounds(c, "forward", office);
     rounds(c, "drop-and-alert", tftp);
+    stateful(c, "rules-1000-flows-10k", 10_000);
+    stateful(c, "rules-1000-flows-1M", 1_000_000);
 }
 
 criterion_group!(benches, pipeline);

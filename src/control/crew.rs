@@ -111,7 +111,7 @@ fn work(mut worker: Worker<AfXdpPort>, idle: Idle, clock: Clock, stop: &AtomicBo
         let time = clock.now();
         if worker.turn(time) > 0 {
             busy_until = time.steady + QUIET;
-        } else if idle == Idle::Adaptive && time.steady > busy_until {
+        } else if idle == Idle::Adaptive && time.steady > busy_until && worker.waiting() == 0 {
             nap(&mut worker);
         } else {
             // Looking at the rings again at once would only take their cache lines from the core that is filling them.

@@ -1,15 +1,15 @@
 //! The memory of the flow table: a fixed number of slots that any number of workers read and write at once.
 //!
 //! ```text
-//! bucket, 512 bytes:  head │ tag 0 … tag 6      one cache line: all that a look-up and the sweep read
-//!                     flow 0                    one cache line each: key, control word, two words of the protocol
-//!                       …
-//!                     flow 6
+//! bucket, a cache line:  head │ tag 0 … tag 6        all that a look-up and the sweep read first
+//!                                  │ names
+//!                                  ▼
+//! flow, a cache line:    key │ control word │ two words of the protocol      from one pool, the last freed first
 //! ```
 //!
-//! A flow stands in one of two buckets that its hash names, in the first where there is room there. Its **tag** says whether the slot
-//! is taken, of which flow (32 bits of the hash), when it was last used, and carries a version, which changes each time the slot changes
-//! hands.
+//! A flow stands in one of two buckets that its hash names. Its **tag** says whether the slot is taken, of which flow (13 bits of the
+//! hash, and the number of the line that has its key), when it was last used, and carries a version, which changes each time that line changes hands.
+//! Buckets are small and lines are handed out densely, so that few flows in a large table touch few pages.
 //!
 //! - *Looking up* takes no lock: read the tag, read the key, read the tag again; if it still is of the same version, the key was
 //!   that of one flow (a sequence lock).
@@ -20,7 +20,7 @@
 //!
 //! Nothing here knows what a flow is: a key is five words and a hash, and who may be thrown out is for the caller to say.
 
-use super::sync::{AtomicU64, Ordering, fence, prefetch, spin_loop};
+use super::sync::{AtomicU64, Ordering, fence, huge_vec, prefetch, spin_loop};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 /// Slots of a bucket.
@@ -35,15 +35,25 @@ pub type KeyWords = [u64; KEY_WORDS];
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag(u64);
 
+/// ```text
+/// bits  0–3   class; 0 empty, 1 being written
+/// bit   4     in the second of its two buckets
+/// bits  5–10  version
+/// bits 11–26  tick
+/// bits 27–50  line
+/// bits 51–63  hash
+/// ```
 impl Tag {
     const CLASS: u64 = 0xf;
     const SECOND: u64 = 1 << 4;
     const VERSION: u64 = VERSION_MASK << VERSION_AT;
-    const TICK_AT: u32 = 16;
+    const TICK_AT: u32 = 11;
     const TICK: u64 = 0xffff << Tag::TICK_AT;
-    const HASH: u64 = 0xffff_ffff << 32;
+    const LINE_AT: u32 = 27;
+    const LINE: u64 = (MOST_LINES as u64 - 1) << Tag::LINE_AT;
+    const HASH: u64 = !0 << 51;
     /// What stays the same as long as the slot does not change hands.
-    const IDENTITY: u64 = Tag::HASH | Tag::VERSION | Tag::SECOND;
+    const IDENTITY: u64 = Tag::HASH | Tag::LINE | Tag::VERSION | Tag::SECOND;
 
     const EMPTY: u64 = 0;
     const BEING_WRITTEN: u64 = 1;
@@ -66,6 +76,10 @@ impl Tag {
         (self.0 ^ other) & Tag::IDENTITY == 0 && Tag(other).is_live()
     }
 
+    fn line(self) -> usize {
+        ((self.0 & Tag::LINE) >> Tag::LINE_AT) as usize
+    }
+
     fn version(self) -> u64 {
         (self.0 >> VERSION_AT) & VERSION_MASK
     }
@@ -77,15 +91,26 @@ impl Tag {
 }
 
 const VERSION_AT: u32 = 5;
-const VERSION_MASK: u64 = 0x7ff;
+const VERSION_MASK: u64 = 0x3f;
+/// Lines that a tag can name.
+const MOST_LINES: usize = 1 << 24;
 /// The control word's own bits; above them stands the version.
 pub const CONTROL_BITS: u32 = 53;
 const CONTROL_MASK: u64 = (1 << CONTROL_BITS) - 1;
 
-/// The first word of a bucket: bit 0 is the lock of opening, the rest counts flows that have their place in the second bucket for
-/// want of room in this one.
-const LOCK: u64 = 1;
-const ELSEWHERE: u64 = 2;
+/// The first word of a bucket, its head: a byte of the hash of each flow in it, so that one load says which tag to look at; above them, bit 56 is the lock of
+/// opening, and the rest counts flows that have their place in the second bucket for want of room in this one.
+const LOCK: u64 = 1 << 56;
+const ELSEWHERE: u64 = 2 << 56;
+/// As many as seven bits count.
+const MOST_ELSEWHERE: u64 = 127;
+const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+
+/// The byte of a hash; 0 is that of an empty slot.
+#[inline]
+fn mark(hash: u64) -> u64 {
+    (hash >> 40 & 0xff).max(1)
+}
 
 /// Classes start here: 0 is an empty slot, 1 one that is being written.
 pub const FIRST_CLASS: u8 = 2;
@@ -99,11 +124,10 @@ impl Line {
     }
 }
 
-#[repr(C, align(64))]
-struct Bucket {
-    head: Line,
-    flows: [Line; WAYS],
-}
+/// How often opening tries again when others take what it was about to.
+const ATTEMPTS: usize = 8;
+/// Buckets that are searched for somebody to throw out when no line is free.
+const SEARCH: usize = 32;
 
 /// Words of a flow's line.
 const CONTROL: usize = KEY_WORDS;
@@ -136,8 +160,6 @@ pub struct Fresh {
 pub enum Opened {
     /// A new entry.
     New(Slot),
-    /// A new entry in the place of one that was thrown out: its key.
-    Replaced(Slot, KeyWords),
     /// It was there already.
     Exists(Slot),
     /// No room, and nobody who may be thrown out.
@@ -146,20 +168,34 @@ pub enum Opened {
 
 /// The slots.
 pub struct Slots {
-    buckets: Box<[Bucket]>,
+    /// A head and the tags, each.
+    buckets: Box<[Line]>,
+    /// Of the flows.
+    lines: Box<[Line]>,
+    free: Free,
+    /// Where the next search for somebody to throw out begins.
+    hand: AtomicU64,
 }
 
 impl Slots {
-    /// With room for about `flows` flows: half as many slots more, so that two full buckets are rare.
+    /// With room for `flows` flows, and half as many slots more, so that two full buckets are rare.
     pub fn new(flows: usize) -> Slots {
-        let buckets = (flows + flows / 2).div_ceil(WAYS).max(1);
+        let flows = flows.clamp(1, MOST_LINES);
+        Slots::made_of((flows + flows / 2).div_ceil(WAYS), flows)
+    }
+
+    /// Of so many buckets, and lines for so many flows.
+    pub fn made_of(buckets: usize, flows: usize) -> Slots {
+        let lines = |count| {
+            let mut lines = huge_vec(count);
+            lines.resize_with(count, Line::new);
+            lines.into_boxed_slice()
+        };
         Slots {
-            buckets: (0..buckets)
-                .map(|_| Bucket {
-                    head: Line::new(),
-                    flows: std::array::from_fn(|_| Line::new()),
-                })
-                .collect(),
+            buckets: lines(buckets.max(1)),
+            lines: lines(flows),
+            free: Free::new(flows),
+            hand: AtomicU64::new(0),
         }
     }
 
@@ -170,7 +206,7 @@ impl Slots {
 
     /// Bytes.
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.buckets)
+        size_of_val(&*self.buckets) + size_of_val(&*self.lines) + self.free.bytes()
     }
 
     fn first(&self, hash: u64) -> usize {
@@ -185,25 +221,23 @@ impl Slots {
     /// Asks for the tags of this hash, to have them in the cache in time.
     #[inline]
     pub fn prefetch_tags(&self, hash: u64) {
-        prefetch(&self.bucket(self.first(hash)).head);
+        prefetch(self.bucket(self.first(hash)));
     }
 
     #[inline]
-    fn bucket(&self, at: usize) -> &Bucket {
+    fn bucket(&self, at: usize) -> &Line {
         // `first` and `second` give less than the length, of which there is at least one.
         self.buckets.get(at).unwrap_or_else(|| unreachable_bucket())
     }
 
     #[inline]
     fn tag(&self, bucket: usize, way: usize) -> Option<&AtomicU64> {
-        self.bucket(bucket).head.0.get(way + 1)
+        self.bucket(bucket).0.get(way + 1)
     }
 
     #[inline]
     fn line(&self, slot: &Slot) -> Option<&Line> {
-        self.bucket(slot.bucket as usize)
-            .flows
-            .get(usize::from(slot.way))
+        self.lines.get(slot.tag.line())
     }
 
     /// The slot in the first bucket whose tag has this hash: most likely the flow's, if it is there. [`Slots::is_of`] says whether it
@@ -211,19 +245,18 @@ impl Slots {
     #[inline]
     pub fn likely(&self, hash: u64) -> Option<Slot> {
         let at = self.first(hash);
-        let [_, tags @ ..] = &self.bucket(at).head.0;
-        let mut found = None;
-        for (way, tag) in tags.iter().take(WAYS).enumerate() {
-            let tag = Tag(tag.load(Acquire));
-            if (tag.0 ^ hash) & Tag::HASH == 0 && tag.is_live() {
-                found = Some(Slot {
-                    bucket: at as u32,
-                    way: way as u8,
-                    tag,
-                });
-            }
-        }
-        found
+        let [head, tags @ ..] = &self.bucket(at).0;
+        // The lowest byte that is zero here is one that is alike, exactly; no jump depends on which.
+        let other = head.load(Relaxed) ^ mark(hash).wrapping_mul(EACH_BYTE);
+        let alike = other.wrapping_sub(EACH_BYTE) & !other & (EACH_BYTE << 7);
+        let way = alike.trailing_zeros() as usize / 8;
+        let tag = Tag(tags.get(way)?.load(Acquire));
+        let same = (tag.0 ^ hash) & Tag::HASH == 0 && tag.is_live();
+        same.then_some(Slot {
+            bucket: at as u32,
+            way: way as u8,
+            tag,
+        })
     }
 
     /// Asks for the flow's own line, to have it in the cache in time.
@@ -252,12 +285,13 @@ impl Slots {
     }
 
     /// The flow of this key.
+    #[inline(never)]
     pub fn find(&self, key: &KeyWords, hash: u64) -> Option<Slot> {
         let first = self.first(hash);
         if let Some(slot) = self.find_in(first, key, hash) {
             return Some(slot);
         }
-        let head = self.bucket(first).head.0.first()?;
+        let head = self.bucket(first).0.first()?;
         if head.load(Acquire) < ELSEWHERE {
             return None;
         }
@@ -275,6 +309,26 @@ impl Slots {
             let likely = (tag.0 ^ hash) & Tag::HASH == 0 && tag.is_live();
             (likely && self.is_of(&slot, key)).then_some(slot)
         })
+    }
+
+    /// The control word and the protocol's words of the slot, if it holds this key: [`Slots::is_of`] and [`Slots::read`] at once.
+    #[inline]
+    pub fn get(&self, slot: &Slot, key: &KeyWords) -> Option<(u64, [u64; 2])> {
+        let line = self.line(slot)?;
+        let mut differ = 0;
+        for (word, key) in line.0.iter().zip(key) {
+            differ |= word.load(Relaxed) ^ key;
+        }
+        let control = line.0[CONTROL].load(Relaxed);
+        let state = [
+            line.0[FIRST_STATE].load(Relaxed),
+            line.0[FIRST_STATE + 1].load(Relaxed),
+        ];
+        fence(Acquire);
+        let tag = self.tag(slot.bucket as usize, usize::from(slot.way))?;
+        let same = slot.tag.same_flow(tag.load(Relaxed));
+        let version = control >> CONTROL_BITS == slot.tag.version();
+        (differ == 0 && same && version).then_some((control & CONTROL_MASK, state))
     }
 
     /// The control word, and the protocol's words; `None` where the slot has changed hands.
@@ -359,14 +413,18 @@ impl Slots {
     pub fn remove(&self, slot: &Slot, rehash: impl Fn(&KeyWords) -> u64) -> Option<KeyWords> {
         let key = self.key(slot)?;
         let tag = self.tag(slot.bucket as usize, usize::from(slot.way))?;
-        let empty = (slot.tag.0 & Tag::VERSION) | Tag::EMPTY;
-        tag.compare_exchange(slot.tag.0, empty, AcqRel, Relaxed)
+        tag.compare_exchange(slot.tag.0, Tag::EMPTY, AcqRel, Relaxed)
             .ok()?;
+        let hash = rehash(&key);
+        if let Some(head) = self.bucket(slot.bucket as usize).0.first() {
+            head.fetch_xor(mark(hash) << (8 * slot.way), AcqRel);
+        }
         if slot.tag.in_second()
-            && let Some(head) = self.bucket(self.first(rehash(&key))).head.0.first()
+            && let Some(head) = self.bucket(self.first(hash)).0.first()
         {
             head.fetch_sub(ELSEWHERE, AcqRel);
         }
+        self.free.put(slot.tag.line());
         Some(key)
     }
 
@@ -376,8 +434,8 @@ impl Slots {
         let mut seen = slot.tag.0;
         let writing = loop {
             let next = (Tag(seen).version() + 1) & VERSION_MASK;
-            let writing =
-                (seen & (Tag::HASH | Tag::SECOND)) | next << VERSION_AT | Tag::BEING_WRITTEN;
+            let same = seen & (Tag::HASH | Tag::LINE | Tag::SECOND);
+            let writing = same | next << VERSION_AT | Tag::BEING_WRITTEN;
             match tag.compare_exchange(seen, writing, AcqRel, Relaxed) {
                 Ok(_) => break writing,
                 Err(now) if slot.tag.same_flow(now) => seen = now,
@@ -391,7 +449,11 @@ impl Slots {
     /// Makes an entry for this key, or finds the one that is there.
     ///
     /// `over` says of a tag whether that flow's time is over, `rank` how readily a live one is thrown out for this one: the lowest
-    /// goes first, `None` never. `rehash` is the hash that the key was opened with.
+    /// goes first, `None` never. `rehash` is the hash that keys are opened with; `gone` is told the key of whoever was thrown out.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "four questions that only the caller can answer"
+    )]
     pub fn open(
         &self,
         key: &KeyWords,
@@ -400,31 +462,50 @@ impl Slots {
         over: impl Fn(Tag) -> bool,
         rank: impl Fn(Tag, &KeyWords) -> Option<u32>,
         rehash: impl Fn(&KeyWords) -> u64,
+        mut gone: impl FnMut(&KeyWords),
     ) -> Opened {
         let places = [self.first(hash), self.second(hash)];
-        let _lock = Lock::of(self.bucket(places[0]));
+        let _lock = Lock::of(self.bucket(places[0]).0.first());
         // Nobody else can open this key now; an entry of it that is being restarted is waited for.
         for bucket in places {
             if let Some(slot) = self.settled(bucket, key, hash) {
                 return Opened::Exists(slot);
             }
         }
-        for _ in 0..WAYS {
-            if let Some((bucket, way, writing)) = self.claim(&places, hash) {
-                let slot = self.publish(bucket, way, writing, Some(key), fresh);
-                return Opened::New(slot);
+        for _ in 0..ATTEMPTS {
+            // A line, then a slot in the two buckets; whichever is missing has to be had from somebody.
+            let line = self.free.take();
+            if let Some(line) = line {
+                if let Some((bucket, way, writing)) = self.claim(&places, hash, line) {
+                    return Opened::New(self.publish(bucket, way, writing, Some(key), fresh));
+                }
+                self.free.put(line);
             }
-            let Some(victim) = self.lowest(hash, &over, &rank) else {
+            let near = self.lowest(&places, &over, &rank);
+            let victim = match line {
+                Some(_) => near,
+                None => near.or_else(|| self.somebody(&over, &rank)),
+            };
+            let Some(victim) = victim else {
                 return Opened::Full;
             };
-            if let Some(gone) = self.remove(&victim, &rehash)
-                && let Some((bucket, way, writing)) = self.claim(&places, hash)
-            {
-                let slot = self.publish(bucket, way, writing, Some(key), fresh);
-                return Opened::Replaced(slot, gone);
+            if let Some(key) = self.remove(&victim, &rehash) {
+                gone(&key);
             }
         }
         Opened::Full
+    }
+
+    /// Somebody who may be thrown out, anywhere: the search goes on where the last one ended, and is not long.
+    fn somebody(
+        &self,
+        over: &impl Fn(Tag) -> bool,
+        rank: &impl Fn(Tag, &KeyWords) -> Option<u32>,
+    ) -> Option<Slot> {
+        (0..SEARCH).find_map(|_| {
+            let at = self.hand.fetch_add(1, Relaxed) % self.buckets.len() as u64;
+            self.lowest(&[at as usize], over, rank)
+        })
     }
 
     /// As [`Slots::find_in`], and waits for a slot of this hash that is being written.
@@ -442,7 +523,11 @@ impl Slots {
     }
 
     /// Takes an empty slot: in the first bucket as long as there are some, else in the emptier one, so that it is rare that both are full.
-    fn claim(&self, places: &[usize; 2], hash: u64) -> Option<(u32, u8, u64)> {
+    fn claim(&self, places: &[usize; 2], hash: u64, line: usize) -> Option<(u32, u8, u64)> {
+        // The line is free, so that nobody else writes its version.
+        let control = self.lines.get(line)?.0[CONTROL].load(Relaxed);
+        let version = ((control >> CONTROL_BITS) + 1) & VERSION_MASK;
+        let first = self.bucket(places[0]).0.first()?;
         let taken = places.map(|bucket| self.taken(bucket));
         let order = match taken[0] + 2 < WAYS || taken[0] <= taken[1] {
             true => [0, 1],
@@ -450,20 +535,27 @@ impl Slots {
         };
         for (at, bucket) in order.into_iter().zip(order.map(|at| places[at])) {
             let second = if at == 1 { Tag::SECOND } else { 0 };
+            if at == 1 && first.load(Relaxed) / ELSEWHERE >= MOST_ELSEWHERE {
+                continue;
+            }
             for way in 0..WAYS {
                 let tag = self.tag(bucket, way)?;
                 let seen = tag.load(Relaxed);
                 if seen & Tag::CLASS != Tag::EMPTY {
                     continue;
                 }
-                let version = (Tag(seen).version() + 1) & VERSION_MASK;
-                let writing =
-                    (hash & Tag::HASH) | second | version << VERSION_AT | Tag::BEING_WRITTEN;
+                let writing = (hash & Tag::HASH)
+                    | (line as u64) << Tag::LINE_AT
+                    | second
+                    | version << VERSION_AT
+                    | Tag::BEING_WRITTEN;
                 if tag.compare_exchange(seen, writing, AcqRel, Relaxed).is_ok() {
                     if at == 1 {
-                        let head = self.bucket(places[0]).head.0.first()?;
-                        head.fetch_add(ELSEWHERE, AcqRel);
+                        first.fetch_add(ELSEWHERE, AcqRel);
                     }
+                    // Exchanged by exclusive or, on both ways, so that whoever left the slot a moment ago may be late with its own.
+                    let head = self.bucket(bucket).0.first()?;
+                    head.fetch_xor(mark(hash) << (8 * way), AcqRel);
                     fence(Release);
                     return Some((bucket as u32, way as u8, writing));
                 }
@@ -474,7 +566,7 @@ impl Slots {
 
     /// Slots of a bucket that are not empty.
     fn taken(&self, bucket: usize) -> usize {
-        let [_, tags @ ..] = &self.bucket(bucket).head.0;
+        let [_, tags @ ..] = &self.bucket(bucket).0;
         let taken = tags
             .iter()
             .take(WAYS)
@@ -514,16 +606,16 @@ impl Slots {
         slot
     }
 
-    /// Who goes, of the two buckets of this hash: one whose time is over, else the one with the lowest rank.
-    pub fn lowest(
+    /// Who goes, of these buckets: one whose time is over, else the one with the lowest rank.
+    fn lowest(
         &self,
-        hash: u64,
+        buckets: &[usize],
         over: impl Fn(Tag) -> bool,
         rank: impl Fn(Tag, &KeyWords) -> Option<u32>,
     ) -> Option<Slot> {
         let mut lowest: Option<(u32, Slot)> = None;
-        for bucket in [self.first(hash), self.second(hash)] {
-            for slot in self.live(bucket) {
+        for bucket in buckets {
+            for slot in self.live(*bucket) {
                 if over(slot.tag) {
                     return Some(slot);
                 }
@@ -545,12 +637,13 @@ impl Slots {
         rank: impl Fn(Tag, &KeyWords) -> Option<u32>,
         rehash: impl Fn(&KeyWords) -> u64,
     ) -> Option<KeyWords> {
-        self.remove(&self.lowest(hash, |_| false, rank)?, rehash)
+        let places = [self.first(hash), self.second(hash)];
+        self.remove(&self.lowest(&places, |_| false, rank)?, rehash)
     }
 
     /// The flows of one bucket, as they are at this moment.
     pub fn live(&self, bucket: usize) -> impl Iterator<Item = Slot> + '_ {
-        let tags = self.buckets.get(bucket).map(|bucket| &bucket.head.0);
+        let tags = self.buckets.get(bucket).map(|bucket| &bucket.0);
         let tags = tags.into_iter().flatten().skip(1).take(WAYS);
         tags.enumerate().filter_map(move |(way, tag)| {
             let tag = Tag(tag.load(Acquire));
@@ -566,9 +659,8 @@ impl Slots {
 /// Holds the lock of one bucket.
 struct Lock<'a>(Option<&'a AtomicU64>);
 
-impl Lock<'_> {
-    fn of(bucket: &Bucket) -> Lock<'_> {
-        let head = bucket.head.0.first();
+impl<'a> Lock<'a> {
+    fn of(head: Option<&'a AtomicU64>) -> Lock<'a> {
         while head.is_some_and(|head| head.fetch_or(LOCK, Acquire) & LOCK != 0) {
             spin_loop();
         }
@@ -580,6 +672,46 @@ impl Drop for Lock<'_> {
     fn drop(&mut self) {
         if let Some(head) = self.0 {
             head.fetch_and(!LOCK, Release);
+        }
+    }
+}
+
+/// Lines that no flow has, the last freed on top.
+struct Free {
+    /// Bit 0 locks the stack for the time of one exchange.
+    lock: AtomicU64,
+    count: AtomicU64,
+    stack: Box<[AtomicU64]>,
+}
+
+impl Free {
+    fn new(count: usize) -> Free {
+        Free {
+            lock: AtomicU64::new(0),
+            count: AtomicU64::new(count as u64),
+            stack: (0..count as u64).rev().map(AtomicU64::new).collect(),
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        size_of_val(&*self.stack)
+    }
+
+    fn take(&self) -> Option<usize> {
+        let _lock = Lock::of(Some(&self.lock));
+        let count = self.count.load(Relaxed).checked_sub(1)?;
+        self.count.store(count, Relaxed);
+        self.stack
+            .get(count as usize)
+            .map(|line| line.load(Relaxed) as usize)
+    }
+
+    fn put(&self, line: usize) {
+        let _lock = Lock::of(Some(&self.lock));
+        let count = self.count.load(Relaxed);
+        if let Some(place) = self.stack.get(count as usize) {
+            place.store(line as u64, Relaxed);
+            self.count.store(count + 1, Relaxed);
         }
     }
 }

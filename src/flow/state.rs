@@ -216,19 +216,65 @@ pub struct Control {
 }
 
 impl Control {
+    /// The rule in a word.
+    #[inline]
+    pub fn rule_of(word: u64) -> RuleId {
+        RuleId((word & 0xf_ffff) as u32)
+    }
+
+    /// The generation in a word.
+    #[inline]
+    pub fn generation_of(word: u64) -> u16 {
+        (word >> 20) as u16
+    }
+
+    /// The initiator in a word.
+    #[inline]
+    pub fn initiator_of(word: u64) -> Side {
+        match word >> 40 & 1 {
+            0 => Side::Lan,
+            _ => Side::Uplink,
+        }
+    }
+
+    /// Whether the flow of a word is blocked.
+    #[inline]
+    pub fn is_blocked(word: u64) -> bool {
+        word >> 41 & 1 == 1
+    }
+
+    /// The scale of the initiator (0) or the responder (1) in a word.
+    #[inline]
+    pub fn scale_of(word: u64, end: usize) -> u8 {
+        (word >> if end == 0 { 43 } else { 47 } & 0xf) as u8
+    }
+
+    /// Whether a word says that data may go both ways, or one way still.
+    #[inline]
+    pub fn is_open(word: u64) -> bool {
+        let phase = word >> 36 & 0xf;
+        (Phase::Established as u64..=Phase::ResponderEnded as u64).contains(&phase)
+    }
+
+    /// Whether a word says that both sides have spoken, of a protocol that is not TCP.
+    #[inline]
+    pub fn is_answered(word: u64) -> bool {
+        word >> 36 & 0xf == Phase::Answered as u64
+    }
+
     /// Read from the word.
     #[inline]
     pub fn unpack(word: u64) -> Control {
         let bit = |at: u32| word >> at & 1 == 1;
         let phase = (word >> 36 & 0xf) as usize;
         Control {
-            rule: RuleId((word & 0xf_ffff) as u32),
-            generation: (word >> 20) as u16,
+            rule: Control::rule_of(word),
+            generation: Control::generation_of(word),
             phase: Phase::ALL.get(phase).copied().unwrap_or(Phase::Answered),
-            initiator: if bit(40) { Side::Uplink } else { Side::Lan },
-            blocked: bit(41),
+            initiator: Control::initiator_of(word),
+            blocked: Control::is_blocked(word),
             both: bit(42),
-            scale: [(word >> 43 & 0xf) as u8, (word >> 47 & 0xf) as u8],
+            scale: [Control::scale_of(word, 0), Control::scale_of(word, 1)],
         }
     }
 

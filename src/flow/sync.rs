@@ -1,6 +1,6 @@
 //! What the flow table is built of. The model check, `crates/flow_model`, puts loom's atomics and smaller buckets in their place.
 
-pub(super) use af_xdp::prefetch;
+pub(super) use af_xdp::{huge_vec, prefetch};
 pub(super) use std::hint::spin_loop;
 pub(super) use std::sync::atomic::{AtomicU64, Ordering, fence};
 

@@ -171,6 +171,23 @@ pub fn advance(
     next
 }
 
+/// Data, or an acknowledgement, and nothing else.
+#[inline]
+pub fn is_ordinary(flags: u8) -> bool {
+    flags & (SYN | FIN | RST | ACK) == ACK
+}
+
+/// The sender's word after an ordinary segment of an open connection.
+#[inline]
+pub fn told(segment: &Segment, shift: u8, own: End) -> End {
+    let newer = segment.ack.wrapping_sub(own as u32) <= i32::MAX as u32;
+    match own == 0 || newer {
+        true => window(segment, shift),
+        false => own,
+    }
+}
+
+#[inline]
 fn window(segment: &Segment, shift: u8) -> End {
     let size = u32::from(segment.window) << shift;
     end(segment.ack, segment.ack.wrapping_add(size))

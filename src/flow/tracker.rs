@@ -279,13 +279,49 @@ impl Tracker {
             Kind::Alone | Kind::Later => return Found::Ask(Key::new(meta, side), Why::Alone),
         }
         let slots = &self.flows.slots;
-        let likely = track.slot.filter(|slot| slots.is_of(slot, &track.key));
-        let slot = likely.or_else(|| slots.find(&track.key, track.hash));
-        let live = slot.filter(|slot| !self.flows.limits.over(slot.tag, self.tick));
-        let Some((slot, (word, ends))) = live.and_then(|slot| Some((slot, slots.read(&slot)?)))
-        else {
+        let likely = |slot: Slot| Some((slot, slots.get(&slot, &track.key)?));
+        let found = track.slot.and_then(likely).or_else(|| {
+            let slot = slots.find(&track.key, track.hash)?;
+            Some((slot, slots.get(&slot, &track.key)?))
+        });
+        let live = found.filter(|(slot, _)| !self.flows.limits.over(slot.tag, self.tick));
+        let Some((slot, (word, ends))) = live else {
             return self.unknown(track, meta, side);
         };
+        let forth = Control::initiator_of(word) == side;
+        let ordinary = match track.kind {
+            Kind::Tcp => tcp::is_ordinary(track.segment.flags) && Control::is_open(word),
+            Kind::Plain => forth || Control::is_answered(word),
+            _ => false,
+        };
+        if !ordinary || Control::generation_of(word) != generation as u16 {
+            return self.judge(track, meta, side, generation, (slot, word, ends));
+        }
+        if track.kind == Kind::Tcp {
+            let own = usize::from(!forth);
+            let told = tcp::told(&track.segment, Control::scale_of(word, own), ends[own]);
+            if told != ends[own] {
+                slots.set_state(&slot, own, told);
+            }
+        }
+        slots.touch(&slot, slot.tag.class() as u8, self.tick);
+        Found::Flow {
+            rule: Control::rule_of(word),
+            blocked: Control::is_blocked(word),
+            forth,
+        }
+    }
+
+    /// Of a frame that is more than one of many.
+    #[inline(never)]
+    fn judge(
+        &mut self,
+        track: &mut Track,
+        meta: &Meta,
+        side: Side,
+        generation: u64,
+        (slot, word, ends): (Slot, u64, [u64; 2]),
+    ) -> Found {
         track.slot = Some(slot);
         let control = Control::unpack(word);
         let forth = control.initiator == side;
@@ -591,16 +627,14 @@ impl Tracker {
             flows.gone(&gone);
             counters.evicted.add(1);
         }
-        match slots.open(&track.key, track.hash, fresh, over, oldest, rehash) {
+        let gone = |key: &KeyWords| {
+            flows.gone(key);
+            counters.evicted.add(1);
+        };
+        match slots.open(&track.key, track.hash, fresh, over, oldest, rehash, gone) {
             Opened::New(_) => {
                 host.fetch_add(1, Relaxed);
                 counters.opened.add(1);
-            }
-            Opened::Replaced(_, gone) => {
-                flows.gone(&gone);
-                host.fetch_add(1, Relaxed);
-                counters.opened.add(1);
-                counters.evicted.add(1);
             }
             Opened::Exists(slot) => {
                 let ended = track.segment.opens()

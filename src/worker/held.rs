@@ -10,9 +10,11 @@ use crate::port::Port;
 use af_xdp::Frame;
 
 /// Fragments that one worker holds at most.
-const MOST: usize = 64;
+const MOST: usize = 256;
 /// Of one sender.
-const MOST_OF_ONE: usize = 16;
+const MOST_OF_ONE: usize = 64;
+/// How often those that wait are looked at, nanoseconds: whoever keeps the place full costs no more than that.
+const OFTEN: u64 = 20_000;
 /// How long one is held, nanoseconds: fragments of one datagram are sent at once, and a network that changes their order does so within this.
 pub const LONGEST: u64 = 250_000_000;
 
@@ -26,16 +28,32 @@ struct Waiting {
 }
 
 /// Those that wait, in the order that they came.
-pub(super) struct Held(Vec<Waiting>);
+pub(super) struct Held {
+    waiting: Vec<Waiting>,
+    /// When they are looked at next.
+    next: u64,
+}
 
 impl Held {
     pub fn new() -> Held {
-        Held(Vec::with_capacity(MOST))
+        Held {
+            waiting: Vec::with_capacity(MOST),
+            next: 0,
+        }
     }
 
     /// How many frames wait.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.waiting.len()
+    }
+
+    /// Whether some wait, and it is time to look at them. Asked once a turn.
+    pub fn is_due(&mut self, now: u64) -> bool {
+        let due = !self.waiting.is_empty() && now >= self.next;
+        if due {
+            self.next = now.saturating_add(OFTEN);
+        }
+        due
     }
 
     /// Holds a frame. It comes back where there is no room for it.
@@ -47,11 +65,11 @@ impl Held {
         queue: usize,
         now: u64,
     ) -> Result<(), Frame> {
-        let of_one = self.0.iter().filter(|held| held.meta.src == meta.src);
-        if self.0.len() == MOST || of_one.count() == MOST_OF_ONE {
+        let of_one = self.waiting.iter().filter(|held| held.meta.src == meta.src);
+        if self.waiting.len() == MOST || of_one.count() == MOST_OF_ONE {
             return Err(frame);
         }
-        self.0.push(Waiting {
+        self.waiting.push(Waiting {
             frame,
             meta: *meta,
             side,
@@ -69,11 +87,11 @@ impl Held {
         now: u64,
     ) -> Option<(Frame, Meta, Ruling)> {
         let mut at = 0;
-        while let Some(held) = self.0.get(at) {
+        while let Some(held) = self.waiting.get(at) {
             if (held.side, held.queue) == (side, queue) {
                 let piece = datagrams.later(&held.meta, side, now);
                 if piece != Piece::Waits || now >= held.until {
-                    let held = self.0.remove(at);
+                    let held = self.waiting.remove(at);
                     let mut ruling = Ruling::of_piece(piece);
                     ruling.waits = false;
                     return Some((held.frame, held.meta, ruling));

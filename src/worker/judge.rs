@@ -157,8 +157,13 @@ impl Burst {
         }
         if self.find(&mut court) {
             self.ask(court.generation);
+            let mut waiting = false;
             for at in 0..count {
                 self.finish(at, &mut court);
+                waiting |= self.rulings[at].waits;
+            }
+            if waiting {
+                self.finish_waiting(&court);
             }
         }
     }
@@ -250,6 +255,16 @@ impl Burst {
             generation.classify_enforced(keys, deciding);
         } else {
             deciding.copy_from_slice(&self.first[..keys.len()]);
+        }
+    }
+
+    /// Asks again for fragments whose first came after them in the same burst: a sender may well send the last one first.
+    fn finish_waiting(&mut self, court: &Court<'_>) {
+        for (meta, ruling) in self.metas.iter().zip(&mut self.rulings) {
+            if ruling.waits {
+                let datagrams = court.tracker.datagrams();
+                *ruling = Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
+            }
         }
     }
 

@@ -119,10 +119,11 @@ impl<P: Port> Worker<P> {
         // A worker that receives nothing lets go of a generation that was replaced, too.
         self.policy.load();
         self.tracker.tick(now.steady, &self.counters.flows);
+        let release = self.held.is_due(now.steady);
         let mut received = 0;
         for side in Side::BOTH {
             for queue in 0..self.ports[side as usize].len() {
-                received += self.pass(side, queue, now);
+                received += self.pass(side, queue, release, now);
             }
         }
         self.counters.turns.add(1);
@@ -137,7 +138,7 @@ impl<P: Port> Worker<P> {
     }
 
     /// From one queue to the other side: up to [`BURSTS`] bursts, told to the kernel at once.
-    fn pass(&mut self, side: Side, queue: usize, now: Now) -> usize {
+    fn pass(&mut self, side: Side, queue: usize, release: bool, now: Now) -> usize {
         let other = side.other();
         let out = queue % self.ports[other as usize].len();
         self.reclaim(other, out);
@@ -147,7 +148,7 @@ impl<P: Port> Worker<P> {
             self.reclaim(side, queue);
         }
         self.ports[side as usize][queue].refill(&mut self.pool);
-        if self.held.len() > 0 {
+        if release {
             self.release(side, queue, out, now);
         }
         let mut total = 0;
@@ -259,7 +260,8 @@ impl<P: Port> Worker<P> {
             tell(cause, ruling.verdict, shadow);
         }
         let mut frame = frame;
-        if ruling.waits {
+        // A box in shadow changes nothing, not even the order.
+        if ruling.waits && !shadow {
             match held.hold(frame, meta, side, queue, now.steady) {
                 Ok(()) => {
                     all.flows.held.add(1);

@@ -103,6 +103,7 @@ impl Lab {
 
     /// A turn of every worker.
     pub fn turn(&mut self) {
+        self.now += 50_000;
         for worker in &mut self.workers {
             while worker.turn(self.now) > 0 {}
         }

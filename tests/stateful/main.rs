@@ -6,4 +6,5 @@ mod datagrams;
 mod lab;
 mod limits;
 mod reloads;
+mod transparency;
 mod workers;

@@ -62,3 +62,11 @@ pub use {
 pub fn prefetch<T>(place: &T) {
     sys::prefetch_at(std::ptr::from_ref(place).cast());
 }
+
+/// Room for `count` values, behind huge pages where the kernel has them: for tables that are read at random, which would cost a page walk a read otherwise.
+#[cfg(not(loom))]
+pub fn huge_vec<T>(count: usize) -> Vec<T> {
+    let mut memory = Vec::with_capacity(count);
+    sys::advise_huge(memory.spare_capacity_mut());
+    memory
+}

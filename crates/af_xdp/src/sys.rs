@@ -174,6 +174,21 @@ pub(crate) fn queues(ifindex: u32) -> Option<u32> {
     (count > 0).then_some(count)
 }
 
+/// Asks the kernel for transparent huge pages (`MADV_HUGEPAGE`, madvise(2)) behind the whole small pages of this memory. A wish: where the kernel has none, the
+/// pages stay small.
+pub(crate) fn advise_huge<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
+    const PAGE: usize = 4096;
+    let bytes = size_of_val(memory);
+    let start = memory.as_mut_ptr().cast::<u8>();
+    let skipped = start.align_offset(PAGE);
+    if bytes < skipped.saturating_add(PAGE) {
+        return;
+    }
+    let len = (bytes - skipped) / PAGE * PAGE;
+    // SAFETY: the range lies within memory that is borrowed alone, and this advice changes no byte of it.
+    unsafe { libc::madvise(start.wrapping_add(skipped).cast(), len, libc::MADV_HUGEPAGE) };
+}
+
 /// A hint to load the cache line at `address`.
 #[inline]
 pub(crate) fn prefetch_at(address: *const u8) {

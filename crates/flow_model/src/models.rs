@@ -11,10 +11,10 @@ const ONE: KeyWords = [1, 1, 1, 1, 1];
 const TWO: KeyWords = [2, 2, 2, 2, 2];
 const THREE: KeyWords = [3, 3, 3, 3, 3];
 
-/// With one bucket it is both of every key. With two the second word says which is the first, 0 or [`UPPER`], and for odd first words the upper is
-/// the second, for 2 and 4 the lower.
+/// With one bucket it is both of every key. With two the second word says which is the first, 0 or [`UPPER`]; for 2, 4 and 6 the upper is the
+/// second, for 1 and 3 the lower.
 fn hash(key: &KeyWords) -> u64 {
-    key[0] << 32 | key[1] & UPPER
+    key[0] << 51 | key[0] << 32 | key[1] & UPPER
 }
 
 const UPPER: u64 = 1 << 31;
@@ -29,14 +29,8 @@ fn fresh(control: u64) -> Fresh {
 }
 
 fn open(slots: &Slots, key: &KeyWords, control: u64) -> Opened {
-    slots.open(
-        key,
-        hash(key),
-        &fresh(control),
-        |_| false,
-        |_, _| None,
-        hash,
-    )
+    let (over, rank) = (|_: Tag| false, |_: Tag, _: &KeyWords| None);
+    slots.open(key, hash(key), &fresh(control), over, rank, hash, |_| ())
 }
 
 /// The control words of every entry of this key.
@@ -49,8 +43,13 @@ fn entries(slots: &Slots, key: &KeyWords) -> Vec<u64> {
 }
 
 fn check(model: impl Fn() + Sync + Send + 'static) {
+    check_up_to(PREEMPTIONS, model);
+}
+
+fn check_up_to(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(PREEMPTIONS);
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
     let orders = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = std::sync::Arc::clone(&orders);
     builder.check(move || {
@@ -66,7 +65,7 @@ fn check(model: impl Fn() + Sync + Send + 'static) {
 #[test]
 fn two_workers_that_open_one_flow_make_one_entry_and_both_find_it() {
     check(|| {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Arc::new(Slots::made_of(1, 2));
         let other = Arc::clone(&slots);
         let thread = thread::spawn(move || matches!(open(&other, &ONE, 5), Opened::New(_)));
         let mine = matches!(open(&slots, &ONE, 6), Opened::New(_));
@@ -80,7 +79,7 @@ fn two_workers_that_open_one_flow_make_one_entry_and_both_find_it() {
 #[test]
 fn two_workers_that_open_two_flows_make_two_entries() {
     check(|| {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Arc::new(Slots::made_of(1, 2));
         let other = Arc::clone(&slots);
         let thread = thread::spawn(move || matches!(open(&other, &ONE, 5), Opened::New(_)));
         assert!(matches!(open(&slots, &TWO, 6), Opened::New(_)));
@@ -95,7 +94,7 @@ fn two_workers_that_open_two_flows_make_two_entries() {
 #[test]
 fn who_looks_a_flow_up_while_it_is_opened_sees_nothing_or_all_of_it() {
     check(|| {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Arc::new(Slots::made_of(1, 2));
         let other = Arc::clone(&slots);
         let thread = thread::spawn(move || {
             open(&other, &ONE, 5);
@@ -111,7 +110,7 @@ fn who_looks_a_flow_up_while_it_is_opened_sees_nothing_or_all_of_it() {
 #[test]
 fn a_slot_that_changes_hands_is_not_changed_by_who_knew_the_flow_before() {
     check(|| {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Arc::new(Slots::made_of(1, 2));
         let Opened::New(slot) = open(&slots, &ONE, 5) else {
             panic!("it is empty")
         };
@@ -135,7 +134,7 @@ fn a_slot_that_changes_hands_is_not_changed_by_who_knew_the_flow_before() {
 #[test]
 fn a_flow_that_is_used_in_the_moment_of_its_removal_stays_or_goes_and_is_never_half_there() {
     check(|| {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Arc::new(Slots::made_of(1, 2));
         let Opened::New(slot) = open(&slots, &ONE, 5) else {
             panic!("it is empty")
         };
@@ -154,7 +153,7 @@ fn a_flow_that_is_used_in_the_moment_of_its_removal_stays_or_goes_and_is_never_h
 #[test]
 fn who_opens_a_flow_that_is_being_restarted_finds_the_new_one() {
     check(|| {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Arc::new(Slots::made_of(1, 2));
         let Opened::New(slot) = open(&slots, &ONE, 5) else {
             panic!("it is empty")
         };
@@ -168,15 +167,16 @@ fn who_opens_a_flow_that_is_being_restarted_finds_the_new_one() {
 
 #[test]
 fn two_flows_of_different_buckets_take_the_last_slot_once() {
-    check(|| {
-        let slots = Arc::new(Slots::new(2));
+    // The locks are two here, and a third preemption makes ten thousand orders of a few hundred.
+    check_up_to(2, || {
+        let slots = Arc::new(Slots::made_of(2, 4));
         assert_eq!(slots.buckets(), 2);
         // The lower bucket is full, the upper has one slot left.
-        for key in [[5, 0, 0, 0, 0], [7, 0, 0, 0, 0], [2, UPPER, 0, 0, 0]] {
+        for key in [[2, 0, 0, 0, 0], [4, 0, 0, 0, 0], [1, UPPER, 0, 0, 0]] {
             assert!(matches!(open(&slots, &key, 1), Opened::New(_)));
         }
         // The first of one is full, so that it goes to its second, which is the first of the other.
-        let (up, down) = ([1, 0, 0, 0, 0], [4, UPPER, 0, 0, 0]);
+        let (up, down) = ([6, 0, 0, 0, 0], [3, UPPER, 0, 0, 0]);
         let other = Arc::clone(&slots);
         let thread = thread::spawn(move || matches!(open(&other, &up, 5), Opened::New(_)));
         let mine = matches!(open(&slots, &down, 6), Opened::New(_));
@@ -190,11 +190,11 @@ fn two_flows_of_different_buckets_take_the_last_slot_once() {
 #[test]
 fn who_looks_for_a_flow_in_its_second_bucket_sees_nothing_or_all_of_it() {
     check(|| {
-        let slots = Arc::new(Slots::new(2));
-        for key in [[5, 0, 0, 0, 0], [7, 0, 0, 0, 0]] {
+        let slots = Arc::new(Slots::made_of(2, 4));
+        for key in [[2, 0, 0, 0, 0], [4, 0, 0, 0, 0]] {
             open(&slots, &key, 1);
         }
-        let up = [1, 0, 0, 0, 0];
+        let up = [6, 0, 0, 0, 0];
         let other = Arc::clone(&slots);
         let thread = thread::spawn(move || {
             let Opened::New(slot) = open(&other, &up, 5) else {
@@ -213,20 +213,31 @@ fn who_looks_for_a_flow_in_its_second_bucket_sees_nothing_or_all_of_it() {
 #[test]
 fn in_a_full_bucket_two_new_flows_throw_out_at_most_as_many_as_they_are() {
     check(|| {
-        let slots = Arc::new(Slots::new(1));
+        let slots = Arc::new(Slots::made_of(1, 2));
         open(&slots, &THREE, 3);
         open(&slots, &[4; 5], 4);
         let crowd = |slots: &Slots, key: &KeyWords| {
             let rank = |_: Tag, key: &KeyWords| (key[0] > 2).then_some(0);
-            slots.open(key, hash(key), &fresh(key[0]), |_| false, rank, hash)
+            let mut gone = 0;
+            let opened = slots.open(
+                key,
+                hash(key),
+                &fresh(key[0]),
+                |_| false,
+                rank,
+                hash,
+                |_| gone += 1,
+            );
+            (matches!(opened, Opened::New(_)), gone)
         };
         let other = Arc::clone(&slots);
-        let thread = thread::spawn(move || matches!(crowd(&other, &ONE), Opened::Replaced(..)));
-        let mine = matches!(crowd(&slots, &TWO), Opened::Replaced(..));
+        let thread = thread::spawn(move || crowd(&other, &ONE));
+        let mine = crowd(&slots, &TWO);
         let theirs = thread.join().unwrap();
         let old = entries(&slots, &THREE).len() + entries(&slots, &[4; 5]).len();
         let new = entries(&slots, &ONE).len() + entries(&slots, &TWO).len();
-        assert_eq!(new, usize::from(mine) + usize::from(theirs));
+        assert_eq!(new, usize::from(mine.0) + usize::from(theirs.0));
+        assert_eq!(old, 2 - mine.1 - theirs.1);
         assert!(old + new <= 2 && new > 0, "{old} {new}");
     });
 }
