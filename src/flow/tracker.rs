@@ -103,6 +103,8 @@ pub enum Why {
     Renews(Slot),
     /// It is of no flow.
     Alone,
+    /// An error of a live flow: it passes unless a rule forbids it.
+    Related,
 }
 
 /// What settling came to.
@@ -334,6 +336,12 @@ impl Tracker {
                     return Found::Ask(Key::new(meta, side), Why::Turns(slot));
                 }
             }
+            Kind::Tcp if control.phase == Phase::SynSent && forth && !control.both => {
+                // Nobody has answered, so that there is nothing to acknowledge; giving up is all that is left.
+                if track.segment.flags & tcp::RST == 0 {
+                    return Found::Drop(Reason::NoFlow);
+                }
+            }
             Kind::Query { request: true, .. } if !forth && !control.both => {
                 return Found::Ask(Key::new(meta, side), Why::Turns(slot));
             }
@@ -404,7 +412,7 @@ impl Tracker {
                 && live.is_some_and(|slot| slot.tag.class() != Class::Blocked as usize)
         });
         match known {
-            true => Found::Ask(Key::new(meta, side), Why::Alone),
+            true => Found::Ask(Key::new(meta, side), Why::Related),
             false => Found::Drop(Reason::IcmpUnrelated),
         }
     }
@@ -473,7 +481,7 @@ impl Tracker {
         let (rule, blocked, generation) = verdict;
         let fresh = |initiator| self.fresh(track, rule, blocked, generation, initiator, meta.proto);
         match why {
-            Why::Alone => Settled::Done,
+            Why::Alone | Why::Related => Settled::Done,
             Why::Opens => self.open(track, &fresh(side), meta, side, counters),
             Why::Reopens(slot) => match self.flows.slots.restart(&slot, &fresh(side)) {
                 Some(_) => {

@@ -379,6 +379,12 @@ fn settled(
 ) -> Ruling {
     let mut ruling = of_rules(court, shadow, answer);
     let rule = answer.1;
+    let default = court.generation.rules().len().saturating_sub(1);
+    if matches!(why, Why::Related) && rule.index() == default {
+        // The default is for what opens, and this is part of what is open.
+        ruling.verdict = Verdict::Forward;
+        ruling.cause = None;
+    }
     let blocked = !court.generation.permits(rule);
     // A flow that may not be is remembered only where its frames go on passing, or did.
     if ruling.verdict == Verdict::Forward || shadow || matches!(why, Why::Renews(_)) {

@@ -98,6 +98,17 @@ fn only_a_syn_opens_a_connection() {
 }
 
 #[test]
+fn nothing_is_acknowledged_before_the_other_side_has_answered() {
+    let mut lab = Lab::new("");
+    assert!(lab.out(&tcp(IN, OUT, SYN, 100, 0)));
+    for flags in [ACK, ACK | PSH, FIN | ACK, SYN | ACK] {
+        lab.drops(Side::Lan, &tcp(IN, OUT, flags, 101, 501), "no-flow");
+    }
+    assert!(lab.back(&tcp(OUT, IN, SYN | ACK, 500, 101)));
+    assert!(lab.out(&tcp(IN, OUT, ACK, 101, 501)));
+}
+
+#[test]
 fn flags_that_no_tcp_sends_are_dropped_with_a_flow_and_without() {
     let bad = [
         0,
@@ -233,7 +244,8 @@ fn an_icmp_error_passes_only_for_a_packet_of_a_live_flow() {
 #[test]
 fn an_icmp_error_of_a_ping_is_known_by_its_identifier_and_rules_may_forbid_errors() {
     let mut lab = Lab::new(
-        "[[rule]]\nname = \"no-redirect\"\ndirection = \"in\"\nproto = \"icmp\"\nicmp_type = [5]\naction = \"drop\"\n",
+        "[policy]\ndefault = \"drop\"\n[[rule]]\nname = \"ping\"\nproto = \"icmp\"\nicmp_type = [8]\naction = \"allow\"\n\
+         [[rule]]\nname = \"no-redirect\"\ndirection = \"in\"\nproto = \"icmp\"\nicmp_type = [5]\naction = \"drop\"\n",
     );
     let ping = icmp("10.77.0.9", "93.184.216.34", 8, 0, [0, 9, 0, 1], b"ping");
     let error = |kind, quoted: &[u8]| icmp("93.184.216.1", "10.77.0.9", kind, 0, [0; 4], quoted);
@@ -435,11 +447,11 @@ fn a_burst_that_opens_and_goes_on_is_one_flow() {
     for frame in &frames {
         lab.arrive(0, Side::Lan, frame);
     }
-    // A SYN, the same again, and data that does not wait for the answer (as after a loss elsewhere).
+    // A SYN, the same again, and a reset of a client that gives up.
     let segments = [
         tcp(IN, OUT, SYN, 100, 0),
         tcp(IN, OUT, SYN, 100, 0),
-        tcp(IN, OUT, ACK, 101, 501),
+        tcp(IN, OUT, RST, 101, 0),
     ];
     for frame in &segments {
         lab.arrive(0, Side::Lan, frame);
