@@ -29,7 +29,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
     (
         "[policy]\n⟦colour = 1\n",
         "unknown key `colour`",
-        "the keys of [policy] are: profile, default, shadow, uplink, quic, tcp_ports",
+        "the keys of [policy] are: profile, default, shadow, uplink, look_into, quic, tcp_ports",
     ),
     (
         "⟦polcy = {}\n",

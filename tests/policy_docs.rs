@@ -171,6 +171,7 @@ const TABLES: &[(&str, &str, &[&str])] = &[
         "[[test]]\npacket = {}\nexpect = { @ }",
         &["test", "*", "expect"],
     ),
+    ("the host `a`", "[hosts]\na = { @ }", &["hosts", "*"]),
     ("[flows]", "[flows]\n@", &["flows"]),
     (
         "timeouts",

@@ -228,6 +228,7 @@ fn policy_of(mut rules: Vec<Rule>, sets: Vec<Vec<AddrRange>>) -> Policy {
         lan_prefixes: Vec::new(),
         sets: sets.collect(),
         disabled: Vec::new(),
+        look_into: Default::default(),
         shadow: false,
     }
 }

@@ -218,7 +218,7 @@ impl Talk {
             _ => {
                 // UDP, and errors that quote what was sent, or what never was.
                 match &self.last {
-                    Some(last) if self.step % 2 == 0 => {
+                    Some(last) if self.step.is_multiple_of(2) => {
                         let mut quoted = last[14..].to_vec();
                         if seeded.below(3) == 0 {
                             // Another source port.
@@ -543,5 +543,8 @@ fn what_conntrack_and_nftables_let_through_is_what_we_do() {
         passed += here;
     }
     println!("{total} packets, {passed} passed, no difference; {again} were sent again");
-    assert!(total >= 100_000 && passed > total / 4, "{passed} of {total}");
+    assert!(
+        total >= 100_000 && passed > total / 4,
+        "{passed} of {total}"
+    );
 }

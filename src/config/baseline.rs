@@ -101,7 +101,7 @@ pub fn rules() -> Vec<Rule> {
         none_of: vec![Term::Set(MAIL_SERVERS)],
     };
     vec![
-        rule(spoofed, Some(High), spoofed_source()),
+        on_the_wire(rule(spoofed, Some(High), spoofed_source())),
         rule(tftp, Some(High), vec![ports(UDP, &[(69, 69)])]),
         rule(
             smtp,
@@ -124,8 +124,16 @@ pub fn rules() -> Vec<Rule> {
             None,
             vec![ports(UDP, &[(137, 138)]), ports(TCP, &[(139, 139)])],
         ),
-        rule(bogon, None, bogon_destination()),
+        on_the_wire(rule(bogon, None, bogon_destination())),
     ]
+}
+
+/// What a tunnel carries has addresses of the networks that it joins.
+fn on_the_wire(rule: Rule) -> Rule {
+    Rule {
+        wire_only: true,
+        ..rule
+    }
 }
 
 /// BCP 38: a source that is not of the LAN. What a host says on its own link before it has an address, or to its link

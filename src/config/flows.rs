@@ -46,6 +46,11 @@ pub(super) fn flows(reader: &mut Reader, section: Option<Section<'_>>) -> Settin
             _ => bounded(reader, &value, "adopt").unwrap_or(Duration::ZERO),
         };
     }
+    if let Some(value) = section.take("datagrams")
+        && let Some(most) = reader.integer(&value, "datagrams", 64..=65_536)
+    {
+        settings.datagrams = most as usize;
+    }
     if let Some(value) = section.take("timeouts")
         && let Some(section) = reader.section(value, "timeouts")
     {
@@ -110,7 +115,7 @@ mod tests {
 
     #[test]
     fn every_key_is_taken() {
-        let text = "size = 2000\nper_host = 100\noverflow = \"allow\"\nadopt = \"5m\"\n\
+        let text = "size = 2000\nper_host = 100\noverflow = \"allow\"\nadopt = \"5m\"\ndatagrams = 64\n\
             timeouts = { tcp_opening = \"1s\", tcp = \"8h\", tcp_closing = \"3s\", udp = \"4s\", udp_answered = \"5s\", icmp = \"6s\", other = \"7s\" }\n";
         let seconds = Duration::from_secs;
         let expected = Settings {
@@ -118,6 +123,7 @@ mod tests {
             per_host: 100,
             overflow: Overflow::Allow,
             adopt: seconds(300),
+            datagrams: 64,
             timeouts: Timeouts {
                 tcp_opening: seconds(1),
                 tcp: seconds(8 * 3600),
@@ -139,6 +145,7 @@ mod tests {
             "size = 1000",
             "size = 99999999",
             "per_host = 0",
+            "datagrams = 1",
             "overflow = \"reject\"",
             "adopt = \"10h\"",
             "timeouts = { tcp = \"9h\" }",

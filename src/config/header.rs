@@ -2,8 +2,8 @@
 
 use super::raw::Reader;
 use super::section::Section;
-use super::{address, number};
-use crate::policy::{Action, PortSet};
+use super::{address, number, tunnels};
+use crate::policy::{Action, PortSet, Tunnels};
 use ipnet::IpNet;
 use std::ops::Range;
 use toml::de::DeValue;
@@ -29,6 +29,8 @@ pub(super) struct Header {
     pub shadow: bool,
     /// QUIC may leave.
     pub quic: bool,
+    /// Tunnels that are judged by what they carry.
+    pub look_into: Tunnels,
     /// TCP ports that may leave; empty for none.
     pub tcp_ports: PortSet,
 }
@@ -42,6 +44,7 @@ pub(super) fn policy(reader: &mut Reader, section: Option<Section<'_>>) -> Heade
         inner: false,
         shadow: false,
         quic: false,
+        look_into: Tunnels::NONE,
         tcp_ports: PortSet(Vec::new()),
     };
     let Some(mut section) = section else {
@@ -71,6 +74,9 @@ pub(super) fn policy(reader: &mut Reader, section: Option<Section<'_>>) -> Heade
         header.inner = reader
             .word(&value, "uplink", &[("internet", false), ("inner", true)])
             .unwrap_or(false);
+    }
+    if let Some(value) = section.take("look_into") {
+        header.look_into = tunnels::look_into(reader, &value);
     }
     let (quic, tcp_ports) = (section.take_entry("quic"), section.take_entry("tcp_ports"));
     if header.profile != Profile::Strict {

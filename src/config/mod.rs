@@ -13,6 +13,7 @@ mod expect;
 mod flags;
 pub mod flows;
 mod header;
+pub mod hosts;
 mod icmp;
 pub mod judge;
 mod limit;
@@ -31,6 +32,7 @@ mod set;
 mod set_file;
 mod stats;
 pub mod strict;
+pub mod tunnels;
 mod warn;
 
 pub use error::{ConfigError, Problem};

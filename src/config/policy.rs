@@ -4,7 +4,7 @@ use super::header::{self, Header, Profile};
 use super::raw::Reader;
 use super::rule::{self, Stated};
 use super::section::Section;
-use super::{baseline, set, strict, warn};
+use super::{baseline, hosts, set, strict, tunnels, warn};
 use crate::policy::table::MAX_RULES;
 use crate::policy::{Action, AddrRange, Clause, DEFAULT_RULE, Direction, Origin, Policy, Rule};
 use std::collections::HashMap;
@@ -30,6 +30,8 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
             .map(AddrRange::prefix)
             .collect(),
     );
+    let section = root.section("hosts", reader);
+    let pins = hosts::hosts(reader, section);
     let mut stated = Vec::new();
     if let Some(value) = root.take("rule") {
         for section in reader.sections(value, "rule") {
@@ -43,6 +45,7 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
         lan_prefixes,
         sets,
         disabled: Vec::new(),
+        look_into: header.look_into,
         shadow: header.shadow,
     };
     let (overrides, own): (Vec<_>, Vec<_>) =
@@ -50,12 +53,25 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
     for rule in &own {
         push_own(reader, &mut policy, rule);
     }
+    let pinned = overrides
+        .iter()
+        .find(|stated| stated.name == hosts::SPOOFED_MAC);
+    if !pins.is_empty() || pinned.is_some() {
+        let on = !pins.is_empty();
+        push_builtin(reader, &mut policy, &header, hosts::rule(pins), on, pinned);
+    }
     for rule in baseline::rules() {
         let needs_lan = rule.name == SPOOFED && policy.lan_prefixes.is_empty();
         let inner = rule.name == BOGON && header.inner;
         let on = header.profile != Profile::None && !inner && !needs_lan;
         let stated = overrides.iter().find(|stated| stated.name == rule.name);
         push_builtin(reader, &mut policy, &header, rule, on, stated);
+    }
+    for rule in tunnels::rules() {
+        let stated = overrides.iter().find(|stated| stated.name == rule.name);
+        if stated.is_some() {
+            push_builtin(reader, &mut policy, &header, rule, false, stated);
+        }
     }
     for rule in strict::rules(&header) {
         let stated = overrides.iter().find(|stated| stated.name == rule.name);
@@ -86,7 +102,8 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
 
 /// The names of every built-in rule, whatever the profile.
 fn builtin_names() -> impl Iterator<Item = &'static str> {
-    baseline::NAMES.into_iter().chain(strict::NAMES)
+    let fixed = baseline::NAMES.into_iter().chain(tunnels::NAMES);
+    fixed.chain(strict::NAMES).chain([hosts::SPOOFED_MAC])
 }
 
 fn is_builtin(name: &str) -> bool {

@@ -11,7 +11,6 @@ use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// Datagrams in one set, which one lock guards for the time of one fragment.
 const WAYS: usize = 4;
-const SETS: usize = 512;
 /// How long a datagram may take, nanoseconds: RFC 791 asks for no less than 15 s, Linux gives 30.
 pub const LIFETIME: u64 = 30_000_000_000;
 /// Eight-byte units of the longest datagram.
@@ -211,17 +210,20 @@ pub struct Datagrams {
 }
 
 impl Datagrams {
-    pub(super) fn new() -> Datagrams {
+    /// With room for about so many.
+    pub fn new(count: usize) -> Datagrams {
         let set = || std::array::from_fn(|_| Box::new(Datagram::nothing()));
         Datagrams {
-            sets: (0..SETS).map(|_| Mutex::new(set())).collect(),
+            sets: (0..count.div_ceil(WAYS).max(1))
+                .map(|_| Mutex::new(set()))
+                .collect(),
             random: RandomState::new(),
         }
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.sets) + SETS * WAYS * size_of::<Datagram>()
+        size_of_val(&*self.sets) + self.sets.len() * WAYS * size_of::<Datagram>()
     }
 
     /// A fragment that is the first, and what it got as a packet; what it gets as a fragment: its own outcome, unless it is a duplicate or overlaps.
@@ -248,7 +250,7 @@ impl Datagrams {
     }
 
     fn set(&self, name: &Name) -> MutexGuard<'_, Set> {
-        let at = self.random.hash_one(name) as usize % SETS;
+        let at = self.random.hash_one(name) as usize % self.sets.len();
         locked(&self.sets[at])
     }
 
@@ -323,7 +325,7 @@ mod tests {
 
     #[test]
     fn later_fragments_get_what_the_first_got_in_any_order_and_wait_for_it() {
-        let all = Datagrams::new();
+        let all = Datagrams::new(2048);
         assert_eq!(take(&all, &piece(1, 1480, 1480, true), 1), Piece::Waits);
         assert_eq!(
             take(&all, &piece(1, 0, 1480, true), 1),
@@ -346,7 +348,7 @@ mod tests {
 
     #[test]
     fn another_datagram_is_another_by_each_part_of_its_name() {
-        let all = Datagrams::new();
+        let all = Datagrams::new(2048);
         take(&all, &piece(1, 0, 1480, true), 1);
         let later = piece(1, 1480, 8, true);
         let others = [
@@ -394,7 +396,7 @@ mod tests {
             piece(1, 1480, 8, false),
             piece(1, 1480, 1480, false),
         ] {
-            let all = Datagrams::new();
+            let all = Datagrams::new(2048);
             for part in [
                 piece(1, 0, 1480, true),
                 piece(1, 1480, 1480, true),
@@ -419,7 +421,7 @@ mod tests {
 
     #[test]
     fn nothing_comes_after_the_last_fragment() {
-        let all = Datagrams::new();
+        let all = Datagrams::new(2048);
         take(&all, &piece(1, 0, 16, true), 1);
         assert_eq!(
             take(&all, &piece(1, 32, 5, false), 1),
@@ -431,7 +433,7 @@ mod tests {
 
     #[test]
     fn a_datagram_is_forgotten_in_time_and_the_same_name_is_free_for_another() {
-        let all = Datagrams::new();
+        let all = Datagrams::new(2048);
         take(&all, &piece(1, 0, 16, true), 1);
         assert_eq!(
             take(&all, &piece(1, 16, 8, true), LIFETIME + 2),
@@ -445,7 +447,7 @@ mod tests {
 
     #[test]
     fn a_sender_of_many_datagrams_that_never_end_pays_with_its_own() {
-        let all = Datagrams::new();
+        let all = Datagrams::new(2048);
         let other = Meta {
             src: 77,
             ..piece(5, 0, 16, true)
@@ -462,7 +464,7 @@ mod tests {
             src: 77,
             ..piece(5, 16, 8, false)
         };
-        assert_eq!(held(&all), SETS * WAYS);
+        assert_eq!(held(&all), 2048);
         assert_eq!(all.later(&rest, Side::Lan, 200_000), Piece::Inherits(DROP));
     }
 
@@ -476,7 +478,7 @@ mod tests {
         /// Whatever arrives: two fragments that passed never share a byte, unless everything after was dropped.
         #[test]
         fn no_byte_passes_twice(parts in proptest::collection::vec((0u16..40, 1u16..80, any::<bool>()), 1..30)) {
-            let all = Datagrams::new();
+            let all = Datagrams::new(2048);
             take(&all, &piece(1, 0, 16, true), 1);
             let mut passed = vec![0u32; 1000];
             passed[..16].fill(1);

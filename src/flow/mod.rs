@@ -59,6 +59,8 @@ pub struct Settings {
     pub overflow: Overflow,
     /// How long after the start connections that were open before are adopted.
     pub adopt: Duration,
+    /// Fragmented datagrams that may be under way.
+    pub datagrams: usize,
     /// How long a flow may be idle.
     pub timeouts: Timeouts,
 }
@@ -71,6 +73,7 @@ impl Settings {
             per_host: (size / 8).max(1),
             overflow: Overflow::Drop,
             adopt: Duration::from_secs(60),
+            datagrams: 2048,
             timeouts: Timeouts::default(),
         }
     }
@@ -114,7 +117,7 @@ impl Flows {
             overflow: settings.overflow,
             adopt: settings.adopt,
             adopt_until: AtomicU64::new(0),
-            datagrams: Datagrams::new(),
+            datagrams: Datagrams::new(settings.datagrams),
             hasher,
         })
     }

@@ -336,11 +336,14 @@ impl Tracker {
                     return Found::Ask(Key::new(meta, side), Why::Turns(slot));
                 }
             }
-            Kind::Tcp if control.phase == Phase::SynSent && forth && !control.both => {
-                // Nobody has answered, so that there is nothing to acknowledge; giving up is all that is left.
-                if track.segment.flags & tcp::RST == 0 {
-                    return Found::Drop(Reason::NoFlow);
-                }
+            // Nobody has answered, so that there is nothing to acknowledge; giving up is all that is left.
+            Kind::Tcp
+                if control.phase == Phase::SynSent
+                    && forth
+                    && !control.both
+                    && track.segment.flags & tcp::RST == 0 =>
+            {
+                return Found::Drop(Reason::NoFlow);
             }
             Kind::Query { request: true, .. } if !forth && !control.both => {
                 return Found::Ask(Key::new(meta, side), Why::Turns(slot));

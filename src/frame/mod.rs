@@ -47,6 +47,7 @@ mod tcp;
 #[cfg(test)]
 mod testing;
 mod transport;
+pub mod tunnel;
 mod udp;
 mod vlan;
 

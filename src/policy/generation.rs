@@ -1,9 +1,10 @@
 //! One generation of the policy: what the workers judge by, compiled and immutable, and how it takes the place of the one before.
 
 use super::limit::Limits;
-use super::rule::{Clause, Policy};
+use super::rule::{Clause, Policy, Tunnels};
 use super::table::{CompileError, RuleInfo, Table};
 use super::{Key, RuleId, Verdict};
+use crate::frame::{Meta, tunnel};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 
@@ -22,6 +23,9 @@ pub struct Generation {
     all: Table,
     /// Who decides. `None` where no rule is in shadow: then [`Generation::all`] does.
     enforced: Option<Table>,
+    /// Who decides over what a tunnel carries; `None` where none is looked into.
+    inside: Option<Table>,
+    look_into: Tunnels,
     /// The whole policy is judged, counted and alerted on, and every frame is forwarded.
     shadow: bool,
     /// Some rule names ethertypes: only then frames that are not IP are the rules' business.
@@ -89,10 +93,19 @@ impl Generation {
             silence(&mut policy, &shadowed);
             enforced = Some(Table::compile(&policy)?);
         }
+        let look_into = policy.look_into;
+        let mut inside = None;
+        if !look_into.is_empty() {
+            let wire_only: Vec<bool> = policy.rules.iter().map(|rule| rule.wire_only).collect();
+            silence(&mut policy, &wire_only);
+            inside = Some(Table::compile(&policy)?);
+        }
         Ok(Generation {
             number,
             all,
             enforced,
+            inside,
+            look_into,
             shadow: policy.shadow,
             names_ethertypes,
             frame_rules,
@@ -188,6 +201,23 @@ impl Generation {
     #[inline]
     pub fn classify_enforced(&self, keys: &[Key], deciding: &mut [RuleId]) {
         self.deciding_table().classify(keys, deciding);
+    }
+
+    /// The kind of tunnel that this packet is, if it is one that is looked into.
+    #[inline]
+    pub fn looks_into(&self, meta: &Meta) -> Option<tunnel::Kind> {
+        match self.look_into.is_empty() {
+            true => None,
+            false => tunnel::Kind::of(meta).filter(|kind| self.look_into.contains(*kind)),
+        }
+    }
+
+    /// The rule that decides over a packet that a tunnel carries: none in shadow, and none that is about the wire alone.
+    pub fn classify_inside(&self, key: &Key) -> RuleId {
+        self.inside
+            .as_ref()
+            .unwrap_or(self.deciding_table())
+            .lookup(key)
     }
 
     /// What a rule does to a frame at `now` (nanoseconds since the Unix epoch), its limit counted.

@@ -1,5 +1,7 @@
 //! What the fields of a clause match: protocols, ports, MAC addresses, TCP flags. Addresses are in [`addr`](super::addr).
 
+use crate::frame::tunnel::Kind as TunnelKind;
+
 /// A set of transport protocols, by IANA number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ProtoSet([u64; 4]);
@@ -146,6 +148,39 @@ impl std::fmt::Display for PortSet {
             }
         });
         f.write_str(&parts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// Kinds of tunnels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Tunnels(u8);
+
+impl Tunnels {
+    /// None of them.
+    pub const NONE: Tunnels = Tunnels(0);
+    /// GRE.
+    pub const GRE: Tunnels = Tunnels(1 << TunnelKind::Gre as u8);
+    /// IPv4 in IP.
+    pub const IPIP: Tunnels = Tunnels(1 << TunnelKind::Ipip as u8);
+    /// IPv6 in IP.
+    pub const SIX_IN_FOUR: Tunnels = Tunnels(1 << TunnelKind::SixInFour as u8);
+    /// VXLAN.
+    pub const VXLAN: Tunnels = Tunnels(1 << TunnelKind::Vxlan as u8);
+
+    /// These and those.
+    pub const fn with(self, other: Tunnels) -> Tunnels {
+        Tunnels(self.0 | other.0)
+    }
+
+    /// Whether there are none.
+    #[inline]
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether this kind is one of them.
+    pub const fn contains(self, kind: TunnelKind) -> bool {
+        self.0 >> kind as u8 & 1 == 1
     }
 }
 

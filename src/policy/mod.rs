@@ -17,7 +17,7 @@ pub use explain::{Explanation, explain};
 pub use generation::{Generation, InForce};
 pub use rule::{
     Clause, DEFAULT_RULE, Direction, FlagMatch, Limit, MacMatch, Origin, Policy, PolicyTest,
-    PortSet, ProtoSet, Rule,
+    PortSet, ProtoSet, Rule, Tunnels,
 };
 pub use table::{CompileError, RuleInfo, Table};
 

@@ -2,7 +2,7 @@
 
 use super::addr::{AddrMatch, Set};
 pub use super::matches::{
-    FlagMatch, MacMatch, PROTOCOLS, PortSet, ProtoSet, TCP_FLAGS, proto_name,
+    FlagMatch, MacMatch, PROTOCOLS, PortSet, ProtoSet, TCP_FLAGS, Tunnels, proto_name,
 };
 use super::{Action, Key, Severity, Side};
 use ipnet::IpNet;
@@ -25,6 +25,8 @@ pub struct Policy {
     pub sets: Vec<Set>,
     /// The names of rules that are known and switched off.
     pub disabled: Vec<String>,
+    /// Tunnels that are judged by what they carry, too.
+    pub look_into: Tunnels,
     /// The whole policy is judged, counted and alerted on, and every frame is forwarded.
     pub shadow: bool,
 }
@@ -61,6 +63,8 @@ pub struct Rule {
     pub ttl: Option<Duration>,
     /// Judged, counted and alerted on; what happens to the frame is for the rules after it.
     pub shadow: bool,
+    /// About the packet on the wire, and not about what a tunnel carries: whether its addresses are what they may be there.
+    pub wire_only: bool,
     /// Where the rule comes from.
     pub origin: Origin,
 }
@@ -81,6 +85,7 @@ impl Rule {
             limit: None,
             ttl: None,
             shadow: false,
+            wire_only: false,
             origin,
         }
     }

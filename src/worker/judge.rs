@@ -3,7 +3,7 @@
 use super::{Now, reason_alert};
 use crate::flow::datagram::Piece;
 use crate::flow::{Found, Kind, Outcome, Refused, Settled, Track, Tracker, Why, opener};
-use crate::frame::{self, Frag, Meta, Net};
+use crate::frame::{self, Frag, Meta, Net, tunnel};
 use crate::policy::admit::{Admit, admit};
 use crate::policy::{Generation, Key, RuleId, Side, Verdict};
 use crate::port::BURST;
@@ -53,6 +53,8 @@ enum Plan {
     Adopt,
     /// To get what the first of its datagram got.
     Later,
+    /// It is a tunnel: judged by itself, and then by what it carries.
+    Tunnel(tunnel::Kind),
 }
 
 /// What was found of one frame.
@@ -179,16 +181,22 @@ impl Burst {
                 Err(reason) => Verdict::Drop(reason),
                 Ok(()) => match admit(meta, court.side) {
                     Admit::Pass => Verdict::Forward,
-                    Admit::Ask => match court.tracker.prepare(meta, bytes, court.side, track) {
-                        Err(reason) => Verdict::Drop(reason),
-                        Ok(()) => {
-                            *plan = match track.kind {
-                                Kind::Later => Plan::Later,
-                                _ => Plan::Seek,
-                            };
-                            // Overwritten below; a frame that were somehow left out is not let through.
+                    Admit::Ask => match court.generation.looks_into(meta) {
+                        Some(kind) => {
+                            *plan = Plan::Tunnel(kind);
                             Verdict::Drop(Reason::Default)
                         }
+                        None => match court.tracker.prepare(meta, bytes, court.side, track) {
+                            Err(reason) => Verdict::Drop(reason),
+                            Ok(()) => {
+                                *plan = match track.kind {
+                                    Kind::Later => Plan::Later,
+                                    _ => Plan::Seek,
+                                };
+                                // Overwritten below; a frame that were somehow left out is not let through.
+                                Verdict::Drop(Reason::Default)
+                            }
+                        },
                     },
                     Admit::AskOr(key, verdict) => {
                         if court.generation.names_ethertypes() {
@@ -211,7 +219,10 @@ impl Burst {
         let plans = self.plans.iter_mut().zip(&mut self.tracks);
         for (((frame, meta), (plan, track)), ruling) in frames.zip(plans).zip(&mut self.rulings) {
             left |= meta.frag != Frag::Whole;
-            let Plan::Seek = plan else { continue };
+            let Plan::Seek = plan else {
+                left |= !matches!(plan, Plan::Done);
+                continue;
+            };
             let bytes = court.umem.bytes(frame);
             *plan = match court.tracker.find(track, meta, bytes, court.side, number) {
                 Found::Flow {
@@ -302,20 +313,14 @@ impl Burst {
             Plan::Again => {
                 court.tracker.seek(track);
                 let bytes = court.umem.bytes(&self.received[at]);
-                let number = court.generation.number();
-                *ruling = match court.tracker.find(track, meta, bytes, court.side, number) {
-                    Found::Flow {
-                        rule,
-                        blocked,
-                        forth,
-                    } => of_flow(court, shadow, rule, blocked, forth),
-                    Found::Ask(key, why) => {
-                        let answer = alone(court.generation, &key);
-                        settled(court, shadow, track, meta, answer, why)
-                    }
-                    Found::Adopt | Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
-                    Found::Drop(reason) => Ruling::new(Verdict::Drop(reason)),
-                };
+                *ruling = found(court, shadow, track, meta, bytes, &alone);
+            }
+            Plan::Tunnel(kind) => {
+                let bytes = court.umem.bytes(&self.received[at]);
+                *ruling = tunnelled(court, shadow, track, meta, bytes, kind);
+                if meta.frag == Frag::Later {
+                    return;
+                }
             }
             Plan::Adopt => *ruling = adopted(court, shadow, track, meta),
             Plan::Later => {
@@ -323,17 +328,111 @@ impl Burst {
                 *ruling = Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
             }
         }
-        if meta.frag == Frag::First && matches!(meta.net, Net::V4 | Net::V6) {
-            let outcome = Outcome {
-                verdict: ruling.verdict,
-                rule: ruling.rule,
-            };
-            let datagrams = court.tracker.datagrams();
-            match datagrams.first(meta, court.side, court.now.steady, outcome) {
-                Piece::Inherits(_) => {}
-                piece => *ruling = Ruling::of_piece(piece),
-            }
+        first_of_datagram(court, meta, ruling);
+    }
+}
+
+/// Of a first fragment the ruling is kept for the others of its datagram, if it may pass as one.
+fn first_of_datagram(court: &Court<'_>, meta: &Meta, ruling: &mut Ruling) {
+    if meta.frag != Frag::First || !matches!(meta.net, Net::V4 | Net::V6) {
+        return;
+    }
+    let outcome = Outcome {
+        verdict: ruling.verdict,
+        rule: ruling.rule,
+    };
+    let datagrams = court.tracker.datagrams();
+    match datagrams.first(meta, court.side, court.now.steady, outcome) {
+        Piece::Inherits(_) => {}
+        piece => *ruling = Ruling::of_piece(piece),
+    }
+}
+
+/// The first rule that matches a key, and the first that decides.
+type Asks = dyn Fn(&Generation, &Key) -> (RuleId, RuleId);
+
+/// The ruling on one packet that was looked for, by itself.
+fn found(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &mut Track,
+    meta: &Meta,
+    bytes: &[u8],
+    asks: &Asks,
+) -> Ruling {
+    let number = court.generation.number();
+    match court.tracker.find(track, meta, bytes, court.side, number) {
+        Found::Flow {
+            rule,
+            blocked,
+            forth,
+        } => of_flow(court, shadow, rule, blocked, forth),
+        Found::Ask(key, why) => {
+            let answer = asks(court.generation, &key);
+            settled(court, shadow, track, meta, answer, why)
         }
+        Found::Adopt | Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
+        Found::Drop(reason) => Ruling::new(Verdict::Drop(reason)),
+    }
+}
+
+/// The ruling on one IP packet, from the beginning.
+fn packet(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &mut Track,
+    meta: &Meta,
+    bytes: &[u8],
+    asks: &Asks,
+) -> Ruling {
+    if let Err(reason) = court.tracker.prepare(meta, bytes, court.side, track) {
+        return Ruling::new(Verdict::Drop(reason));
+    }
+    if track.kind == Kind::Later {
+        let datagrams = court.tracker.datagrams();
+        return Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
+    }
+    court.tracker.seek(track);
+    found(court, shadow, track, meta, bytes, asks)
+}
+
+/// The ruling on a tunnel that is looked into: what is outside has to pass, and what is inside too. A fragment inside gets what its first got, and does not wait
+/// for it: the frame around it is none.
+fn tunnelled(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &mut Track,
+    outer: &Meta,
+    bytes: &[u8],
+    kind: tunnel::Kind,
+) -> Ruling {
+    let ruling = packet(court, shadow, track, outer, bytes, &alone);
+    if ruling.verdict != Verdict::Forward || outer.frag == Frag::Later {
+        return ruling;
+    }
+    let inner = match tunnel::inside(bytes, outer, kind) {
+        Ok(inner) => inner,
+        Err(reason) => return Ruling::new(Verdict::Drop(reason)),
+    };
+    let inside = |generation: &Generation, key: &Key| {
+        let rule = generation.classify_inside(key);
+        (rule, rule)
+    };
+    let mut carried = match admit(&inner, court.side) {
+        Admit::Pass => return ruling,
+        Admit::AskOr(_, Verdict::Forward) => return ruling,
+        Admit::AskOr(_, verdict) => Ruling::new(verdict),
+        Admit::Ask => packet(court, shadow, track, &inner, bytes, &inside),
+    };
+    first_of_datagram(court, &inner, &mut carried);
+    match carried.verdict {
+        Verdict::Forward => ruling,
+        // An answer would be to the packet outside, which is not the one that is refused.
+        Verdict::Reject(reason) | Verdict::Drop(reason) => Ruling {
+            verdict: Verdict::Drop(reason),
+            waits: false,
+            ..carried
+        },
     }
 }
 

@@ -203,6 +203,7 @@ fn ended(mut rules: Vec<Rule>, sets: Vec<Vec<AddrRange>>) -> Policy {
         lan_prefixes: vec![],
         sets: sets.into_iter().enumerate().map(named).collect(),
         disabled: vec![],
+        look_into: Default::default(),
         shadow: false,
     }
 }

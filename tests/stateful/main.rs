@@ -7,4 +7,5 @@ mod lab;
 mod limits;
 mod reloads;
 mod transparency;
+mod tunnels;
 mod workers;

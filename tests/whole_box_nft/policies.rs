@@ -67,6 +67,7 @@ pub fn policy(seed: u64) -> Policy {
         lan_prefixes: vec![],
         sets: sets.into_iter().enumerate().map(named).collect(),
         disabled: vec![],
+        look_into: Default::default(),
         shadow: false,
     }
 }

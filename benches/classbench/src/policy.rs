@@ -41,6 +41,7 @@ pub fn policy(rules: &[Rule]) -> Policy {
         lan_prefixes: Vec::new(),
         sets: Vec::new(),
         disabled: Vec::new(),
+        look_into: Default::default(),
         shadow: false,
     }
 }
