@@ -15,8 +15,8 @@ build=(gcc libc6-dev)
 demo=(iproute2 ethtool
       dnsmasq-base nginx ngircd python3-aiosmtpd snmpd samba iperf3
       bind9-dnsutils curl ii snmp smbclient iputils-ping)
-# The whole-box tests compare with a Linux bridge, with and without nftables.
-test=(nftables)
+# The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
+test=(nftables nmap hping3 thc-ipv6 python3-scapy)
 # CI builds the XDP gate again and compares it with the committed object.
 ci=(clang libbpf-dev linux-libc-dev)
 # What the rule table is measured beside, DPDK's dpdk-test-acl, and what counts its branches.
