@@ -18,6 +18,10 @@ pub struct Stats {
     pub table_bytes: usize,
     /// How the table is laid out; `None` where it does not compile.
     pub shape: Option<Shape>,
+    /// Flows that there is memory for.
+    pub flows: usize,
+    /// Bytes of that memory, which `run` allocates at its start.
+    pub flow_bytes: usize,
     /// The named sets, in order.
     pub sets: Vec<SetStats>,
     /// Time to read the files and check what they say.
@@ -56,6 +60,8 @@ impl Stats {
             rules: policy.rules.len().saturating_sub(1),
             rows: policy.rules.iter().map(|rule| rule.clauses.len()).sum(),
             sets: sets.collect(),
+            flows: config.flows.size,
+            flow_bytes: config.flows.bytes(),
             ..Stats::default()
         }
     }
@@ -84,6 +90,8 @@ impl Stats {
         );
         let table = bytes(self.table_bytes);
         row(&mut out, "table, compiled", table, Some(self.compile));
+        let flows = format!("room for flows: {}", self.flows);
+        row(&mut out, &flows, bytes(self.flow_bytes), None);
         row(&mut out, "tests", String::new(), Some(self.test));
         if let Some(shape) = &self.shape {
             out.push('\n');
@@ -114,6 +122,8 @@ impl Stats {
             "rules": self.rules,
             "rows": self.rows,
             "table_bytes": self.table_bytes,
+            "flows": self.flows,
+            "flow_bytes": self.flow_bytes,
             "table": self.shape.as_ref().map(|shape| serde_json::json!({
                 "kernel": shape.kernel,
                 "rows_in_bitsets": shape.wide_rows,
@@ -222,6 +232,8 @@ mod tests {
             rules: 10_011,
             rows: 10_024,
             table_bytes: 3_500_000,
+            flows: 1_000_000,
+            flow_bytes: 91_000_000,
             shape: Some(Shape {
                 kernel: "avx512",
                 wide_rows: 24,
@@ -246,6 +258,7 @@ mod tests {
 rules                            10011     81.2 ms
 rows, judged                     10024    410.0 ms
 table, compiled             3418.0 KiB    733.3 ms
+room for flows: 1000000        86.8 MiB
 tests                                       0.0 ms
 
 the table is looked up by the avx512 kernel

@@ -3,10 +3,11 @@
 //! A datagram is known from its first fragment on, until all of it was seen, or for [`LIFETIME`]. What of it has gone by is kept as two bits
 //! for each eight bytes: seen, and a fragment starts here. So an overlap is found whatever the order, and an exact duplicate is told from one.
 
-use crate::frame::{Frag, Meta, Net};
+use crate::frame::{Frag, Meta, Net, tunnel};
 use crate::policy::{RuleId, Side, Verdict};
 use crate::telemetry::Reason;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
 /// Datagrams in one set, which one lock guards for the time of one fragment.
@@ -24,6 +25,9 @@ struct Name {
     dst: u128,
     id: u32,
     vlan: [u16; 2],
+    /// Of a sender on the LAN: nobody adds to the datagram of another.
+    mac: [u8; 6],
+    tunnel: u8,
     proto: u8,
     v6: bool,
     side: Side,
@@ -36,6 +40,11 @@ impl Name {
             dst: meta.dst,
             id: meta.frag_id,
             vlan: [meta.vlan[0] & 0xfff, meta.vlan[1] & 0xfff],
+            mac: match side {
+                Side::Lan => meta.src_mac,
+                Side::Uplink => [0; 6],
+            },
+            tunnel: tunnel::number(meta),
             // Of IPv6 the addresses and the identification are all (RFC 8200 section 4.5).
             proto: if meta.net == Net::V4 {
                 meta.frag_proto
@@ -102,8 +111,9 @@ struct Datagram {
     spoilt: bool,
     /// Its length in bytes, once the last fragment was seen.
     len: Option<usize>,
-    /// Units seen.
+    /// Units seen, and the end of the highest.
     seen: usize,
+    highest: usize,
     covered: [u64; WORDS],
     starts: [u64; WORDS],
 }
@@ -117,6 +127,8 @@ impl Datagram {
                 dst: 0,
                 id: 0,
                 vlan: [0; 2],
+                mac: [0; 6],
+                tunnel: 0,
                 proto: 0,
                 v6: false,
                 side: Side::Lan,
@@ -130,6 +142,7 @@ impl Datagram {
             spoilt: false,
             len: None,
             seen: 0,
+            highest: 0,
             covered: [0; WORDS],
             starts: [0; WORDS],
         }
@@ -138,7 +151,8 @@ impl Datagram {
     /// Of another datagram from now on.
     fn restart(&mut self, name: Name, since: u64, outcome: Outcome) {
         (self.name, self.since, self.outcome) = (name, since, outcome);
-        (self.live, self.spoilt, self.len, self.seen) = (true, false, None, 0);
+        (self.live, self.spoilt, self.len) = (true, false, None);
+        (self.seen, self.highest) = (0, 0);
         self.covered = [0; WORDS];
         self.starts = [0; WORDS];
     }
@@ -152,8 +166,8 @@ impl Datagram {
         }
         let (start, end) = span.units;
         let beyond = self.len.is_some_and(|len| span.last || span.end > len);
-        let before_seen = span.last && self.any(end, UNITS);
-        if beyond || before_seen || self.any(start, end) {
+        let more_seen = span.last && self.highest > end;
+        if beyond || more_seen || self.any(start, end) {
             self.spoilt = true;
             return Piece::Overlaps;
         }
@@ -162,6 +176,7 @@ impl Datagram {
         }
         set(&mut self.starts, start);
         self.seen += end - start;
+        self.highest = self.highest.max(end);
         if span.last {
             self.len = Some(span.end);
         }
@@ -207,6 +222,8 @@ type Set = [Box<Datagram>; WAYS];
 pub struct Datagrams {
     sets: Box<[Mutex<Set>]>,
     random: RandomState,
+    /// First fragments that were seen: as long as it stays the same, nothing that waits has to be looked at.
+    firsts: AtomicU64,
 }
 
 impl Datagrams {
@@ -218,12 +235,19 @@ impl Datagrams {
                 .map(|_| Mutex::new(set()))
                 .collect(),
             random: RandomState::new(),
+            firsts: AtomicU64::new(0),
         }
     }
 
     /// Bytes of memory.
     pub(super) fn bytes(&self) -> usize {
-        size_of_val(&*self.sets) + self.sets.len() * WAYS * size_of::<Datagram>()
+        Datagrams::bytes_of(self.sets.len() * WAYS)
+    }
+
+    /// Bytes for so many.
+    pub(super) fn bytes_of(count: usize) -> usize {
+        let sets = count.div_ceil(WAYS).max(1);
+        sets * (size_of::<Mutex<Set>>() + WAYS * size_of::<Datagram>())
     }
 
     /// A fragment that is the first, and what it got as a packet; what it gets as a fragment: its own outcome, unless it is a duplicate or overlaps.
@@ -238,7 +262,13 @@ impl Datagrams {
             return Piece::Inherits(outcome);
         };
         place.restart(name, now, outcome);
+        self.firsts.fetch_add(1, Relaxed);
         place.take(&Span::of(meta))
+    }
+
+    /// How many datagrams have begun.
+    pub fn begun(&self) -> u64 {
+        self.firsts.load(Relaxed)
     }
 
     /// A fragment that is not the first.
@@ -360,6 +390,10 @@ mod tests {
             },
             Meta {
                 frag_proto: 6,
+                ..later
+            },
+            Meta {
+                src_mac: [6; 6],
                 ..later
             },
             Meta {

@@ -1,7 +1,7 @@
 //! What a flow is known by, and the hash of that.
 
 use super::slots::KeyWords;
-use crate::frame::{Meta, Net};
+use crate::frame::{Meta, Net, tunnel};
 use crate::policy::Side;
 use std::hash::{BuildHasher, RandomState};
 
@@ -22,11 +22,15 @@ pub struct FlowKey {
     pub vlan: [u16; 2],
     /// Whether the addresses are those of IPv6.
     pub v6: bool,
+    /// The kind of tunnel that it is inside of, from 1; 0 on the wire. Inside of one there are no VLANs.
+    pub tunnel: u8,
 }
 
-/// Set in the second word of an address of IPv4 flows: what no IPv6 source may be, a multicast address (RFC 4291 section 2.7), so that
-/// no flow of IPv6 has the words of one of IPv4.
-const V4: u64 = 0xff << 56;
+/// The first byte of a multicast group (RFC 4291 section 2.7), which is the address of neither end of a flow.
+const GROUP: u64 = 0xff << 56;
+/// Set in the first word of flows of IPv4, so that none of IPv6 has the words of one of IPv4. In the outside's first word the same says that the flow is inside of a
+/// tunnel; the byte that it takes the place of stands among the bits of the VLANs.
+const V4: u64 = GROUP;
 
 impl FlowKey {
     /// The key of a frame received on `side` whose two ports are these.
@@ -42,8 +46,12 @@ impl FlowKey {
             inside_port: ends.2,
             outside_port: ends.3,
             proto: meta.proto,
-            vlan: [meta.vlan[0] & 0xfff, meta.vlan[1] & 0xfff],
+            vlan: match tunnel::number(meta) {
+                0 => [meta.vlan[0] & 0xfff, meta.vlan[1] & 0xfff],
+                _ => [0; 2],
+            },
             v6: meta.net == Net::V6,
+            tunnel: tunnel::number(meta),
         }
     }
 
@@ -51,15 +59,20 @@ impl FlowKey {
     #[inline]
     pub fn words(&self) -> KeyWords {
         let family = if self.v6 { 0 } else { V4 };
+        let mut outside = (self.outside >> 64) as u64;
+        let mut vlan = u64::from(self.vlan[0]) << 12 | u64::from(self.vlan[1]);
+        if self.tunnel != 0 {
+            vlan = u64::from(self.tunnel) << 8 | outside >> 56;
+            outside |= GROUP;
+        }
         let rest = u64::from(self.inside_port) << 48
             | u64::from(self.outside_port) << 32
             | u64::from(self.proto) << 24
-            | u64::from(self.vlan[0]) << 12
-            | u64::from(self.vlan[1]);
+            | vlan;
         [
             (self.inside >> 64) as u64 | family,
             self.inside as u64,
-            (self.outside >> 64) as u64,
+            outside,
             self.outside as u64,
             rest,
         ]
@@ -67,18 +80,25 @@ impl FlowKey {
 
     /// From what the table stores.
     pub fn from_words(words: &KeyWords) -> FlowKey {
-        let [high, low, outside_high, outside_low, rest] = *words;
-        // The outside of a flow of IPv4 has nothing in its high word, and that of IPv6 always has, or is no address of a host.
-        let v6 = high & V4 != V4;
-        let high = if v6 { high } else { high & !V4 };
+        let [high, low, mut outside_high, outside_low, rest] = *words;
+        let v6 = high & GROUP != V4;
+        let high = if v6 { high } else { high & !GROUP };
+        let mut vlan = [(rest >> 12) as u16 & 0xfff, rest as u16 & 0xfff];
+        let mut tunnel = 0;
+        if outside_high & GROUP == GROUP {
+            tunnel = (rest >> 8) as u8;
+            outside_high = outside_high & !GROUP | (rest & 0xff) << 56;
+            vlan = [0; 2];
+        }
         FlowKey {
             inside: u128::from(high) << 64 | u128::from(low),
             outside: u128::from(outside_high) << 64 | u128::from(outside_low),
             inside_port: (rest >> 48) as u16,
             outside_port: (rest >> 32) as u16,
             proto: (rest >> 24) as u8,
-            vlan: [(rest >> 12) as u16 & 0xfff, rest as u16 & 0xfff],
+            vlan,
             v6,
+            tunnel,
         }
     }
 }
@@ -159,6 +179,11 @@ mod tests {
             },
             FlowKey { v6: true, ..out },
             FlowKey {
+                tunnel: 1,
+                vlan: [0; 2],
+                ..out
+            },
+            FlowKey {
                 inside: 2,
                 outside: 1,
                 ..out
@@ -182,6 +207,12 @@ mod tests {
                 ..FlowKey::new(&meta(src, dst, net), Side::Lan, 65_535, 1)
             };
             assert_eq!(FlowKey::from_words(&key.words()), key);
+            let inside = FlowKey {
+                tunnel: 4,
+                vlan: [0; 2],
+                ..key
+            };
+            assert_eq!(FlowKey::from_words(&inside.words()), inside);
         }
     }
 

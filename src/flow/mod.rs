@@ -79,6 +79,15 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Bytes of memory that this takes, [`Flows::bytes`] without making it.
+    pub fn bytes(&self) -> usize {
+        Slots::bytes_of(self.size)
+            + HOSTS * size_of::<AtomicU32>()
+            + Datagrams::bytes_of(self.datagrams)
+    }
+}
+
 impl Default for Settings {
     /// A million flows.
     fn default() -> Settings {
@@ -175,5 +184,19 @@ impl Flows {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_that_is_told_is_the_memory_that_is_taken() {
+        for size in [1024, 5000, 100_000] {
+            let settings = Settings::of_size(size);
+            assert_eq!(Flows::new(&settings).bytes(), settings.bytes());
+        }
+        assert!(Settings::default().bytes() < 100 << 20);
     }
 }

@@ -180,8 +180,20 @@ pub struct Slots {
 impl Slots {
     /// With room for `flows` flows, and half as many slots more, so that two full buckets are rare.
     pub fn new(flows: usize) -> Slots {
+        let (buckets, lines) = Slots::shape(flows);
+        Slots::made_of(buckets, lines)
+    }
+
+    /// Buckets, and lines, for so many flows.
+    fn shape(flows: usize) -> (usize, usize) {
         let flows = flows.clamp(1, MOST_LINES);
-        Slots::made_of((flows + flows / 2).div_ceil(WAYS), flows)
+        ((flows + flows / 2).div_ceil(WAYS), flows)
+    }
+
+    /// Bytes for so many flows.
+    pub fn bytes_of(flows: usize) -> usize {
+        let (buckets, lines) = Slots::shape(flows);
+        (buckets + lines) * size_of::<Line>() + lines * size_of::<AtomicU64>()
     }
 
     /// Of so many buckets, and lines for so many flows.
@@ -390,18 +402,28 @@ impl Slots {
             | u64::from(tick) << Tag::TICK_AT
             | u64::from(class);
         if new != slot.tag.0 {
-            self.retag(slot, new);
+            self.retag(slot, |_| new);
+        }
+    }
+
+    /// Writes down that the flow was used at `tick`, and leaves its class as it is.
+    #[inline]
+    pub fn tick(&self, slot: &Slot, tick: u16) {
+        if slot.tag.tick() != tick {
+            self.retag(slot, |tag| {
+                tag & !Tag::TICK | u64::from(tick) << Tag::TICK_AT
+            });
         }
     }
 
     #[inline(never)]
-    fn retag(&self, slot: &Slot, new: u64) {
+    fn retag(&self, slot: &Slot, new: impl Fn(u64) -> u64) {
         let Some(tag) = self.tag(slot.bucket as usize, usize::from(slot.way)) else {
             return;
         };
         let mut seen = slot.tag.0;
         // Another worker may touch the same flow; whoever is last is right enough, unless the flow is gone.
-        while let Err(now) = tag.compare_exchange(seen, new, AcqRel, Relaxed) {
+        while let Err(now) = tag.compare_exchange(seen, new(seen), AcqRel, Relaxed) {
             if !slot.tag.same_flow(now) {
                 return;
             }
@@ -460,7 +482,7 @@ impl Slots {
         hash: u64,
         fresh: &Fresh,
         over: impl Fn(Tag) -> bool,
-        rank: impl Fn(Tag, &KeyWords) -> Option<u32>,
+        rank: impl Fn(Tag) -> Option<u32>,
         rehash: impl Fn(&KeyWords) -> u64,
         mut gone: impl FnMut(&KeyWords),
     ) -> Opened {
@@ -481,7 +503,7 @@ impl Slots {
                 }
                 self.free.put(line);
             }
-            let near = self.lowest(&places, &over, &rank);
+            let near = self.lowest(&places, &over, &rank, |_| true);
             let victim = match line {
                 Some(_) => near,
                 None => near.or_else(|| self.somebody(&over, &rank)),
@@ -500,11 +522,11 @@ impl Slots {
     fn somebody(
         &self,
         over: &impl Fn(Tag) -> bool,
-        rank: &impl Fn(Tag, &KeyWords) -> Option<u32>,
+        rank: &impl Fn(Tag) -> Option<u32>,
     ) -> Option<Slot> {
         (0..SEARCH).find_map(|_| {
             let at = self.hand.fetch_add(1, Relaxed) % self.buckets.len() as u64;
-            self.lowest(&[at as usize], over, rank)
+            self.lowest(&[at as usize], over, rank, |_| true)
         })
     }
 
@@ -611,7 +633,8 @@ impl Slots {
         &self,
         buckets: &[usize],
         over: impl Fn(Tag) -> bool,
-        rank: impl Fn(Tag, &KeyWords) -> Option<u32>,
+        rank: impl Fn(Tag) -> Option<u32>,
+        own: impl Fn(&Slot) -> bool,
     ) -> Option<Slot> {
         let mut lowest: Option<(u32, Slot)> = None;
         for bucket in buckets {
@@ -619,9 +642,10 @@ impl Slots {
                 if over(slot.tag) {
                     return Some(slot);
                 }
-                let ranked = self.key(&slot).and_then(|key| rank(slot.tag, &key));
-                if let Some(ranked) = ranked
+                // The tags say who may go at all; only of those the flow's own line is looked at.
+                if let Some(ranked) = rank(slot.tag)
                     && lowest.is_none_or(|(least, _)| ranked < least)
+                    && own(&slot)
                 {
                     lowest = Some((ranked, slot));
                 }
@@ -630,15 +654,17 @@ impl Slots {
         lowest.map(|(_, slot)| slot)
     }
 
-    /// Removes the flow with the lowest rank in the two buckets of a hash; its key.
+    /// Removes the flow with the lowest rank in the two buckets of a hash, of those whose key is `own`; its key.
     pub fn make_room(
         &self,
         hash: u64,
-        rank: impl Fn(Tag, &KeyWords) -> Option<u32>,
+        rank: impl Fn(Tag) -> Option<u32>,
+        own: impl Fn(&KeyWords) -> bool,
         rehash: impl Fn(&KeyWords) -> u64,
     ) -> Option<KeyWords> {
         let places = [self.first(hash), self.second(hash)];
-        self.remove(&self.lowest(&places, |_| false, rank)?, rehash)
+        let own = |slot: &Slot| self.key(slot).is_some_and(|key| own(&key));
+        self.remove(&self.lowest(&places, |_| false, rank, own)?, rehash)
     }
 
     /// The flows of one bucket, as they are at this moment.

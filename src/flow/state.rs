@@ -61,9 +61,13 @@ pub enum Class {
     UdpUnanswered,
     /// UDP with an answer.
     UdpAnswered,
-    /// An ICMP query.
+    /// An ICMP query that nobody has answered.
+    IcmpUnanswered,
+    /// One with an answer.
     Icmp,
-    /// Any other protocol.
+    /// Any other protocol, without an answer.
+    OtherUnanswered,
+    /// With one.
     Other,
     /// Ended by the policy: its frames are dropped.
     Blocked,
@@ -77,10 +81,14 @@ impl Class {
             Phase::SynSent | Phase::SynReceived => Class::TcpOpening,
             Phase::Established | Phase::InitiatorEnded | Phase::ResponderEnded => Class::TcpOpen,
             Phase::Closing | Phase::Reset => Class::TcpClosing,
-            Phase::Unanswered | Phase::Answered => match proto {
-                1 | 58 => Class::Icmp,
-                17 | 136 if phase == Phase::Answered => Class::UdpAnswered,
+            Phase::Unanswered => match proto {
+                1 | 58 => Class::IcmpUnanswered,
                 17 | 136 => Class::UdpUnanswered,
+                _ => Class::OtherUnanswered,
+            },
+            Phase::Answered => match proto {
+                1 | 58 => Class::Icmp,
+                17 | 136 => Class::UdpAnswered,
                 _ => Class::Other,
             },
         }
@@ -92,6 +100,8 @@ impl Class {
             Class::TcpOpening as usize,
             Class::TcpClosing as usize,
             Class::UdpUnanswered as usize,
+            Class::IcmpUnanswered as usize,
+            Class::OtherUnanswered as usize,
             Class::Blocked as usize,
         ]
         .contains(&class)
@@ -166,7 +176,9 @@ impl Limits {
             (Class::TcpClosing, timeouts.tcp_closing),
             (Class::UdpUnanswered, timeouts.udp),
             (Class::UdpAnswered, timeouts.udp_answered),
+            (Class::IcmpUnanswered, timeouts.icmp),
             (Class::Icmp, timeouts.icmp),
+            (Class::OtherUnanswered, timeouts.other),
             (Class::Other, timeouts.other),
             (Class::Blocked, timeouts.tcp_opening),
         ];

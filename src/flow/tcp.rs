@@ -114,6 +114,15 @@ pub fn opening(segment: &Segment) -> End {
     end(next, next.wrapping_add(u32::from(segment.len)))
 }
 
+/// The same after the SYN was sent again: without the data that was on it the first time, the acknowledgement of that is still right.
+pub fn opening_again(segment: &Segment, before: End) -> End {
+    let now = opening(segment);
+    match now as u32 == before as u32 && within((now >> 32) as u32, before) {
+        true => before,
+        false => now,
+    }
+}
+
 /// What becomes of a connection by one segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Next {
@@ -332,6 +341,19 @@ mod tests {
             wire.ends[0] = opening(&syn);
             assert_eq!(wire.take(false, segment(SYN | ACK, 9, ack)), phase, "{ack}");
         }
+    }
+
+    #[test]
+    fn a_syn_that_is_sent_again_without_its_data_leaves_the_answer_to_the_data_right() {
+        let with_data = Segment {
+            len: 100,
+            ..segment(SYN, 100, 0)
+        };
+        let (bare, other) = (segment(SYN, 100, 0), segment(SYN, 900, 0));
+        let first = opening(&with_data);
+        assert_eq!(opening_again(&bare, first), first);
+        assert_eq!(opening_again(&with_data, opening(&bare)), first);
+        assert_eq!(opening_again(&other, first), opening(&other));
     }
 
     #[test]

@@ -265,6 +265,12 @@ impl Tracker {
         }
     }
 
+    /// The frames before are settled, each in its turn: from now on what has no flow has none.
+    #[inline]
+    pub fn settling(&mut self) {
+        self.opening = 0;
+    }
+
     /// What is known of a frame under a policy of this generation. Of a live flow the state moves on.
     #[inline]
     pub fn find(
@@ -306,7 +312,7 @@ impl Tracker {
                 slots.set_state(&slot, own, told);
             }
         }
-        slots.touch(&slot, slot.tag.class() as u8, self.tick);
+        slots.tick(&slot, self.tick);
         Found::Flow {
             rule: Control::rule_of(word),
             blocked: Control::is_blocked(word),
@@ -325,8 +331,11 @@ impl Tracker {
         (slot, word, ends): (Slot, u64, [u64; 2]),
     ) -> Found {
         track.slot = Some(slot);
-        let control = Control::unpack(word);
+        let mut control = Control::unpack(word);
         let forth = control.initiator == side;
+        // What the responder was let open, another generation let it.
+        let renews = control.generation != generation as u16;
+        control.both &= !renews;
         match track.kind {
             Kind::Tcp if track.segment.opens() => {
                 if control.phase.is_over() {
@@ -353,7 +362,7 @@ impl Tracker {
             }
             _ => {}
         }
-        if control.generation != generation as u16 {
+        if renews {
             let key = opener(meta, side, control.initiator, track.kind);
             return Found::Ask(key, Why::Renews(slot));
         }
@@ -444,7 +453,7 @@ impl Tracker {
                 // The same SYN once more, or another one in its place before anybody answered.
                 if control.phase == Phase::SynSent && forth {
                     next.scale = [track.segment.scale.unwrap_or(0), 0];
-                    slots.set_state(slot, 0, tcp::opening(&track.segment));
+                    slots.set_state(slot, 0, tcp::opening_again(&track.segment, ends[0]));
                 }
             } else {
                 let step = tcp::advance(
@@ -506,6 +515,7 @@ impl Tracker {
                 counters.judged_again.add(1);
                 let was = self.change(&slot, meta.proto, |control| {
                     control.generation = generation as u16;
+                    control.both = false;
                     control.rule = rule;
                     control.blocked = blocked;
                 });
@@ -539,8 +549,9 @@ impl Tracker {
         fresh.control = control.pack();
         fresh.class = control.class(meta.proto) as u8;
         fresh.state = [0, 0];
-        counters.adopted.add(1);
-        self.open(track, &fresh, meta, side, counters)
+        let settled = self.open(track, &fresh, meta, side, counters);
+        counters.adopted.add(u64::from(settled == Settled::Done));
+        settled
     }
 
     /// A live flow, and one more frame of it.
@@ -619,19 +630,15 @@ impl Tracker {
         let inside = FlowKey::from_words(&track.key).inside;
         let rehash = |key: &KeyWords| flows.hash(key);
         let over = |tag: Tag| flows.limits.over(tag, tick);
-        let oldest = |tag: Tag, _: &KeyWords| {
+        let oldest = |tag: Tag| {
             Class::makes_room(tag.class())
                 .then(|| u32::from(u16::MAX - state::idle(tick, tag.tick())))
         };
         let host = flows.host(inside);
         if host.load(Relaxed) >= flows.per_host && slots.find(&track.key, track.hash).is_none() {
             // A host that has all it may have pays for a new flow with an old one of its own.
-            let own = |tag: Tag, key: &KeyWords| {
-                (FlowKey::from_words(key).inside == inside)
-                    .then(|| oldest(tag, key))
-                    .flatten()
-            };
-            let Some(gone) = slots.make_room(track.hash, own, rehash) else {
+            let own = |key: &KeyWords| FlowKey::from_words(key).inside == inside;
+            let Some(gone) = slots.make_room(track.hash, oldest, own, rehash) else {
                 counters.refused_host.add(1);
                 return self.refused(Refused::Host);
             };
@@ -642,11 +649,14 @@ impl Tracker {
             flows.gone(key);
             counters.evicted.add(1);
         };
-        match slots.open(&track.key, track.hash, fresh, over, oldest, rehash, gone) {
-            Opened::New(_) => {
-                host.fetch_add(1, Relaxed);
-                counters.opened.add(1);
-            }
+        // Counted before others can see it, and throw it out again.
+        host.fetch_add(1, Relaxed);
+        let opened = slots.open(&track.key, track.hash, fresh, over, oldest, rehash, gone);
+        if !matches!(opened, Opened::New(_)) {
+            host.fetch_sub(1, Relaxed);
+        }
+        match opened {
+            Opened::New(_) => counters.opened.add(1),
             Opened::Exists(slot) => {
                 let ended = track.segment.opens()
                     && slots

@@ -18,22 +18,29 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Of a parsed packet; `None` where it is no such tunnel. A VXLAN packet is known by either port: answers of a gateway that does not
-    /// keep to RFC 7348 section 5 come from it.
+    /// Of a parsed packet; `None` where it is no such tunnel. VXLAN goes to its port both ways (RFC 7348 section 5).
     pub fn of(meta: &Meta) -> Option<Kind> {
-        let vxlan = |port| matches!(port, 4789 | 8472);
         match meta.proto {
             47 => Some(Kind::Gre),
             4 => Some(Kind::Ipip),
             41 => Some(Kind::SixInFour),
-            17 if vxlan(meta.dport) || vxlan(meta.sport) => Some(Kind::Vxlan),
+            17 if matches!(meta.dport, 4789 | 8472) => Some(Kind::Vxlan),
             _ => None,
         }
     }
 }
 
-/// Set as the outer VLAN id of what is inside a tunnel, which the wire cannot: flows inside are none of those outside.
+/// Set in the place of the outer tag of what is inside a tunnel, though it counts as untagged: so it is told from what is on the wire.
 const INSIDE: u16 = 0xfff;
+
+/// The number of the kind of tunnel, from 1, that this is inside of; 0 of what is on the wire.
+#[inline]
+pub fn number(meta: &Meta) -> u8 {
+    match (meta.vlan_depth, meta.vlan) {
+        (0, [INSIDE, kind]) => kind as u8 + 1,
+        _ => 0,
+    }
+}
 
 /// The packet or frame inside. Offsets are from the start of `frame`, as those of `outer`; MAC addresses are those outside, since they say who sent it. It counts
 /// as untagged; in `vlan` stands a mark that no tag has.

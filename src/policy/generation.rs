@@ -30,14 +30,40 @@ pub struct Generation {
     shadow: bool,
     /// Some rule names ethertypes: only then frames that are not IP are the rules' business.
     names_ethertypes: bool,
-    /// By rule: it forbids, and asks for what is not the same for every frame of a flow (TCP flags, a fragment, a MAC address). Empty where none does.
-    frame_rules: Box<[bool]>,
+    /// By rule; empty where none is about frames or machines.
+    frames: Box<[OfFrames]>,
     /// By rule; empty where none is in shadow.
     shadowed: Box<[bool]>,
     /// By rule.
     over: Box<[bool]>,
     /// Shared by the generations of a policy: a new one is no new burst.
     limits: Option<Arc<Limits>>,
+}
+
+/// What of a rule is about single frames. Nothing of one in shadow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct OfFrames {
+    /// It forbids, and asks for what is not the same for every frame of a flow: TCP flags, a fragment, a MAC address.
+    forbids: bool,
+    /// It forbids, and is about the machine alone.
+    forbids_machine: bool,
+    /// It asks for a MAC address.
+    names_machine: bool,
+}
+
+impl OfFrames {
+    fn new(rule: &super::Rule) -> OfFrames {
+        if rule.shadow {
+            return OfFrames::default();
+        }
+        let forbids = rule.action != super::Action::Allow;
+        let any = |asks: fn(&Clause) -> bool| rule.clauses.iter().any(asks);
+        OfFrames {
+            forbids: forbids && any(Clause::is_of_a_frame),
+            forbids_machine: forbids && any(Clause::is_of_a_machine),
+            names_machine: any(|clause| clause.src_mac != super::MacMatch::default()),
+        }
+    }
 }
 
 impl Generation {
@@ -78,14 +104,13 @@ impl Generation {
         let names_ethertypes = clauses.any(|clause| clause.ethertype.is_some());
         let in_shadow = |rule: &super::Rule| rule.shadow && !rule.clauses.is_empty();
         let (mut enforced, mut shadowed) = (None, Box::default());
-        let frame_rule = |rule: &super::Rule| {
-            let mut clauses = rule.clauses.iter();
-            rule.action != super::Action::Allow
-                && !rule.shadow
-                && clauses.any(Clause::is_of_a_frame)
-        };
-        let frame_rules = match policy.rules.iter().any(frame_rule) {
-            true => policy.rules.iter().map(frame_rule).collect(),
+        let of_frames = |rule: &super::Rule| OfFrames::new(rule);
+        let frames = match policy
+            .rules
+            .iter()
+            .any(|rule| of_frames(rule) != OfFrames::default())
+        {
+            true => policy.rules.iter().map(of_frames).collect(),
             false => Box::default(),
         };
         if policy.rules.iter().any(in_shadow) {
@@ -108,7 +133,7 @@ impl Generation {
             look_into,
             shadow: policy.shadow,
             names_ethertypes,
-            frame_rules,
+            frames,
             shadowed,
             over,
             limits,
@@ -170,12 +195,26 @@ impl Generation {
     /// Whether there is a rule that may forbid single frames of a flow that it would let open.
     #[inline]
     pub fn judges_frames(&self) -> bool {
-        !self.frame_rules.is_empty()
+        !self.frames.is_empty()
+    }
+
+    fn of_frames(&self, rule: RuleId) -> OfFrames {
+        self.frames.get(rule.index()).copied().unwrap_or_default()
     }
 
     /// Whether this rule forbids, and asks for what is not the same for every frame of a flow.
     pub fn is_of_frames(&self, rule: RuleId) -> bool {
-        self.frame_rules.get(rule.index()).copied().unwrap_or(false)
+        self.of_frames(rule).forbids
+    }
+
+    /// Whether this rule forbids, and is about the machine that a frame comes from.
+    pub fn is_of_machines(&self, rule: RuleId) -> bool {
+        self.of_frames(rule).forbids_machine
+    }
+
+    /// Whether this rule asks for a MAC address.
+    pub fn names_machines(&self, rule: RuleId) -> bool {
+        self.of_frames(rule).names_machine
     }
 
     /// Whether this rule lets frames through, its limit aside.

@@ -177,6 +177,13 @@ impl Clause {
             || (icmp && self.dport != PortSet::any() && self.protos != ProtoSet::ALL)
     }
 
+    /// Whether it is about the machine that a frame comes from, and not about what that does: a MAC address, and no ports.
+    pub fn is_of_a_machine(&self) -> bool {
+        self.src_mac != MacMatch::default()
+            && self.sport == PortSet::any()
+            && self.dport == PortSet::any()
+    }
+
     /// The matches that say something, in words: `proto tcp, dst !@partners, dport 23, 2323-2330`.
     pub fn describe(&self, sets: &[Set]) -> String {
         let mut parts = vec![format!("direction {}", self.direction.name())];

@@ -1,5 +1,6 @@
 //! From frames to rulings: parse, admit, look the flow up, and ask the rule table about what opens one, the whole burst at once.
 
+use super::held::MOST as MOST_HELD;
 use super::{Now, reason_alert};
 use crate::flow::datagram::Piece;
 use crate::flow::{Found, Kind, Outcome, Refused, Settled, Track, Tracker, Why, opener};
@@ -45,8 +46,8 @@ enum Plan {
     Ask(u8, Why),
     /// They are asked about a frame that is not IP; what its ruling says is for where none names it.
     AskOr(u8),
-    /// They are asked whether one of them forbids this frame of a flow that is let through.
-    AskOfFrame(u8),
+    /// They are asked whether one of them forbids this frame of a flow that this rule lets through; whether it goes the way that the flow was opened.
+    OfFrame(RuleId, bool),
     /// To be asked about alone, once the frames before it are settled.
     Again,
     /// A connection that was open before the start, perhaps.
@@ -129,7 +130,7 @@ impl Burst {
     pub fn new() -> Burst {
         Burst {
             received: Vec::with_capacity(BURST),
-            forward: Vec::with_capacity(BURST),
+            forward: Vec::with_capacity(BURST + MOST_HELD),
             replies: Vec::with_capacity(BURST),
             metas: [Meta::NONE; BURST],
             rulings: Vec::with_capacity(BURST),
@@ -159,6 +160,7 @@ impl Burst {
         }
         if self.find(&mut court) {
             self.ask(court.generation);
+            court.tracker.settling();
             let mut waiting = false;
             for at in 0..count {
                 self.finish(at, &mut court);
@@ -231,11 +233,9 @@ impl Burst {
                     forth,
                 } => {
                     *ruling = of_flow(court, self.shadow, rule, blocked, forth);
-                    if forth && !blocked && court.generation.judges_frames() {
-                        self.keys.push(Key::new(meta, court.side));
-                        Plan::AskOfFrame(self.keys.len() as u8 - 1)
-                    } else {
-                        Plan::Done
+                    match !blocked && court.generation.judges_frames() {
+                        true => Plan::OfFrame(rule, forth),
+                        false => Plan::Done,
                     }
                 }
                 Found::Ask(key, why) => {
@@ -301,14 +301,20 @@ impl Burst {
                     ruling.shadowed = Some((answer.0, verdict));
                 }
             }
-            Plan::AskOfFrame(key) => {
-                let (_, rule) = answer(key);
-                if court.generation.is_of_frames(rule) {
-                    *ruling = of_rules(court, shadow, (rule, rule));
-                }
+            Plan::OfFrame(rule, forth) => {
+                of_frame(court, shadow, track, meta, (rule, forth), ruling, &alone);
             }
             Plan::Ask(key, why) => {
-                *ruling = settled(court, shadow, track, meta, answer(key), why);
+                let forth = self.keys[usize::from(key)].side == court.side;
+                *ruling = settled(
+                    court,
+                    shadow,
+                    track,
+                    meta,
+                    answer(key),
+                    (why, forth),
+                    &alone,
+                );
             }
             Plan::Again => {
                 court.tracker.seek(track);
@@ -322,7 +328,7 @@ impl Burst {
                     return;
                 }
             }
-            Plan::Adopt => *ruling = adopted(court, shadow, track, meta),
+            Plan::Adopt => *ruling = adopted(court, shadow, track, meta, &alone),
             Plan::Later => {
                 let datagrams = court.tracker.datagrams();
                 *ruling = Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
@@ -366,12 +372,20 @@ fn found(
             rule,
             blocked,
             forth,
-        } => of_flow(court, shadow, rule, blocked, forth),
+        } => {
+            let mut ruling = of_flow(court, shadow, rule, blocked, forth);
+            if !blocked && court.generation.judges_frames() {
+                of_frame(court, shadow, track, meta, (rule, forth), &mut ruling, asks);
+            }
+            ruling
+        }
         Found::Ask(key, why) => {
             let answer = asks(court.generation, &key);
-            settled(court, shadow, track, meta, answer, why)
+            let forth = key.side == court.side;
+            settled(court, shadow, track, meta, answer, (why, forth), asks)
         }
-        Found::Adopt | Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
+        Found::Adopt => adopted(court, shadow, track, meta, asks),
+        Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
         Found::Drop(reason) => Ruling::new(Verdict::Drop(reason)),
     }
 }
@@ -467,6 +481,39 @@ fn of_rules(court: &Court<'_>, shadow: bool, (first, rule): (RuleId, RuleId)) ->
     }
 }
 
+/// Whether a rule forbids a single frame of a flow that `rule` lets through; if one does, that is the ruling.
+///
+/// Of what goes the way that the flow was opened, every rule that is about frames is asked; of what answers from the LAN, only those that are about the machine: a rule on a port
+/// is not about answers. Where the flow was let through for the sake of its machine, another machine has to be let through by itself.
+fn of_frame(
+    court: &Court<'_>,
+    shadow: bool,
+    track: &Track,
+    meta: &Meta,
+    (rule, forth): (RuleId, bool),
+    ruling: &mut Ruling,
+    asks: &Asks,
+) {
+    let generation = court.generation;
+    if !forth && court.side == Side::Uplink {
+        return;
+    }
+    let (_, found) = asks(generation, &Key::new(meta, court.side));
+    let forbids = match forth {
+        true => generation.is_of_frames(found),
+        false => generation.is_of_machines(found),
+    };
+    if forbids && !generation.permits(found) {
+        *ruling = of_rules(court, shadow, (found, found));
+    } else if forth && generation.names_machines(rule) {
+        let opener = opener(meta, court.side, court.side, track.kind);
+        let (_, found) = asks(generation, &opener);
+        if !generation.permits(found) {
+            *ruling = of_rules(court, shadow, (found, found));
+        }
+    }
+}
+
 /// The same, and what it means for the flow is written down.
 fn settled(
     court: &mut Court<'_>,
@@ -474,7 +521,8 @@ fn settled(
     track: &Track,
     meta: &Meta,
     answer: (RuleId, RuleId),
-    why: Why,
+    (why, forth): (Why, bool),
+    asks: &Asks,
 ) -> Ruling {
     let mut ruling = of_rules(court, shadow, answer);
     let rule = answer.1;
@@ -485,8 +533,13 @@ fn settled(
         ruling.cause = None;
     }
     let blocked = !court.generation.permits(rule);
+    let renews = matches!(why, Why::Renews(_));
+    if renews && blocked && court.generation.is_of_frames(rule) {
+        // About the machine that sent this frame, which may not be the one whose flow it is: that is judged by its next frame.
+        return ruling;
+    }
     // A flow that may not be is remembered only where its frames go on passing, or did.
-    if ruling.verdict == Verdict::Forward || shadow || matches!(why, Why::Renews(_)) {
+    if ruling.verdict == Verdict::Forward || shadow || renews {
         let verdict = (rule, blocked, court.generation.number());
         let tracker = &mut *court.tracker;
         let settled = tracker.settle(track, why, meta, court.side, verdict, court.counters);
@@ -494,19 +547,22 @@ fn settled(
             ruling.refuse(refused);
         }
     }
+    if renews && !blocked && court.generation.judges_frames() {
+        of_frame(court, shadow, track, meta, (rule, forth), &mut ruling, asks);
+    }
     ruling
 }
 
 /// A connection without a flow, in the time after the start. It goes on where the host inside may open it, or where it looks like the server of
 /// one that the outside may open: the rules alone would take every client for a server wherever the outside may open anything.
-fn adopted(court: &mut Court<'_>, shadow: bool, track: &Track, meta: &Meta) -> Ruling {
+fn adopted(court: &mut Court<'_>, shadow: bool, track: &Track, meta: &Meta, asks: &Asks) -> Ruling {
     let generation = court.generation;
     let (inside, outside) = match court.side {
         Side::Lan => (meta.sport, meta.dport),
         Side::Uplink => (meta.dport, meta.sport),
     };
     let serves = inside < SYSTEM_PORTS || (inside < EPHEMERAL && inside < outside);
-    let asked = |initiator| alone(generation, &opener(meta, court.side, initiator, Kind::Tcp));
+    let asked = |initiator| asks(generation, &opener(meta, court.side, initiator, Kind::Tcp));
     let (from_inside, from_outside) = (asked(Side::Lan), asked(Side::Uplink));
     let (answer, initiator) = if generation.permits(from_inside.1) {
         (from_inside, Side::Lan)
@@ -525,6 +581,17 @@ fn adopted(court: &mut Court<'_>, shadow: bool, track: &Track, meta: &Meta) -> R
         let adopted = tracker.adopt(track, meta, court.side, initiator, verdict, court.counters);
         if let Settled::Refused(refused) = adopted {
             ruling.refuse(refused);
+        } else if generation.judges_frames() {
+            let forth = initiator == court.side;
+            of_frame(
+                court,
+                shadow,
+                track,
+                meta,
+                (answer.1, forth),
+                &mut ruling,
+                asks,
+            );
         }
     }
     ruling

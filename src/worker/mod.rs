@@ -119,7 +119,7 @@ impl<P: Port> Worker<P> {
         // A worker that receives nothing lets go of a generation that was replaced, too.
         self.policy.load();
         self.tracker.tick(now.steady, &self.counters.flows);
-        let release = self.held.is_due(now.steady);
+        let release = self.held.is_due(self.tracker.datagrams(), now.steady);
         let mut received = 0;
         for side in Side::BOTH {
             for queue in 0..self.ports[side as usize].len() {

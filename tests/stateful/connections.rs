@@ -426,6 +426,50 @@ fn a_rule_that_forbids_single_frames_does_so_in_a_flow_that_is_open() {
 }
 
 #[test]
+fn a_flow_that_was_let_for_the_sake_of_its_machine_is_of_that_machine() {
+    let text = "[policy]\ndefault = \"drop\"\n[[rule]]\nname = \"a\"\nsrc_mac = \"02:00:00:00:00:09\"\naction = \"allow\"\n";
+    let mut lab = Lab::new(text);
+    handshake(&mut lab, Side::Lan, IN, OUT);
+    let mut other = tcp(IN, OUT, ACK, 101, 501);
+    assert!(lab.out(&other));
+    other[11] = 0x66;
+    lab.drops(Side::Lan, &other, "default");
+}
+
+#[test]
+fn what_the_other_side_was_let_open_is_asked_again_after_a_reload() {
+    let text = "[[rule]]\nname = \"ping\"\nproto = \"icmp\"\nicmp_type = [8]\naction = \"allow\"\n";
+    let mut lab = Lab::new(text);
+    let ping_in = icmp("93.184.216.34", "10.77.0.9", 8, 0, [0, 7, 0, 1], b"ping");
+    let ping_out = icmp("10.77.0.9", "93.184.216.34", 8, 0, [0, 7, 0, 1], b"ping");
+    assert!(lab.back(&ping_in) && lab.out(&ping_out));
+    lab.reload(|policy| policy.rules[0].action = portcullis::policy::Action::Drop);
+    lab.drops(Side::Lan, &ping_out, "rule");
+    assert!(lab.back(&ping_in), "that was opened from outside");
+    lab.drops(Side::Lan, &ping_out, "rule");
+}
+
+#[test]
+fn connections_go_on_after_a_start_however_much_else_is_opened_in_the_same_burst() {
+    let adopting = Settings {
+        adopt: Duration::from_secs(60),
+        ..settings()
+    };
+    let mut lab = Lab::with("", &adopting, 1);
+    let mut expected = Vec::new();
+    for n in 0..60 {
+        let scan = udp(IN, &format!("93.184.216.34:{}", 3000 + n));
+        let segment = tcp(&format!("10.77.0.9:{}", 41_000 + n), OUT, ACK, 1, 1);
+        expected.extend([scan, segment]);
+    }
+    for frame in &expected {
+        lab.arrive(0, Side::Lan, frame);
+    }
+    lab.turn();
+    assert_eq!(lab.sent(Side::Uplink), expected);
+}
+
+#[test]
 fn groups_have_no_flows_and_are_judged_frame_by_frame() {
     let mut lab = Lab::new(
         "[[rule]]\nname = \"no-ssdp\"\nproto = \"udp\"\ndport = [1900]\naction = \"drop\"\n",

@@ -62,6 +62,25 @@ fn a_flood_of_one_host_costs_another_neither_its_flows_nor_new_ones() {
 }
 
 #[test]
+fn packets_of_any_protocol_that_nobody_answers_make_room() {
+    let mut lab = Lab::with("", &small(1024, 1024), 1);
+    for n in 0..5000u32 {
+        let src = std::net::Ipv4Addr::from(0x5db8_0000 + n).to_string();
+        let frame = match n % 2 {
+            0 => icmp(&src, "10.77.0.9", 8, 0, [0, 1, 0, 1], b"ping"),
+            _ => {
+                let mut other = udp(&format!("{src}:1"), "10.77.0.9:1");
+                other[23] = 254;
+                other
+            }
+        };
+        assert!(lab.back(&frame));
+    }
+    assert_eq!(lab.dropped("flow-table-full"), 0);
+    assert!(lab.out(&tcp("10.77.0.10:1024", "93.184.216.34:80", SYN, 1, 0)));
+}
+
+#[test]
 fn a_host_has_no_more_flows_than_it_may() {
     let mut lab = Lab::with("", &small(100_000, 500), 1);
     flood(&mut lab, "10.77.0.9", 5_000);

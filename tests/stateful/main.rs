@@ -5,6 +5,7 @@ mod connections;
 mod datagrams;
 mod lab;
 mod limits;
+mod reasons;
 mod reloads;
 mod transparency;
 mod tunnels;

@@ -211,6 +211,57 @@ fn fragments_inside_a_tunnel_get_what_their_first_got() {
 }
 
 #[test]
+fn rules_on_machines_and_frames_hold_inside_and_around_a_tunnel() {
+    let text = format!(
+        "{LOOK}[[rule]]\nname = \"no-rst\"\nproto = \"tcp\"\ntcp_flags = \"rst\"\naction = \"drop\"\n[hosts]\na = {{ ip = \"10.77.0.9\", mac = \"02:00:00:00:00:09\" }}\n"
+    );
+    let (src, web) = ("192.168.5.5:40000", "8.8.8.8:443");
+    let mut lab = Lab::new(&text);
+    let inside = |side, frame: Vec<u8>| outer(side, 4, packet(&frame));
+    assert!(lab.out(&inside(Side::Lan, tcp(src, web, SYN, 100, 0))));
+    assert!(lab.back(&inside(Side::Uplink, tcp(web, src, SYN | ACK, 500, 101))));
+    lab.drops(
+        Side::Lan,
+        &inside(Side::Lan, tcp(src, web, RST, 101, 0)),
+        "rule",
+    );
+    let mut forged = inside(Side::Lan, tcp(src, web, ACK, 101, 501));
+    assert!(lab.out(&forged));
+    forged[11] = 0x66;
+    lab.drops(Side::Lan, &forged, "rule");
+    // A frame on the wire with the highest VLAN id is not what is inside.
+    let tagged =
+        |frame: &[u8], tci: [u8; 2]| [&frame[..12], &[0x81, 0], &tci, &frame[12..]].concat();
+    lab.drops(
+        Side::Lan,
+        &tagged(&tcp(src, web, ACK, 101, 501), [0x0f, 0xff]),
+        "no-flow",
+    );
+}
+
+#[test]
+fn connections_in_a_tunnel_are_adopted_too() {
+    let adopting = portcullis::flow::Settings {
+        adopt: std::time::Duration::from_secs(60),
+        ..settings()
+    };
+    let mut lab = Lab::with(LOOK, &adopting, 1);
+    let inside = |frame: Vec<u8>| outer(Side::Lan, 4, packet(&frame));
+    assert!(lab.out(&inside(tcp(
+        "192.168.5.5:40000",
+        "8.8.8.8:443",
+        ACK,
+        101,
+        501
+    ))));
+    lab.drops(
+        Side::Lan,
+        &inside(tcp("192.168.5.5:40000", "8.8.8.8:6667", ACK, 101, 501)),
+        "rule",
+    );
+}
+
+#[test]
 fn an_address_that_is_pinned_belongs_to_one_machine() {
     let mut lab = Lab::new(
         "[hosts]\nprinter = { ip = [\"10.77.0.9\", \"fd77::9\"], mac = \"02:00:00:00:00:09\" }\n",
@@ -233,6 +284,37 @@ fn an_address_that_is_pinned_belongs_to_one_machine() {
         lab.out(&udp("10.77.0.10:5000", "93.184.216.34:5000")),
         "others are not pinned"
     );
+    // What answers from another machine does not pass either, and does not end the flow.
+    let (inside, outside) = ("10.77.0.9:6000", "93.184.216.34:6001");
+    assert!(lab.back(&udp(outside, inside)));
+    let good = udp(inside, outside);
+    let mut forged = good.clone();
+    forged[11] = 0x66;
+    lab.alerts();
+    lab.drops(Side::Lan, &forged, "rule");
+    assert_eq!(lab.alerts(), ["spoofed-mac"]);
+    assert!(lab.out(&good));
+    // Nor does a forged frame that is the first to be seen after the policy has changed.
+    lab.reload(|_| ());
+    lab.drops(Side::Lan, &forged, "rule");
+    assert!(lab.back(&udp(outside, inside)) && lab.out(&good));
+    let opened = udp("10.77.0.9:5000", "93.184.216.34:5000");
+    let mut stolen = opened.clone();
+    stolen[11] = 0x66;
+    lab.reload(|_| ());
+    lab.drops(Side::Lan, &stolen, "rule");
+    assert!(lab.out(&opened));
+    // A later fragment from another machine is of no datagram.
+    let parts = fragments(
+        &udp_with("10.77.0.9:5000", "93.184.216.34:5000", &[1; 200]),
+        3,
+        &[64],
+    );
+    assert!(lab.out(&parts[0]));
+    let mut other = parts[1].clone();
+    other[11] = 0x66;
+    assert!(!lab.out(&other) && lab.out(&parts[1]));
+    lab.settle();
     let refused =
         |text: &str| portcullis::config::parse(text, "t", std::path::Path::new(".")).is_err();
     for wrong in [

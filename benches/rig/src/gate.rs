@@ -30,7 +30,9 @@ impl GateBox {
             "[bridge]\nlan = \"{}\"\nuplink = \"{}\"\ncores = [{core}]\nidle = \"spin\"\nbpffs = \"{shown}/bpf\"\n\n\
              [control]\nsocket = \"{shown}/control.sock\"\n\n\
              [alerts]\nfile = \"{shown}/alerts.jsonl\"\n\n\
-             [metrics]\nlisten = \"off\"\n",
+             [metrics]\nlisten = \"off\"\n\n\
+             # The generator's connections were never opened.\n\
+             [flows]\nadopt = \"1h\"\nper_host = 1000000\n",
             lab.lan_port, lab.uplink_port
         );
         std::fs::write(dir.join("portcullis.toml"), config)?;

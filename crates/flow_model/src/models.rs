@@ -29,7 +29,7 @@ fn fresh(control: u64) -> Fresh {
 }
 
 fn open(slots: &Slots, key: &KeyWords, control: u64) -> Opened {
-    let (over, rank) = (|_: Tag| false, |_: Tag, _: &KeyWords| None);
+    let (over, rank) = (|_: Tag| false, |_: Tag| None);
     slots.open(key, hash(key), &fresh(control), over, rank, hash, |_| ())
 }
 
@@ -217,17 +217,15 @@ fn in_a_full_bucket_two_new_flows_throw_out_at_most_as_many_as_they_are() {
         open(&slots, &THREE, 3);
         open(&slots, &[4; 5], 4);
         let crowd = |slots: &Slots, key: &KeyWords| {
-            let rank = |_: Tag, key: &KeyWords| (key[0] > 2).then_some(0);
+            // Those that were there before go, and not each other.
+            let rank = |tag: Tag| (tag.class() == 2).then_some(0);
+            let new = Fresh {
+                class: 3,
+                ..fresh(key[0])
+            };
             let mut gone = 0;
-            let opened = slots.open(
-                key,
-                hash(key),
-                &fresh(key[0]),
-                |_| false,
-                rank,
-                hash,
-                |_| gone += 1,
-            );
+            let over = |_: Tag| false;
+            let opened = slots.open(key, hash(key), &new, over, rank, hash, |_| gone += 1);
             (matches!(opened, Opened::New(_)), gone)
         };
         let other = Arc::clone(&slots);
