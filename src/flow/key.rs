@@ -103,6 +103,9 @@ impl FlowKey {
     }
 }
 
+/// An odd number whose bits are as those of chance: 2^64 divided by the golden ratio.
+const LAST: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A keyed hash, so that nobody who does not know the key can choose flows that fall on one bucket.
 ///
 /// Words are added to secrets and multiplied in pairs to 128 bits whose halves are folded: for two different keys the results are
@@ -128,7 +131,9 @@ impl Hasher {
         let [a, b, c, d, e, f] = self.secret;
         let inside = fold(key[0] ^ a, key[1] ^ b);
         let outside = fold(key[2] ^ c, key[3] ^ d);
-        fold(inside ^ outside.rotate_left(32) ^ e, key[4] ^ f)
+        // The ports stand high in their word: without the last step some hosts in a hundred thousand would have all of theirs in a few buckets.
+        let all = fold(inside ^ outside.rotate_left(32) ^ e, key[4] ^ f);
+        fold(all ^ c, LAST)
     }
 
     /// Of one address.
@@ -218,7 +223,12 @@ mod tests {
 
     #[test]
     fn the_hash_spreads_flows_that_differ_in_one_port_or_address_and_no_two_tables_agree() {
-        let (one, other) = (Hasher::random(), Hasher::random());
+        for _ in 0..40 {
+            spreads(&Hasher::random(), &Hasher::random());
+        }
+    }
+
+    fn spreads(one: &Hasher, other: &Hasher) {
         let mut buckets = vec![0u32; 256];
         let mut agree = 0;
         for n in 0..65_536u32 {
@@ -235,9 +245,9 @@ mod tests {
             buckets[(hash & 0xff) as usize] += 1;
             agree += u32::from(hash >> 48 == other.hash(&key.words()) >> 48);
         }
-        // 512 expected of each; six standard deviations.
+        // 512 expected of each; more than six standard deviations.
         assert!(
-            buckets.iter().all(|n| (376..=648).contains(n)),
+            buckets.iter().all(|n| (360..=670).contains(n)),
             "{buckets:?}"
         );
         assert!(agree < 40, "{agree}");

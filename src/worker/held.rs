@@ -69,8 +69,7 @@ impl Held {
         &mut self,
         frame: Frame,
         meta: &Meta,
-        side: Side,
-        queue: usize,
+        (side, queue): (Side, usize),
         now: u64,
     ) -> Result<(), Frame> {
         let of_one = self.waiting.iter().filter(|held| held.meta.src == meta.src);
@@ -124,7 +123,9 @@ impl<P: Port> Worker<P> {
             let Some((frame, meta, ruling)) = next else {
                 break;
             };
-            self.dispatch(frame, &meta, &ruling, side, queue, now);
+            let (mut desk, _) = self.desk(side, queue, now);
+            desk.deal(frame, &meta, &ruling);
+            desk.close();
         }
         self.send(side, out, now.steady);
     }

@@ -10,6 +10,7 @@ use crate::flow::Tracker;
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
+use crate::telemetry::counters::SideCounters;
 use crate::telemetry::{Cause, Event, EventRing, Reason, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
@@ -198,104 +199,32 @@ impl<P: Port> Worker<P> {
         // Taken out for as long as its frames are dealt out, and put back with its capacity.
         let mut received = std::mem::take(&mut self.burst.received);
         let mut rulings = std::mem::take(&mut self.burst.rulings);
-        for (at, (frame, ruling)) in received.drain(..).zip(rulings.drain(..)).enumerate() {
-            let meta = self.burst.metas[at];
-            self.dispatch(frame, &meta, &ruling, side, queue, now);
+        let (mut desk, metas) = self.desk(side, queue, now);
+        for ((frame, ruling), meta) in received.drain(..).zip(&rulings).zip(metas) {
+            desk.deal(frame, meta, ruling);
         }
+        desk.close();
+        rulings.clear();
         (self.burst.received, self.burst.rulings) = (received, rulings);
     }
 
-    /// Counts one frame and moves it to where its ruling sends it.
-    #[inline]
-    fn dispatch(
-        &mut self,
-        frame: Frame,
-        meta: &Meta,
-        ruling: &Ruling,
-        side: Side,
-        queue: usize,
-        now: Now,
-    ) {
-        let Worker {
-            umem,
-            pool,
-            rejector,
-            counters: all,
-            events,
-            burst,
-            held,
-            ..
-        } = self;
-        let counters = &all.sides[side as usize];
-        let shadow = burst.shadow;
-        let len = frame.len() as u64;
-        let hit = |rule: RuleId| {
-            if let Some(hits) = all.rules.get(rule.index()) {
-                hits.packets.add(1);
-                hits.bytes.add(len);
-            }
+    /// What frames of one queue are dealt out with, and the headers of the burst.
+    fn desk(&mut self, side: Side, queue: usize, now: Now) -> (Desk<'_>, &[Meta; BURST]) {
+        let desk = Desk {
+            umem: &self.umem,
+            pool: &mut self.pool,
+            rejector: &mut self.rejector,
+            all: &self.counters,
+            events: &self.events,
+            forward: &mut self.burst.forward,
+            replies: &mut self.burst.replies,
+            held: &mut self.held,
+            shadow: self.burst.shadow,
+            from: (side, queue),
+            now,
+            forwarded: (0, 0),
         };
-        let tell = |cause, verdict, shadow| {
-            let event = Event {
-                time: now.wall,
-                cause,
-                verdict,
-                shadow,
-                side,
-                len: len as u32,
-                meta: *meta,
-            };
-            if events.push(event).is_err() {
-                all.events_lost.add(1);
-            }
-        };
-        if let Some((rule, verdict)) = ruling.shadowed {
-            hit(rule);
-            tell(Cause::Rule(rule), verdict, true);
-        }
-        if let Some(rule) = ruling.rule {
-            hit(rule);
-        }
-        if let Some(cause) = ruling.cause {
-            tell(cause, ruling.verdict, shadow);
-        }
-        let mut frame = frame;
-        // A box in shadow changes nothing, not even the order.
-        if ruling.waits && !shadow {
-            match held.hold(frame, meta, side, queue, now.steady) {
-                Ok(()) => {
-                    all.flows.held.add(1);
-                    return;
-                }
-                Err(back) => frame = back,
-            }
-        }
-        let verdict = match ruling.verdict {
-            Verdict::Drop(reason) | Verdict::Reject(reason) if shadow => {
-                counters.shadow[reason.index()].add(1);
-                Verdict::Forward
-            }
-            verdict => verdict,
-        };
-        match verdict {
-            Verdict::Forward => {
-                counters.forwarded.add(1);
-                counters.forwarded_bytes.add(len);
-                burst.forward.push(frame);
-            }
-            Verdict::Drop(reason) => {
-                counters.dropped[reason.index()].add(1);
-                pool.push(frame);
-            }
-            // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
-            Verdict::Reject(_) => {
-                counters.rejected.add(1);
-                match rejector.answer(umem, frame, meta, side, now.steady) {
-                    Ok(reply) => burst.replies.push(reply),
-                    Err(frame) => pool.push(frame),
-                }
-            }
-        }
+        (desk, &self.burst.metas)
     }
 
     /// What was longer than a chunk is no frame that could be sent: it is dropped in shadow too.
@@ -332,6 +261,115 @@ impl<P: Port> Worker<P> {
             .replies
             .add(sent as u64);
         self.pool.append(&mut self.burst.replies);
+    }
+}
+
+/// Where frames are dealt out by their rulings.
+struct Desk<'a> {
+    umem: &'a Umem,
+    pool: &'a mut Vec<Frame>,
+    rejector: &'a mut Rejector,
+    all: &'a WorkerCounters,
+    events: &'a EventRing,
+    forward: &'a mut Vec<Frame>,
+    replies: &'a mut Vec<Frame>,
+    held: &'a mut Held,
+    shadow: bool,
+    from: (Side, usize),
+    now: Now,
+    /// Frames and bytes.
+    forwarded: (u64, u64),
+}
+
+impl Desk<'_> {
+    /// Counts one frame and moves it to where its ruling sends it.
+    #[inline]
+    fn deal(&mut self, mut frame: Frame, meta: &Meta, ruling: &Ruling) {
+        let len = frame.len() as u64;
+        if let Some((rule, verdict)) = ruling.shadowed {
+            self.hit(rule, len);
+            self.tell(Cause::Rule(rule), verdict, true, len, meta);
+        }
+        if let Some(rule) = ruling.rule {
+            self.hit(rule, len);
+        }
+        if let Some(cause) = ruling.cause {
+            self.tell(cause, ruling.verdict, self.shadow, len, meta);
+        }
+        // A box in shadow changes nothing, not even the order.
+        if ruling.waits && !self.shadow {
+            match self.held.hold(frame, meta, self.from, self.now.steady) {
+                Ok(()) => {
+                    self.all.flows.held.add(1);
+                    return;
+                }
+                Err(back) => frame = back,
+            }
+        }
+        match ruling.verdict {
+            Verdict::Forward => self.pass(frame, len),
+            Verdict::Drop(reason) | Verdict::Reject(reason) if self.shadow => {
+                self.counters().shadow[reason.index()].add(1);
+                self.pass(frame, len);
+            }
+            Verdict::Drop(reason) => {
+                self.counters().dropped[reason.index()].add(1);
+                self.pool.push(frame);
+            }
+            // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
+            Verdict::Reject(_) => {
+                self.counters().rejected.add(1);
+                let now = self.now.steady;
+                match self
+                    .rejector
+                    .answer(self.umem, frame, meta, self.from.0, now)
+                {
+                    Ok(reply) => self.replies.push(reply),
+                    Err(frame) => self.pool.push(frame),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn pass(&mut self, frame: Frame, len: u64) {
+        self.forwarded.0 += 1;
+        self.forwarded.1 += len;
+        self.forward.push(frame);
+    }
+
+    fn counters(&self) -> &SideCounters {
+        &self.all.sides[self.from.0 as usize]
+    }
+
+    #[inline]
+    fn hit(&self, rule: RuleId, len: u64) {
+        if let Some(hits) = self.all.rules.get(rule.index()) {
+            hits.packets.add(1);
+            hits.bytes.add(len);
+        }
+    }
+
+    fn tell(&self, cause: Cause, verdict: Verdict, shadow: bool, len: u64, meta: &Meta) {
+        let event = Event {
+            time: self.now.wall,
+            cause,
+            verdict,
+            shadow,
+            side: self.from.0,
+            len: len as u32,
+            meta: *meta,
+        };
+        if self.events.push(event).is_err() {
+            self.all.events_lost.add(1);
+        }
+    }
+
+    /// Counts what was forwarded.
+    fn close(self) {
+        let counters = self.counters();
+        counters.forwarded.add(self.forwarded.0);
+        counters.forwarded_bytes.add(self.forwarded.1);
     }
 }
 
