@@ -72,7 +72,9 @@ fn through(tracker: &mut Tracker, frame: &[u8], side: Side, counters: &FlowCount
     parse_into(frame, &mut meta).unwrap();
     tracker.begin();
     tracker.prepare(&meta, frame, side, &mut track).unwrap();
-    tracker.seek(&mut track);
+    if tracker.seek(&mut track) {
+        tracker.seek_elsewhere(&mut track);
+    }
     if let Found::Ask(_, why @ Why::Opens) =
         tracker.find(&mut track, &meta, frame, side, GENERATION)
     {
@@ -149,8 +151,13 @@ fn established(c: &mut Criterion, name: &str, (flows, size): (u32, usize), v6: b
                 for ((frame, meta), track) in frames.iter().zip(&metas).zip(&mut tracks) {
                     let _ = black_box(tracker.prepare(meta, frame, Side::Lan, track));
                 }
-                for track in &mut tracks {
-                    tracker.seek(track);
+                let mut elsewhere = 0u64;
+                for (at, track) in tracks.iter_mut().enumerate() {
+                    elsewhere |= u64::from(tracker.seek(track)) << at;
+                }
+                while elsewhere != 0 {
+                    tracker.seek_elsewhere(&mut tracks[elsewhere.trailing_zeros() as usize]);
+                    elsewhere &= elsewhere - 1;
                 }
                 for ((frame, meta), track) in frames.iter().zip(&metas).zip(&mut tracks) {
                     let found = tracker.find(track, meta, frame, Side::Lan, GENERATION);

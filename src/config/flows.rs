@@ -6,7 +6,7 @@ use crate::flow::state::{LONGEST, Timeouts};
 pub use crate::flow::{Overflow, Settings};
 use std::time::Duration;
 
-/// The most flows that a table may be made for: 16 Mi, of 110 bytes each.
+/// The most flows that a table may be made for: 16 Mi, of 90 bytes each.
 const MOST: u32 = 1 << 24;
 
 /// Reads `[flows]`.

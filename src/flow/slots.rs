@@ -142,6 +142,17 @@ pub struct Slot {
     pub tag: Tag,
 }
 
+/// Where a flow most likely is, by the tags of its first bucket.
+#[derive(Clone, Copy, Debug)]
+pub enum Likely {
+    /// In this slot.
+    Here(Slot),
+    /// In its second bucket, whose tags were asked for.
+    Elsewhere,
+    /// Nowhere.
+    Nowhere,
+}
+
 /// What a new flow starts with.
 #[derive(Clone, Copy, Debug)]
 pub struct Fresh {
@@ -178,7 +189,7 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// With room for `flows` flows, and half as many slots more, so that two full buckets are rare.
+    /// With room for `flows` flows, and twice as many slots, so that nearly all of them stand in their first bucket.
     pub fn new(flows: usize) -> Slots {
         let (buckets, lines) = Slots::shape(flows);
         Slots::made_of(buckets, lines)
@@ -187,7 +198,7 @@ impl Slots {
     /// Buckets, and lines, for so many flows.
     fn shape(flows: usize) -> (usize, usize) {
         let flows = flows.clamp(1, MOST_LINES);
-        ((flows + flows / 2).div_ceil(WAYS), flows)
+        ((flows * 2).div_ceil(WAYS), flows)
     }
 
     /// Bytes for so many flows.
@@ -255,8 +266,29 @@ impl Slots {
     /// The slot in the first bucket whose tag has this hash: most likely the flow's, if it is there. [`Slots::is_of`] says whether it
     /// is.
     #[inline]
-    pub fn likely(&self, hash: u64) -> Option<Slot> {
-        let at = self.first(hash);
+    pub fn likely(&self, hash: u64) -> Likely {
+        let first = self.first(hash);
+        if let Some(slot) = self.likely_in(first, hash) {
+            return Likely::Here(slot);
+        }
+        let head = self.bucket(first).0.first();
+        match head.is_some_and(|head| head.load(Relaxed) >= ELSEWHERE) {
+            true => {
+                prefetch(self.bucket(self.second(hash)));
+                Likely::Elsewhere
+            }
+            false => Likely::Nowhere,
+        }
+    }
+
+    /// The same in the second bucket, once it was asked for.
+    #[inline]
+    pub fn likely_elsewhere(&self, hash: u64) -> Option<Slot> {
+        self.likely_in(self.second(hash), hash)
+    }
+
+    #[inline]
+    fn likely_in(&self, at: usize, hash: u64) -> Option<Slot> {
         let [head, tags @ ..] = &self.bucket(at).0;
         // The lowest byte that is zero here is one that is alike, exactly; no jump depends on which.
         let other = head.load(Relaxed) ^ mark(hash).wrapping_mul(EACH_BYTE);
@@ -551,7 +583,7 @@ impl Slots {
         let version = ((control >> CONTROL_BITS) + 1) & VERSION_MASK;
         let first = self.bucket(places[0]).0.first()?;
         let taken = places.map(|bucket| self.taken(bucket));
-        let order = match taken[0] + 2 < WAYS || taken[0] <= taken[1] {
+        let order = match taken[0] + 1 < WAYS || taken[0] <= taken[1] {
             true => [0, 1],
             false => [1, 0],
         };

@@ -5,7 +5,7 @@
 //! rest, [`Tracker::settle`] writes down what they let through.
 
 use super::key::FlowKey;
-use super::slots::{Fresh, KeyWords, Opened, Slot, Tag};
+use super::slots::{Fresh, KeyWords, Likely, Opened, Slot, Tag};
 use super::state::{self, Class, Control, Phase};
 use super::tcp::{self, Segment};
 use super::{ADOPT_AFTER_REFUSAL, Datagrams, Flows, Kind, Overflow};
@@ -254,14 +254,29 @@ impl Tracker {
         Ok(())
     }
 
-    /// Looks for the flow by its tag, and asks for its line.
+    /// Looks for the flow by its tag, and asks for its line. True where [`Tracker::seek_elsewhere`] has to be asked too.
     #[inline]
-    pub fn seek(&self, track: &mut Track) {
-        if let Kind::Tcp | Kind::Plain | Kind::Query { .. } = track.kind {
-            track.slot = self.flows.slots.likely(track.hash);
-            if let Some(slot) = &track.slot {
-                self.flows.slots.prefetch_flow(slot);
+    pub fn seek(&self, track: &mut Track) -> bool {
+        track.slot = None;
+        if let Kind::Error | Kind::Later | Kind::Alone = track.kind {
+            return false;
+        }
+        match self.flows.slots.likely(track.hash) {
+            Likely::Here(slot) => {
+                self.flows.slots.prefetch_flow(&slot);
+                track.slot = Some(slot);
+                false
             }
+            Likely::Elsewhere => true,
+            Likely::Nowhere => false,
+        }
+    }
+
+    /// Looks in the second bucket, once the others of the burst were looked for.
+    pub fn seek_elsewhere(&self, track: &mut Track) {
+        track.slot = self.flows.slots.likely_elsewhere(track.hash);
+        if let Some(slot) = &track.slot {
+            self.flows.slots.prefetch_flow(slot);
         }
     }
 

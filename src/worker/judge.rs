@@ -35,6 +35,9 @@ pub(super) struct Burst {
     deciding: [RuleId; BURST],
 }
 
+// A burst's frames are bits of one word.
+const _: () = assert!(BURST <= 64);
+
 /// What is still to be done about a frame.
 #[derive(Clone, Copy)]
 enum Plan {
@@ -153,10 +156,17 @@ impl Burst {
         }
         self.parse(&court);
         let count = self.received.len();
-        for (plan, track) in self.plans.iter().zip(&mut self.tracks).take(count) {
+        let mut elsewhere = 0u64;
+        let tracks = self.plans.iter().zip(&mut self.tracks).take(count);
+        for (at, (plan, track)) in tracks.enumerate() {
             if let Plan::Seek = plan {
-                court.tracker.seek(track);
+                elsewhere |= u64::from(court.tracker.seek(track)) << at;
             }
+        }
+        while elsewhere != 0 {
+            let at = elsewhere.trailing_zeros() as usize;
+            court.tracker.seek_elsewhere(&mut self.tracks[at]);
+            elsewhere &= elsewhere - 1;
         }
         if self.find(&mut court) {
             self.ask(court.generation);
@@ -317,7 +327,9 @@ impl Burst {
                 );
             }
             Plan::Again => {
-                court.tracker.seek(track);
+                if court.tracker.seek(track) {
+                    court.tracker.seek_elsewhere(track);
+                }
                 let bytes = court.umem.bytes(&self.received[at]);
                 *ruling = found(court, shadow, track, meta, bytes, &alone);
             }
@@ -406,7 +418,9 @@ fn packet(
         let datagrams = court.tracker.datagrams();
         return Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
     }
-    court.tracker.seek(track);
+    if court.tracker.seek(track) {
+        court.tracker.seek_elsewhere(track);
+    }
     found(court, shadow, track, meta, bytes, asks)
 }
 

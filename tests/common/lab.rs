@@ -139,6 +139,21 @@ impl Lab {
         self.ip("lan", "-6 route add default via fd77::1");
     }
 
+    /// A bridge in the gate's place, which learns nothing; still down.
+    pub fn bridge(&self) {
+        self.ip(
+            "gate",
+            "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
+        );
+        for port in ["gl0", "gu0"] {
+            self.ip("gate", &format!("link set {port} master br0"));
+            self.ip(
+                "gate",
+                &format!("link set {port} type bridge_slave learning off"),
+            );
+        }
+    }
+
     /// The name of `lan`, `gate` or `uplink`.
     pub fn namespace(&self, role: &str) -> String {
         format!("{}-{role}", self.name)

@@ -90,21 +90,6 @@ impl Ends {
     }
 }
 
-/// A bridge that forwards whatever nftables lets pass, and learns nothing.
-fn bridge(lab: &Lab) {
-    lab.ip(
-        "gate",
-        "link add br0 type bridge stp_state 0 forward_delay 0 mcast_snooping 0",
-    );
-    for port in ["gl0", "gu0"] {
-        lab.ip("gate", &format!("link set {port} master br0"));
-        lab.ip(
-            "gate",
-            &format!("link set {port} type bridge_slave learning off"),
-        );
-    }
-}
-
 fn load(lab: &Lab, rules: &str) {
     let file = lab.dir().join("rules.nft");
     std::fs::write(&file, rules).expect("a file");
@@ -131,7 +116,7 @@ fn packets(policy: &Policy, table: &Table, seed: u64) -> Vec<Sent> {
 #[test]
 fn what_passes_nftables_is_what_the_table_forwards() {
     let Some(lab) = Lab::new() else { return };
-    bridge(&lab);
+    lab.bridge();
     let mut ends = Ends {
         wires: [
             Wire::open(&lab, "lan", "lan0"),
