@@ -1,6 +1,6 @@
 //! Fragments that came before the first of their datagram, and wait for it for a moment.
 
-use super::judge::Ruling;
+use super::court::Ruling;
 use super::{Now, Worker};
 use crate::flow::Datagrams;
 use crate::flow::datagram::Piece;

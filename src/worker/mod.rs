@@ -2,6 +2,7 @@
 //!
 //! Nothing here allocates, locks, logs, reads a clock or makes a syscall; the port makes the wake-ups. Time is a parameter, once a turn.
 
+mod court;
 mod held;
 mod judge;
 
@@ -14,9 +15,10 @@ use crate::telemetry::counters::SideCounters;
 use crate::telemetry::{Cause, Event, EventRing, Reason, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
+use court::{Court, Ruling};
 use held::Held;
 pub use held::LONGEST as LONGEST_HELD;
-use judge::{Burst, Court, Ruling};
+use judge::Burst;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 

@@ -1,0 +1,374 @@
+//! One frame's ruling: what its flow, the rules and the datagram that it is a part of come to.
+
+use super::{Now, reason_alert};
+use crate::flow::datagram::Piece;
+use crate::flow::{Found, Kind, Outcome, Refused, Settled, Track, Tracker, Why, opener};
+use crate::frame::{Frag, Meta, Net, tunnel};
+use crate::policy::admit::{Admit, admit};
+use crate::policy::{Generation, Key, RuleId, Side, Verdict};
+use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::{Cause, Reason};
+use af_xdp::Umem;
+
+/// Ports from here on are not those of a server: the lowest that systems give to clients of their own accord (Linux,
+/// net.ipv4.ip_local_port_range).
+const EPHEMERAL: u16 = 32_768;
+/// Below, only servers of a system's own listen (RFC 6335 section 6).
+const SYSTEM_PORTS: u16 = 1024;
+
+/// What was found of one frame.
+pub(super) struct Ruling {
+    /// What becomes of it, or would if the policy were enforced.
+    pub verdict: Verdict,
+    /// The rule that decides.
+    pub rule: Option<RuleId>,
+    /// What alerts, if anything does.
+    pub cause: Option<Cause>,
+    /// A rule in shadow that matched before the one that decides, and the verdict it would have had.
+    pub shadowed: Option<(RuleId, Verdict)>,
+    /// It waits for the first fragment of its datagram.
+    pub waits: bool,
+}
+
+impl Ruling {
+    pub fn new(verdict: Verdict) -> Ruling {
+        Ruling {
+            verdict,
+            rule: None,
+            cause: suspicious(verdict),
+            shadowed: None,
+            waits: false,
+        }
+    }
+
+    /// That of a fragment whose datagram is known.
+    pub fn of_piece(piece: Piece) -> Ruling {
+        let (verdict, rule) = match piece {
+            Piece::Inherits(Outcome { verdict, rule }) => match verdict {
+                // An answer was given to the first, if it was.
+                Verdict::Reject(reason) => (Verdict::Drop(reason), rule),
+                verdict => (verdict, rule),
+            },
+            Piece::Waits => (Verdict::Drop(Reason::FragmentOrphan), None),
+            Piece::Overlaps => (Verdict::Drop(Reason::FragmentOverlap), None),
+            Piece::Duplicate => (Verdict::Drop(Reason::FragmentDuplicate), None),
+        };
+        Ruling {
+            rule,
+            waits: piece == Piece::Waits,
+            ..Ruling::new(verdict)
+        }
+    }
+
+    /// There is no room for the flow.
+    fn refuse(&mut self, why: Refused) {
+        let reason = match why {
+            Refused::Full => Reason::FlowTableFull,
+            Refused::Host => Reason::HostFlows,
+        };
+        if self.verdict == Verdict::Forward {
+            self.verdict = Verdict::Drop(reason);
+            self.rule = None;
+            self.cause = None;
+        }
+    }
+}
+
+/// What a burst is judged with, the same for all of its frames.
+pub(super) struct Court<'a> {
+    pub umem: &'a Umem,
+    pub generation: &'a Generation,
+    pub tracker: &'a mut Tracker,
+    pub counters: &'a FlowCounters,
+    pub side: Side,
+    pub now: Now,
+}
+
+/// Of a first fragment the ruling is kept for the others of its datagram, if it may pass as one.
+pub(super) fn first_of_datagram(court: &Court<'_>, meta: &Meta, ruling: &mut Ruling) {
+    if meta.frag != Frag::First || !matches!(meta.net, Net::V4 | Net::V6) {
+        return;
+    }
+    let outcome = Outcome {
+        verdict: ruling.verdict,
+        rule: ruling.rule,
+    };
+    let datagrams = court.tracker.datagrams();
+    match datagrams.first(meta, court.side, court.now.steady, outcome) {
+        Piece::Inherits(_) => {}
+        piece => *ruling = Ruling::of_piece(piece),
+    }
+}
+
+/// The first rule that matches a key, and the first that decides.
+type Asks = dyn Fn(&Generation, &Key) -> (RuleId, RuleId);
+
+/// The ruling on one packet that was looked for, by itself.
+pub(super) fn found(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &mut Track,
+    meta: &Meta,
+    bytes: &[u8],
+    asks: &Asks,
+) -> Ruling {
+    let number = court.generation.number();
+    match court.tracker.find(track, meta, bytes, court.side, number) {
+        Found::Flow {
+            rule,
+            blocked,
+            forth,
+        } => {
+            let mut ruling = of_flow(court, shadow, rule, blocked, forth);
+            if !blocked && court.generation.judges_frames() {
+                of_frame(court, shadow, track, meta, (rule, forth), &mut ruling, asks);
+            }
+            ruling
+        }
+        Found::Ask(key, why) => {
+            let answer = asks(court.generation, &key);
+            let forth = key.side == court.side;
+            settled(court, shadow, track, meta, answer, (why, forth), asks)
+        }
+        Found::Adopt => adopted(court, shadow, track, meta, asks),
+        Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
+        Found::Drop(reason) => Ruling::new(Verdict::Drop(reason)),
+    }
+}
+
+/// The ruling on one IP packet, from the beginning.
+fn packet(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &mut Track,
+    meta: &Meta,
+    bytes: &[u8],
+    asks: &Asks,
+) -> Ruling {
+    if let Err(reason) = court.tracker.prepare(meta, bytes, court.side, track) {
+        return Ruling::new(Verdict::Drop(reason));
+    }
+    if track.kind == Kind::Later {
+        let datagrams = court.tracker.datagrams();
+        return Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
+    }
+    if court.tracker.seek(track) {
+        court.tracker.seek_elsewhere(track);
+    }
+    found(court, shadow, track, meta, bytes, asks)
+}
+
+/// The ruling on a tunnel that is looked into: what is outside has to pass, and what is inside too. A fragment inside gets what its first got, and does not wait
+/// for it: the frame around it is none.
+pub(super) fn tunnelled(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &mut Track,
+    outer: &Meta,
+    bytes: &[u8],
+    kind: tunnel::Kind,
+) -> Ruling {
+    let ruling = packet(court, shadow, track, outer, bytes, &alone);
+    if ruling.verdict != Verdict::Forward || outer.frag == Frag::Later {
+        return ruling;
+    }
+    let inner = match tunnel::inside(bytes, outer, kind) {
+        Ok(inner) => inner,
+        Err(reason) => return Ruling::new(Verdict::Drop(reason)),
+    };
+    let inside = |generation: &Generation, key: &Key| {
+        let rule = generation.classify_inside(key);
+        (rule, rule)
+    };
+    let mut carried = match admit(&inner, court.side) {
+        Admit::Pass => return ruling,
+        Admit::AskOr(_, Verdict::Forward) => return ruling,
+        Admit::AskOr(_, verdict) => Ruling::new(verdict),
+        Admit::Ask => packet(court, shadow, track, &inner, bytes, &inside),
+    };
+    first_of_datagram(court, &inner, &mut carried);
+    match carried.verdict {
+        Verdict::Forward => ruling,
+        // An answer would be to the packet outside, which is not the one that is refused.
+        Verdict::Reject(reason) | Verdict::Drop(reason) => Ruling {
+            verdict: Verdict::Drop(reason),
+            waits: false,
+            ..carried
+        },
+    }
+}
+
+/// The ruling on a frame of a live flow.
+#[inline]
+pub(super) fn of_flow(
+    court: &Court<'_>,
+    shadow: bool,
+    rule: RuleId,
+    blocked: bool,
+    forth: bool,
+) -> Ruling {
+    let verdict = match blocked || forth {
+        true => court.generation.verdict(rule, court.now.steady),
+        // What answers was asked for; a limit is on the asking.
+        false => Verdict::Forward,
+    };
+    let mut ruling = Ruling::new(verdict);
+    ruling.rule = Some(rule);
+    // A flow that is let through has alerted when it opened. In shadow an alert is all that is seen of a rule that forbids.
+    if blocked && (shadow || court.generation.alerts(rule)) {
+        ruling.cause = Some(Cause::Rule(rule));
+    }
+    ruling
+}
+
+/// The ruling where the rules were asked: the first rule that matches, and the first of those that decide.
+pub(super) fn of_rules(court: &Court<'_>, shadow: bool, (first, rule): (RuleId, RuleId)) -> Ruling {
+    let generation = court.generation;
+    let verdict = generation.verdict(rule, court.now.steady);
+    let alerts = generation.alerts(rule) || (shadow && verdict != Verdict::Forward);
+    Ruling {
+        verdict,
+        rule: Some(rule),
+        cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(rule))),
+        shadowed: (first != rule).then(|| (first, generation.verdict(first, court.now.steady))),
+        waits: false,
+    }
+}
+
+/// Whether a rule forbids a single frame of a flow that `rule` lets through; if one does, that is the ruling.
+///
+/// Of what goes the way that the flow was opened, every rule that is about frames is asked; of what answers from the LAN, only those that are about the machine: a rule on a port
+/// is not about answers. Where the flow was let through for the sake of its machine, another machine has to be let through by itself.
+pub(super) fn of_frame(
+    court: &Court<'_>,
+    shadow: bool,
+    track: &Track,
+    meta: &Meta,
+    (rule, forth): (RuleId, bool),
+    ruling: &mut Ruling,
+    asks: &Asks,
+) {
+    let generation = court.generation;
+    if !forth && court.side == Side::Uplink {
+        return;
+    }
+    let (_, found) = asks(generation, &Key::new(meta, court.side));
+    let forbids = match forth {
+        true => generation.is_of_frames(found),
+        false => generation.is_of_machines(found),
+    };
+    if forbids && !generation.permits(found) {
+        *ruling = of_rules(court, shadow, (found, found));
+    } else if forth && generation.names_machines(rule) {
+        let opener = opener(meta, court.side, court.side, track.kind);
+        let (_, found) = asks(generation, &opener);
+        if !generation.permits(found) {
+            *ruling = of_rules(court, shadow, (found, found));
+        }
+    }
+}
+
+/// The same, and what it means for the flow is written down.
+pub(super) fn settled(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &Track,
+    meta: &Meta,
+    answer: (RuleId, RuleId),
+    (why, forth): (Why, bool),
+    asks: &Asks,
+) -> Ruling {
+    let mut ruling = of_rules(court, shadow, answer);
+    let rule = answer.1;
+    let default = court.generation.rules().len().saturating_sub(1);
+    if matches!(why, Why::Related) && rule.index() == default {
+        // The default is for what opens, and this is part of what is open.
+        ruling.verdict = Verdict::Forward;
+        ruling.cause = None;
+    }
+    let blocked = !court.generation.permits(rule);
+    let renews = matches!(why, Why::Renews(_));
+    if renews && blocked && court.generation.is_of_frames(rule) {
+        // About the machine that sent this frame, which may not be the one whose flow it is: that is judged by its next frame.
+        return ruling;
+    }
+    // A flow that may not be is remembered only where its frames go on passing, or did.
+    if ruling.verdict == Verdict::Forward || shadow || renews {
+        let verdict = (rule, blocked, court.generation.number());
+        let tracker = &mut *court.tracker;
+        let settled = tracker.settle(track, why, meta, court.side, verdict, court.counters);
+        if let Settled::Refused(refused) = settled {
+            ruling.refuse(refused);
+        }
+    }
+    if renews && !blocked && court.generation.judges_frames() {
+        of_frame(court, shadow, track, meta, (rule, forth), &mut ruling, asks);
+    }
+    ruling
+}
+
+/// A connection without a flow, in the time after the start. It goes on where the host inside may open it, or where it looks like the server of
+/// one that the outside may open: the rules alone would take every client for a server wherever the outside may open anything.
+pub(super) fn adopted(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &Track,
+    meta: &Meta,
+    asks: &Asks,
+) -> Ruling {
+    let generation = court.generation;
+    let (inside, outside) = match court.side {
+        Side::Lan => (meta.sport, meta.dport),
+        Side::Uplink => (meta.dport, meta.sport),
+    };
+    let serves = inside < SYSTEM_PORTS || (inside < EPHEMERAL && inside < outside);
+    let asked = |initiator| asks(generation, &opener(meta, court.side, initiator, Kind::Tcp));
+    let (from_inside, from_outside) = (asked(Side::Lan), asked(Side::Uplink));
+    let (answer, initiator) = if generation.permits(from_inside.1) {
+        (from_inside, Side::Lan)
+    } else if serves && generation.permits(from_outside.1) {
+        (from_outside, Side::Uplink)
+    } else if court.side == Side::Lan && inside >= EPHEMERAL {
+        // A client that goes on with what it may not.
+        return of_rules(court, shadow, from_inside);
+    } else {
+        return Ruling::new(Verdict::Drop(Reason::NoFlow));
+    };
+    let mut ruling = of_rules(court, shadow, answer);
+    if ruling.verdict == Verdict::Forward {
+        let verdict = (answer.1, generation.number());
+        let tracker = &mut *court.tracker;
+        let adopted = tracker.adopt(track, meta, court.side, initiator, verdict, court.counters);
+        if let Settled::Refused(refused) = adopted {
+            ruling.refuse(refused);
+        } else if generation.judges_frames() {
+            let forth = initiator == court.side;
+            of_frame(
+                court,
+                shadow,
+                track,
+                meta,
+                (answer.1, forth),
+                &mut ruling,
+                asks,
+            );
+        }
+    }
+    ruling
+}
+
+/// The first rule that matches one key, and the first that decides.
+pub(super) fn alone(generation: &Generation, key: &Key) -> (RuleId, RuleId) {
+    let (mut first, mut deciding) = ([RuleId(0)], [RuleId(0)]);
+    generation.classify(std::slice::from_ref(key), &mut first);
+    generation.classify_enforced(std::slice::from_ref(key), &mut deciding);
+    (first[0], deciding[0])
+}
+
+/// A frame that alerts whatever the rules say.
+fn suspicious(verdict: Verdict) -> Option<Cause> {
+    match verdict {
+        Verdict::Drop(reason) if reason_alert(reason).is_some() => Some(Cause::Reason(reason)),
+        _ => None,
+    }
+}
