@@ -1,6 +1,6 @@
 //! One worker's hand on the flow table.
 //!
-//! A burst is gone through in stages, so that memory is asked for before it is needed: [`Tracker::prepare`] makes the key and asks for the
+//! A burst is gone through in stages, so that memory is asked for before it is needed: [`Tracker::prepare`] makes the key, [`Tracker::hash`] asks for the
 //! tags, [`Tracker::seek`] looks at the tags and asks for the flow, [`Tracker::find`] says what is known, and once the rules were asked about the
 //! rest, [`Tracker::settle`] writes down what they let through.
 
@@ -221,7 +221,7 @@ impl Tracker {
         self.opening = 0;
     }
 
-    /// The key of a parsed IP frame; the tags of its hash are asked for. `frame` is the whole frame.
+    /// The key of a parsed IP frame. `frame` is the whole frame.
     ///
     /// # Errors
     /// [`Reason::TcpFlags`].
@@ -249,9 +249,17 @@ impl Tracker {
             Kind::Error | Kind::Later | Kind::Alone => return Ok(()),
         };
         track.key = FlowKey::new(meta, side, sport, dport).words();
-        track.hash = self.flows.hash(&track.key);
-        self.flows.slots.prefetch_tags(track.hash);
         Ok(())
+    }
+
+    /// Hashes the key that [`Tracker::prepare`] has made, and asks for the tags. A step of its own: the multiplications follow one another, and a processor does those of
+    /// several packets at once only if little stands between them.
+    #[inline]
+    pub fn hash(&self, track: &mut Track) {
+        if !matches!(track.kind, Kind::Error | Kind::Later | Kind::Alone) {
+            track.hash = self.flows.hash(&track.key);
+            self.flows.slots.prefetch_tags(track.hash);
+        }
     }
 
     /// Looks for the flow by its tag, and asks for its line. True where [`Tracker::seek_elsewhere`] has to be asked too.

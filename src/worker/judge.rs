@@ -83,6 +83,11 @@ impl Burst {
         }
         self.parse(&court);
         let count = self.received.len();
+        for (plan, track) in self.plans.iter().zip(&mut self.tracks).take(count) {
+            if let Plan::Seek = plan {
+                court.tracker.hash(track);
+            }
+        }
         let mut elsewhere = 0u64;
         let tracks = self.plans.iter().zip(&mut self.tracks).take(count);
         for (at, (plan, track)) in tracks.enumerate() {
