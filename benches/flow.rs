@@ -72,7 +72,7 @@ fn through(tracker: &mut Tracker, frame: &[u8], side: Side, counters: &FlowCount
     parse_into(frame, &mut meta).unwrap();
     tracker.begin();
     tracker.prepare(&meta, frame, side, &mut track).unwrap();
-    tracker.hash(&mut track);
+    tracker.hash_key(&mut track);
     if tracker.seek(&mut track) {
         tracker.seek_elsewhere(&mut track);
     }
@@ -153,7 +153,7 @@ fn established(c: &mut Criterion, name: &str, (flows, size): (u32, usize), v6: b
                     let _ = black_box(tracker.prepare(meta, frame, Side::Lan, track));
                 }
                 for track in &mut tracks {
-                    tracker.hash(track);
+                    tracker.hash_key(track);
                 }
                 let mut elsewhere = 0u64;
                 for (at, track) in tracks.iter_mut().enumerate() {

@@ -1,6 +1,6 @@
 //! One worker's hand on the flow table.
 //!
-//! A burst is gone through in stages, so that memory is asked for before it is needed: [`Tracker::prepare`] makes the key, [`Tracker::hash`] asks for the
+//! A burst is gone through in stages, so that memory is asked for before it is needed: [`Tracker::prepare`] makes the key, [`Tracker::hash_key`] asks for the
 //! tags, [`Tracker::seek`] looks at the tags and asks for the flow, [`Tracker::find`] says what is known, and once the rules were asked about the
 //! rest, [`Tracker::settle`] writes down what they let through.
 
@@ -255,7 +255,7 @@ impl Tracker {
     /// Hashes the key that [`Tracker::prepare`] has made, and asks for the tags. A step of its own: the multiplications follow one another, and a processor does those of
     /// several packets at once only if little stands between them.
     #[inline]
-    pub fn hash(&self, track: &mut Track) {
+    pub fn hash_key(&self, track: &mut Track) {
         if !matches!(track.kind, Kind::Error | Kind::Later | Kind::Alone) {
             track.hash = self.flows.hash(&track.key);
             self.flows.slots.prefetch_tags(track.hash);

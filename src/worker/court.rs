@@ -152,7 +152,7 @@ fn packet(
         let datagrams = court.tracker.datagrams();
         return Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));
     }
-    court.tracker.hash(track);
+    court.tracker.hash_key(track);
     if court.tracker.seek(track) {
         court.tracker.seek_elsewhere(track);
     }

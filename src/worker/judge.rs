@@ -85,7 +85,7 @@ impl Burst {
         let count = self.received.len();
         for (plan, track) in self.plans.iter().zip(&mut self.tracks).take(count) {
             if let Plan::Seek = plan {
-                court.tracker.hash(track);
+                court.tracker.hash_key(track);
             }
         }
         let mut elsewhere = 0u64;
