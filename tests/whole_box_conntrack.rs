@@ -17,7 +17,7 @@ mod lab;
 
 use common::{Lab as Box3, SOON, Wire, until};
 use etherparse::{PacketBuilder, TcpHeader};
-use lab::{ACK, FIN, Lab, PSH, RST, SYN, settings};
+use lab::{ACK, FIN, Lab, PSH, RST, SYN, Seeded, settings};
 use portcullis::policy::Side;
 use std::collections::HashSet;
 use std::fmt::Write;
@@ -30,25 +30,8 @@ const PACKETS: usize = 9_000;
 const CONVERSATIONS: usize = 300;
 const AGAIN: usize = 4;
 
-/// splitmix64
-struct Seeded(u64);
-
-impl Seeded {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-
-    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len() as u64) as usize]
-    }
+fn pick<T: Copy>(seeded: &mut Seeded, from: &[T]) -> T {
+    from[seeded.below(from.len() as u64) as usize]
 }
 
 fn inside(v6: bool, n: u64) -> IpAddr {
@@ -119,7 +102,7 @@ fn policy(seeded: &mut Seeded) -> (String, String) {
             let _ = write!(line, "{ip} daddr {address} ");
         }
         if !proto.starts_with("icmp") && seeded.below(4) > 0 {
-            let (a, b) = (seeded.pick(&PORTS), seeded.pick(&PORTS));
+            let (a, b) = (pick(seeded, &PORTS), pick(seeded, &PORTS));
             let _ = writeln!(ours, "dport = [{a}, {b}]");
             let set = if a == b {
                 a.to_string()
@@ -160,7 +143,7 @@ impl Talk {
         } else {
             Side::Uplink
         };
-        let (service, client) = (seeded.pick(&PORTS), 20_000 + n as u16);
+        let (service, client) = (pick(seeded, &PORTS), 20_000 + n as u16);
         let ports = if opener == Side::Lan {
             [client, service]
         } else {
@@ -248,7 +231,7 @@ impl Talk {
             _ => match seeded.below(12) {
                 0 => (opener, FIN | ACK, 0),
                 1 => (other, FIN | ACK, 0),
-                2 if self.step > 12 => (seeded.pick(&[opener, other]), RST | ACK, 0),
+                2 if self.step > 12 => (pick(seeded, &[opener, other]), RST | ACK, 0),
                 n => (if n % 2 == 0 { opener } else { other }, ACK | PSH, 30),
             },
         };

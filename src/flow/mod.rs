@@ -16,6 +16,7 @@
 )]
 
 pub mod datagram;
+mod free;
 pub mod key;
 mod kind;
 pub mod slots;

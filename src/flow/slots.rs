@@ -20,6 +20,7 @@
 //!
 //! Nothing here knows what a flow is: a key is five words and a hash, and who may be thrown out is for the caller to say.
 
+use super::free::{Free, LOCK, Lock};
 use super::sync::{AtomicU64, Ordering, fence, huge_vec, prefetch, spin_loop};
 use Ordering::{AcqRel, Acquire, Relaxed, Release};
 
@@ -99,9 +100,8 @@ pub const CONTROL_BITS: u32 = 53;
 const CONTROL_MASK: u64 = (1 << CONTROL_BITS) - 1;
 
 /// The first word of a bucket, its head: a byte of the hash of each flow in it, so that one load says which tag to look at; above them, bit 56 is the lock of
-/// opening, and the rest counts flows that have their place in the second bucket for want of room in this one.
-const LOCK: u64 = 1 << 56;
-const ELSEWHERE: u64 = 2 << 56;
+/// opening ([`LOCK`]), and the rest counts flows that have their place in the second bucket for want of room in this one.
+const ELSEWHERE: u64 = LOCK << 1;
 /// As many as seven bits count.
 const MOST_ELSEWHERE: u64 = 127;
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
@@ -244,18 +244,25 @@ impl Slots {
     /// Asks for the tags of this hash, to have them in the cache in time.
     #[inline]
     pub fn prefetch_tags(&self, hash: u64) {
-        prefetch(self.bucket(self.first(hash)));
+        self.prefetch_bucket(self.first(hash));
     }
 
     #[inline]
-    fn bucket(&self, at: usize) -> &Line {
-        // `first` and `second` give less than the length, of which there is at least one.
-        self.buckets.get(at).unwrap_or_else(|| unreachable_bucket())
+    fn prefetch_bucket(&self, at: usize) {
+        if let Some(bucket) = self.buckets.get(at) {
+            prefetch(bucket);
+        }
+    }
+
+    /// The head of a bucket.
+    #[inline]
+    fn head(&self, bucket: usize) -> Option<&AtomicU64> {
+        self.buckets.get(bucket)?.0.first()
     }
 
     #[inline]
     fn tag(&self, bucket: usize, way: usize) -> Option<&AtomicU64> {
-        self.bucket(bucket).0.get(way + 1)
+        self.buckets.get(bucket)?.0.get(way + 1)
     }
 
     #[inline]
@@ -271,10 +278,10 @@ impl Slots {
         if let Some(slot) = self.likely_in(first, hash) {
             return Likely::Here(slot);
         }
-        let head = self.bucket(first).0.first();
+        let head = self.head(first);
         match head.is_some_and(|head| head.load(Relaxed) >= ELSEWHERE) {
             true => {
-                prefetch(self.bucket(self.second(hash)));
+                self.prefetch_bucket(self.second(hash));
                 Likely::Elsewhere
             }
             false => Likely::Nowhere,
@@ -289,7 +296,7 @@ impl Slots {
 
     #[inline]
     fn likely_in(&self, at: usize, hash: u64) -> Option<Slot> {
-        let [head, tags @ ..] = &self.bucket(at).0;
+        let [head, tags @ ..] = &self.buckets.get(at)?.0;
         // The lowest byte that is zero here is one that is alike, exactly; no jump depends on which.
         let other = head.load(Relaxed) ^ mark(hash).wrapping_mul(EACH_BYTE);
         let alike = other.wrapping_sub(EACH_BYTE) & !other & (EACH_BYTE << 7);
@@ -312,20 +319,8 @@ impl Slots {
     }
 
     /// Whether the slot held this key while it had its tag.
-    #[inline]
     pub fn is_of(&self, slot: &Slot, key: &KeyWords) -> bool {
-        let (Some(line), Some(tag)) = (
-            self.line(slot),
-            self.tag(slot.bucket as usize, usize::from(slot.way)),
-        ) else {
-            return false;
-        };
-        let mut differ = 0;
-        for (word, key) in line.0.iter().zip(key) {
-            differ |= word.load(Relaxed) ^ key;
-        }
-        fence(Acquire);
-        differ == 0 && slot.tag.same_flow(tag.load(Relaxed))
+        self.get(slot, key).is_some()
     }
 
     /// The flow of this key.
@@ -335,7 +330,7 @@ impl Slots {
         if let Some(slot) = self.find_in(first, key, hash) {
             return Some(slot);
         }
-        let head = self.bucket(first).0.first()?;
+        let head = self.head(first)?;
         if head.load(Acquire) < ELSEWHERE {
             return None;
         }
@@ -355,7 +350,7 @@ impl Slots {
         })
     }
 
-    /// The control word and the protocol's words of the slot, if it holds this key: [`Slots::is_of`] and [`Slots::read`] at once.
+    /// The control word and the protocol's words of the slot, as [`Slots::read`], if it held this key while it had its tag.
     #[inline]
     pub fn get(&self, slot: &Slot, key: &KeyWords) -> Option<(u64, [u64; 2])> {
         let line = self.line(slot)?;
@@ -363,16 +358,10 @@ impl Slots {
         for (word, key) in line.0.iter().zip(key) {
             differ |= word.load(Relaxed) ^ key;
         }
-        let control = line.0[CONTROL].load(Relaxed);
-        let state = [
-            line.0[FIRST_STATE].load(Relaxed),
-            line.0[FIRST_STATE + 1].load(Relaxed),
-        ];
+        let read = self.read(slot)?;
         fence(Acquire);
         let tag = self.tag(slot.bucket as usize, usize::from(slot.way))?;
-        let same = slot.tag.same_flow(tag.load(Relaxed));
-        let version = control >> CONTROL_BITS == slot.tag.version();
-        (differ == 0 && same && version).then_some((control & CONTROL_MASK, state))
+        (differ == 0 && slot.tag.same_flow(tag.load(Relaxed))).then_some(read)
     }
 
     /// The control word, and the protocol's words; `None` where the slot has changed hands.
@@ -470,11 +459,11 @@ impl Slots {
         tag.compare_exchange(slot.tag.0, Tag::EMPTY, AcqRel, Relaxed)
             .ok()?;
         let hash = rehash(&key);
-        if let Some(head) = self.bucket(slot.bucket as usize).0.first() {
+        if let Some(head) = self.head(slot.bucket as usize) {
             head.fetch_xor(mark(hash) << (8 * slot.way), AcqRel);
         }
         if slot.tag.in_second()
-            && let Some(head) = self.bucket(self.first(hash)).0.first()
+            && let Some(head) = self.head(self.first(hash))
         {
             head.fetch_sub(ELSEWHERE, AcqRel);
         }
@@ -519,7 +508,7 @@ impl Slots {
         mut gone: impl FnMut(&KeyWords),
     ) -> Opened {
         let places = [self.first(hash), self.second(hash)];
-        let _lock = Lock::of(self.bucket(places[0]).0.first());
+        let _lock = Lock::of(self.head(places[0]));
         // Nobody else can open this key now; an entry of it that is being restarted is waited for.
         for bucket in places {
             if let Some(slot) = self.settled(bucket, key, hash) {
@@ -581,7 +570,7 @@ impl Slots {
         // The line is free, so that nobody else writes its version.
         let control = self.lines.get(line)?.0[CONTROL].load(Relaxed);
         let version = ((control >> CONTROL_BITS) + 1) & VERSION_MASK;
-        let first = self.bucket(places[0]).0.first()?;
+        let first = self.head(places[0])?;
         let taken = places.map(|bucket| self.taken(bucket));
         let order = match taken[0] + 1 < WAYS || taken[0] <= taken[1] {
             true => [0, 1],
@@ -608,7 +597,7 @@ impl Slots {
                         first.fetch_add(ELSEWHERE, AcqRel);
                     }
                     // Exchanged by exclusive or, on both ways, so that whoever left the slot a moment ago may be late with its own.
-                    let head = self.bucket(bucket).0.first()?;
+                    let head = self.head(bucket)?;
                     head.fetch_xor(mark(hash) << (8 * way), AcqRel);
                     fence(Release);
                     return Some((bucket as u32, way as u8, writing));
@@ -620,12 +609,9 @@ impl Slots {
 
     /// Slots of a bucket that are not empty.
     fn taken(&self, bucket: usize) -> usize {
-        let [_, tags @ ..] = &self.bucket(bucket).0;
-        let taken = tags
-            .iter()
-            .take(WAYS)
-            .filter(|tag| tag.load(Relaxed) & Tag::CLASS != Tag::EMPTY);
-        taken.count()
+        let tags = (0..WAYS).filter_map(|way| self.tag(bucket, way));
+        tags.filter(|tag| tag.load(Relaxed) & Tag::CLASS != Tag::EMPTY)
+            .count()
     }
 
     fn publish(
@@ -712,69 +698,4 @@ impl Slots {
             })
         })
     }
-}
-
-/// Holds the lock of one bucket.
-struct Lock<'a>(Option<&'a AtomicU64>);
-
-impl<'a> Lock<'a> {
-    fn of(head: Option<&'a AtomicU64>) -> Lock<'a> {
-        while head.is_some_and(|head| head.fetch_or(LOCK, Acquire) & LOCK != 0) {
-            spin_loop();
-        }
-        Lock(head)
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        if let Some(head) = self.0 {
-            head.fetch_and(!LOCK, Release);
-        }
-    }
-}
-
-/// Lines that no flow has, the last freed on top.
-struct Free {
-    /// Bit 0 locks the stack for the time of one exchange.
-    lock: AtomicU64,
-    count: AtomicU64,
-    stack: Box<[AtomicU64]>,
-}
-
-impl Free {
-    fn new(count: usize) -> Free {
-        Free {
-            lock: AtomicU64::new(0),
-            count: AtomicU64::new(count as u64),
-            stack: (0..count as u64).rev().map(AtomicU64::new).collect(),
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        size_of_val(&*self.stack)
-    }
-
-    fn take(&self) -> Option<usize> {
-        let _lock = Lock::of(Some(&self.lock));
-        let count = self.count.load(Relaxed).checked_sub(1)?;
-        self.count.store(count, Relaxed);
-        self.stack
-            .get(count as usize)
-            .map(|line| line.load(Relaxed) as usize)
-    }
-
-    fn put(&self, line: usize) {
-        let _lock = Lock::of(Some(&self.lock));
-        let count = self.count.load(Relaxed);
-        if let Some(place) = self.stack.get(count as usize) {
-            place.store(line as u64, Relaxed);
-            self.count.store(count + 1, Relaxed);
-        }
-    }
-}
-
-#[cold]
-fn unreachable_bucket() -> ! {
-    unreachable!("a bucket beyond the table")
 }

@@ -141,11 +141,6 @@ impl Tracker {
         }
     }
 
-    /// The memory that it works on.
-    pub fn flows(&self) -> &Arc<Flows> {
-        &self.flows
-    }
-
     /// The datagrams under way.
     pub fn datagrams(&self) -> &Datagrams {
         &self.flows.datagrams
@@ -215,7 +210,7 @@ impl Tracker {
         self.swept = self.swept.saturating_add(paid as u64).clamp(oldest, now);
     }
 
-    /// A new burst.
+    /// No frame before is unsettled: a new burst, or a frame that is looked for by itself.
     #[inline]
     pub fn begin(&mut self) {
         self.opening = 0;
@@ -286,12 +281,6 @@ impl Tracker {
         if let Some(slot) = &track.slot {
             self.flows.slots.prefetch_flow(slot);
         }
-    }
-
-    /// The frames before are settled, each in its turn: from now on what has no flow has none.
-    #[inline]
-    pub fn settling(&mut self) {
-        self.opening = 0;
     }
 
     /// What is known of a frame under a policy of this generation. Of a live flow the state moves on.
@@ -622,11 +611,10 @@ impl Tracker {
             initiator,
             blocked,
             both: false,
-            scale: [track.segment.scale.unwrap_or(0), 0],
-        };
-        let control = Control {
-            scale: if tcp { control.scale } else { [0, 0] },
-            ..control
+            scale: match tcp {
+                true => [track.segment.scale.unwrap_or(0), 0],
+                false => [0, 0],
+            },
         };
         Fresh {
             class: control.class(proto) as u8,
@@ -681,11 +669,12 @@ impl Tracker {
         match opened {
             Opened::New(_) => counters.opened.add(1),
             Opened::Exists(slot) => {
-                let ended = track.segment.opens()
+                let ended = track.kind == Kind::Tcp
+                    && track.segment.opens()
                     && slots
                         .read(&slot)
                         .is_some_and(|(word, _)| Control::unpack(word).phase.is_over());
-                if over(slot.tag) || (track.kind == Kind::Tcp && ended) {
+                if over(slot.tag) || ended {
                     if slots.restart(&slot, fresh).is_some() {
                         counters.opened.add(1);
                         counters.expired.add(1);

@@ -217,6 +217,11 @@ impl Generation {
         self.of_frames(rule).names_machine
     }
 
+    /// Whether this is the rule that decides where no other does: the last.
+    pub fn is_default(&self, rule: RuleId) -> bool {
+        rule.index() + 1 == self.rules().len()
+    }
+
     /// Whether this rule lets frames through, its limit aside.
     #[inline]
     pub fn permits(&self, rule: RuleId) -> bool {

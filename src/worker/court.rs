@@ -113,6 +113,7 @@ pub(super) fn found(
     asks: &Asks,
 ) -> Ruling {
     let number = court.generation.number();
+    court.tracker.begin();
     match court.tracker.find(track, meta, bytes, court.side, number) {
         Found::Flow {
             rule,
@@ -258,7 +259,7 @@ pub(super) fn of_frame(
         true => generation.is_of_frames(found),
         false => generation.is_of_machines(found),
     };
-    if forbids && !generation.permits(found) {
+    if forbids {
         *ruling = of_rules(court, shadow, (found, found));
     } else if forth && generation.names_machines(rule) {
         let opener = opener(meta, court.side, court.side, track.kind);
@@ -281,8 +282,7 @@ pub(super) fn settled(
 ) -> Ruling {
     let mut ruling = of_rules(court, shadow, answer);
     let rule = answer.1;
-    let default = court.generation.rules().len().saturating_sub(1);
-    if matches!(why, Why::Related) && rule.index() == default {
+    if matches!(why, Why::Related) && court.generation.is_default(rule) {
         // The default is for what opens, and this is part of what is open.
         ruling.verdict = Verdict::Forward;
         ruling.cause = None;

@@ -102,7 +102,6 @@ impl Burst {
         }
         if self.find(&mut court) {
             self.ask(court.generation);
-            court.tracker.settling();
             let mut waiting = false;
             for at in 0..count {
                 self.finish(at, &mut court);
@@ -234,9 +233,8 @@ impl Burst {
             Plan::Done | Plan::Seek => {}
             Plan::AskOr(key) => {
                 let answer = answer(key);
-                let default = court.generation.rules().len().saturating_sub(1);
                 // Where no rule names it, it stays with what is done with such frames.
-                if answer.1.index() != default {
+                if !court.generation.is_default(answer.1) {
                     *ruling = of_rules(court, shadow, answer);
                 } else if answer.0 != answer.1 {
                     let verdict = court.generation.verdict(answer.0, court.now.steady);

@@ -2,7 +2,6 @@
 
 use super::datagrams::fragments;
 use super::lab::*;
-use super::workers::Seeded;
 use portcullis::policy::Side;
 
 /// Ordinary frames of every kind, to be changed.

@@ -259,6 +259,21 @@ fn connections_in_a_tunnel_are_adopted_too() {
         &inside(tcp("192.168.5.5:40000", "8.8.8.8:6667", ACK, 101, 501)),
         "rule",
     );
+    // However much else is opened in tunnels of the same burst.
+    let mut expected = Vec::new();
+    for n in 0..30 {
+        expected.push(inside(udp(
+            "192.168.5.5:1",
+            &format!("8.8.8.8:{}", 3000 + n),
+        )));
+        let src = format!("192.168.5.5:{}", 41_000 + n);
+        expected.push(inside(tcp(&src, "8.8.8.8:443", ACK, 101, 501)));
+    }
+    for frame in &expected {
+        lab.arrive(0, Side::Lan, frame);
+    }
+    lab.turn();
+    assert_eq!(lab.sent(Side::Uplink), expected);
 }
 
 #[test]

@@ -12,23 +12,6 @@ const TEXT: &str = "[policy]\ndefault = \"drop\"\n\
     [[rule]]\nname = \"ping\"\nproto = \"icmp\"\naction = \"allow\"\n\
     [[rule]]\nname = \"ping6\"\nproto = \"icmpv6\"\naction = \"allow\"\n";
 
-/// A small generator with a fixed seed (splitmix64).
-pub struct Seeded(pub u64);
-
-impl Seeded {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
-
 /// Frames of a few hosts and servers that talk to each other as they may and as they may not.
 fn traffic(count: usize, seed: u64) -> Vec<(Side, Vec<u8>)> {
     let mut seeded = Seeded(seed);

@@ -1,9 +1,11 @@
 //! The flow table's slots, the very file, under loom: two threads, and every order of their loads and stores that the memory model allows, up to
-//! [`PREEMPTIONS`] preemptions. Buckets have two slots here, so that they are soon full.
+//! three preemptions (two in one model). Buckets have two slots here, so that they are soon full.
 //!
 //! `cargo test -p flow_model` runs the models; they have to be built as they are here, so nothing of this is in the product.
 #![allow(dead_code, missing_docs)]
 
+#[path = "../../../src/flow/free.rs"]
+mod free;
 #[path = "../../../src/flow/slots.rs"]
 mod slots;
 
