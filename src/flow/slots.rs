@@ -551,18 +551,35 @@ impl Slots {
         })
     }
 
-    /// As [`Slots::find_in`], and waits for a slot of this hash that is being written.
+    /// As [`Slots::find_in`], while nobody else can open this key: waits for a slot of this hash that is being written, and looks again at one that was
+    /// restarted while it was looked at.
     fn settled(&self, bucket: usize, key: &KeyWords, hash: u64) -> Option<Slot> {
-        for way in 0..WAYS {
+        (0..WAYS).find_map(|way| {
             let cell = self.tag(bucket, way)?;
-            while {
-                let tag = cell.load(Acquire);
-                (tag ^ hash) & Tag::HASH == 0 && tag & Tag::CLASS == Tag::BEING_WRITTEN
-            } {
-                spin_loop();
+            loop {
+                let tag = Tag(cell.load(Acquire));
+                let empty = tag.0 & Tag::CLASS == Tag::EMPTY;
+                if empty || (tag.0 ^ hash) & Tag::HASH != 0 {
+                    return None;
+                }
+                let slot = Slot {
+                    bucket: bucket as u32,
+                    way: way as u8,
+                    tag,
+                };
+                if !tag.is_live() {
+                    spin_loop();
+                } else if self.is_of(&slot, key) {
+                    return Some(slot);
+                } else {
+                    // Whoever has seen a word of the new start sees the tag that was changed before it.
+                    fence(Acquire);
+                    if tag.same_flow(cell.load(Relaxed)) {
+                        return None;
+                    }
+                }
             }
-        }
-        self.find_in(bucket, key, hash)
+        })
     }
 
     /// Takes an empty slot: in the first bucket as long as there are some, else in the emptier one, so that it is rare that both are full.
