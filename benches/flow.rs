@@ -5,7 +5,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use etherparse::PacketBuilder;
-use portcullis::flow::{Flows, Found, Settings, Track, Tracker, Why};
+use portcullis::flow::{Flows, Found, Judged, Seen, Settings, Track, Tracker, Why};
 use portcullis::frame::{Meta, parse_into};
 use portcullis::policy::{RuleId, Side};
 use portcullis::telemetry::counters::FlowCounters;
@@ -80,11 +80,16 @@ fn through(tracker: &mut Tracker, frame: &[u8], side: Side, counters: &FlowCount
         tracker.find(&mut track, &meta, frame, side, GENERATION)
     {
         tracker.settle(
-            &track,
+            &mut track,
             why,
             &meta,
             side,
-            (RuleId(0), false, GENERATION),
+            Judged {
+                rule: RuleId(0),
+                blocked: false,
+                generation: GENERATION,
+                seen: Seen::default(),
+            },
             counters,
         );
     }

@@ -6,11 +6,13 @@ use std::path::Path;
 /// A module, and the modules of this crate that it may name in `use crate::…`. What is not listed is not allowed.
 const ALLOWED: &[(&str, &[&str])] = &[
     // Reasons stand at the bottom; an event record carries a frame's Meta and its verdict.
-    ("telemetry", &["telemetry", "frame", "policy"]),
+    ("telemetry", &["telemetry", "app", "frame", "policy"]),
     ("frame", &["frame", "telemetry"]),
-    ("policy", &["policy", "frame", "telemetry"]),
+    ("policy", &["policy", "app", "frame", "telemetry"]),
+    // Bytes alone.
+    ("app", &["app"]),
     // What the rules said of a flow, and the reasons and counters of those that get none.
-    ("flow", &["flow", "frame", "policy", "telemetry"]),
+    ("flow", &["flow", "app", "frame", "policy", "telemetry"]),
     ("action", &["action", "frame", "policy"]),
     // A port moves frames and judges none; only the capture port asks the parser which side a frame is from.
     ("port", &["port"]),
@@ -20,6 +22,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "worker",
             "action",
+            "app",
             "flow",
             "frame",
             "policy",
@@ -28,6 +31,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["config", "policy"]),
+    // The baseline names applications.
+    ("config/baseline.rs", &["config", "app", "policy"]),
     // A packet that a person writes down has the family that parsing would give it.
     ("config/packet.rs", &["config", "frame", "policy"]),
     // `[flows]` is what the flow table takes.

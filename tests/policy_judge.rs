@@ -5,8 +5,8 @@ use portcullis::frame::Net;
 use portcullis::policy::judge::{self, Agreement, Finding, agreement};
 use portcullis::policy::rule::{FlagMatch, MacMatch};
 use portcullis::policy::{
-    Action, AddrMatch, AddrRange, Clause, DEFAULT_RULE, Direction, Family, Key, Limit, Origin,
-    Policy, PortSet, ProtoSet, Rule, RuleId, Set, Side, Term, UNTAGGED, oracle,
+    Action, AddrMatch, AddrRange, AppSet, Clause, DEFAULT_RULE, Direction, Family, Key, Limit,
+    Origin, Policy, PortSet, ProtoSet, Rule, RuleId, Set, Side, Term, UNTAGGED, oracle,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -48,15 +48,18 @@ fn universe() -> Vec<Key> {
                 proto: 47,
                 ..packet
             });
-            for (proto, flags, port) in
+            for (proto, flags, port, app) in
                 [(6, 0), (6, 2), (6, 16), (6, 18), (17, 0), (33, 0), (58, 0)]
                     .into_iter()
                     .flat_map(|(proto, flags)| [0, 1, 2, 65_535].map(|port| (proto, flags, port)))
+                    .flat_map(|(proto, flags, port)| [0, 1, 2].map(|app| (proto, flags, port, app)))
+                    .filter(|(proto, _, _, app)| *proto != 58 || *app == 0)
             {
                 let dport = if proto == 58 { port.min(255) } else { port };
                 keys.push(Key {
                     proto,
                     tcp_flags: flags,
+                    app,
                     dport,
                     ..packet
                 });
@@ -146,13 +149,16 @@ fn link() -> impl Strategy<Value = Clause> {
         vec![(1, 2)],
     ]);
     let fragment = select(vec![None, None, None, Some(true), Some(false)]);
-    (vlan, mac, ethertype, flags, fragment).prop_map(
-        |(vlan, (any_of, none_of), ethertype, flags, fragment)| Clause {
+    let one = AppSet::EMPTY.with(1);
+    let app = select(vec![None, None, None, Some(one), Some(one.with(2))]);
+    (vlan, mac, ethertype, flags, fragment, app).prop_map(
+        |(vlan, (any_of, none_of), ethertype, flags, fragment, app)| Clause {
             vlan,
             src_mac: MacMatch { any_of, none_of },
             ethertype,
             tcp_flags: FlagMatch(flags),
             fragment,
+            app,
             ..Clause::any(Direction::Out)
         },
     )

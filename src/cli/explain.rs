@@ -49,6 +49,9 @@ pub(super) struct Explain {
     /// TCP flags that are set: syn,ack, or none; without it, syn
     #[arg(long, value_name = "FLAGS")]
     tcp_flags: Option<String>,
+    /// What the payload of its flow is: irc, tls and so on, or unknown; as before anybody has looked where it is not given
+    #[arg(long, value_name = "NAME")]
+    app: Option<String>,
     /// VLAN id of the outer tag; without it, untagged
     #[arg(long, value_name = "ID")]
     vlan: Option<u16>,
@@ -82,6 +85,7 @@ impl Explain {
             ethertype: self.ethertype.as_deref(),
             src_mac: self.src_mac.as_deref(),
             tcp_flags: self.tcp_flags.as_deref(),
+            app: self.app.as_deref(),
             fragment: self.fragment,
         };
         let key = match packet.key() {

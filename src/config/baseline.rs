@@ -2,9 +2,10 @@
 //!
 //! Every rule is for direction out. A rule that needs several clauses shares its name among them.
 
+use crate::app::App;
 use crate::policy::{
-    Action, AddrMatch, AddrRange, Clause, Direction, Origin, PortSet, ProtoSet, Rule, Severity,
-    Term,
+    Action, AddrMatch, AddrRange, AppSet, Clause, Direction, Origin, PortSet, ProtoSet, Rule,
+    Severity, Term,
 };
 use ipnet::IpNet;
 
@@ -102,7 +103,11 @@ pub fn rules() -> Vec<Rule> {
     };
     vec![
         on_the_wire(rule(spoofed, Some(High), spoofed_source())),
-        rule(tftp, Some(High), vec![ports(UDP, &[(69, 69)])]),
+        rule(
+            tftp,
+            Some(High),
+            vec![ports(UDP, &[(69, 69)]), app(UDP, App::Tftp)],
+        ),
         rule(
             smtp,
             Some(Medium),
@@ -111,7 +116,11 @@ pub fn rules() -> Vec<Rule> {
                 ..ports(TCP, &[(25, 25)])
             }],
         ),
-        rule(irc, Some(High), vec![ports(TCP, &[(6660, 6669)])]),
+        rule(
+            irc,
+            Some(High),
+            vec![ports(TCP, &[(6660, 6669)]), app(TCP, App::Irc)],
+        ),
         rule(
             snmp,
             Some(Low),
@@ -258,6 +267,15 @@ pub(super) fn ports(protos: ProtoSet, dport: &[(u16, u16)]) -> Clause {
     Clause {
         protos,
         dport: PortSet(dport.to_vec()),
+        ..Clause::any(Direction::Out)
+    }
+}
+
+/// Direction out, to any port, where the payload is of this application.
+fn app(protos: ProtoSet, app: App) -> Clause {
+    Clause {
+        protos,
+        app: Some(AppSet::EMPTY.with(app as u8)),
         ..Clause::any(Direction::Out)
     }
 }

@@ -62,9 +62,6 @@ pub(super) fn test(reader: &mut Reader, mut section: Section<'_>) -> Option<Poli
     })
 }
 
-/// Keys of packets that the language has and this version does not.
-const LATER: &[(&str, &str)] = &[("app", "application identification")];
-
 /// The texts of a packet, with their places.
 struct Texts(Vec<(&'static str, String, Range<usize>)>);
 
@@ -106,13 +103,13 @@ fn key(reader: &mut Reader, mut section: Section<'_>) -> Option<Key> {
         "ethertype",
         "src_mac",
         "tcp_flags",
+        "app",
     ] {
         let number = ["proto", "ethertype"].contains(&name);
         texts.take(reader, &mut section, name, number);
     }
     let numbers =
         ["icmp_type", "icmp_code", "vlan", "fragment"].map(|name| (name, section.take(name)));
-    section.refuse_later(LATER, reader);
     section.finish(reader);
     let mut places: Vec<_> = texts
         .0
@@ -139,6 +136,7 @@ fn key(reader: &mut Reader, mut section: Section<'_>) -> Option<Key> {
         ethertype: texts.get("ethertype"),
         src_mac: texts.get("src_mac"),
         tcp_flags: texts.get("tcp_flags"),
+        app: texts.get("app"),
         fragment: fragment
             .and_then(|value| reader.boolean(&value, "fragment"))
             .unwrap_or(false),

@@ -51,6 +51,11 @@ pub(super) fn flows(reader: &mut Reader, section: Option<Section<'_>>) -> Settin
     {
         settings.datagrams = most as usize;
     }
+    if let Some(value) = section.take("streams")
+        && let Some(most) = reader.integer(&value, "streams", 64..=65_536)
+    {
+        settings.streams = most as usize;
+    }
     if let Some(value) = section.take("timeouts")
         && let Some(section) = reader.section(value, "timeouts")
     {
@@ -115,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_key_is_taken() {
-        let text = "size = 2000\nper_host = 100\noverflow = \"allow\"\nadopt = \"5m\"\ndatagrams = 64\n\
+        let text = "size = 2000\nper_host = 100\noverflow = \"allow\"\nadopt = \"5m\"\ndatagrams = 64\nstreams = 128\n\
             timeouts = { tcp_opening = \"1s\", tcp = \"8h\", tcp_closing = \"3s\", udp = \"4s\", udp_answered = \"5s\", icmp = \"6s\", other = \"7s\" }\n";
         let seconds = Duration::from_secs;
         let expected = Settings {
@@ -124,6 +129,7 @@ mod tests {
             overflow: Overflow::Allow,
             adopt: seconds(300),
             datagrams: 64,
+            streams: 128,
             timeouts: Timeouts {
                 tcp_opening: seconds(1),
                 tcp: seconds(8 * 3600),
@@ -146,6 +152,7 @@ mod tests {
             "size = 99999999",
             "per_host = 0",
             "datagrams = 1",
+            "streams = 70000",
             "overflow = \"reject\"",
             "adopt = \"10h\"",
             "timeouts = { tcp = \"9h\" }",

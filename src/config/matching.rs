@@ -3,7 +3,7 @@
 use super::number::Protos;
 use super::raw::{Reader, Value};
 use super::section::Section;
-use super::{address, flags, icmp, link, number};
+use super::{address, app, flags, icmp, link, number};
 use crate::policy::{Clause, Direction, FlagMatch, ProtoSet, Set};
 
 const TCP: ProtoSet = ProtoSet::of(&[6]);
@@ -22,6 +22,7 @@ struct Keys<'t> {
     icmp_code: Option<Value<'t>>,
     tcp_flags: Option<Value<'t>>,
     fragment: Option<Value<'t>>,
+    app: Option<Value<'t>>,
     ethertype: Option<Value<'t>>,
     vlan: Option<Value<'t>>,
     src_mac: Option<Value<'t>>,
@@ -41,6 +42,7 @@ impl<'t> Keys<'t> {
             icmp_code: take("icmp_code"),
             tcp_flags: take("tcp_flags"),
             fragment: take("fragment"),
+            app: take("app"),
             ethertype: take("ethertype"),
             vlan: take("vlan"),
             src_mac: take("src_mac"),
@@ -48,7 +50,7 @@ impl<'t> Keys<'t> {
     }
 
     /// Those that speak of fields that only IP has, with their names.
-    fn of_ip(&self) -> [(&'static str, &Option<Value<'t>>); 9] {
+    fn of_ip(&self) -> [(&'static str, &Option<Value<'t>>); 10] {
         [
             ("proto", &self.proto),
             ("src", &self.src),
@@ -59,6 +61,7 @@ impl<'t> Keys<'t> {
             ("icmp_code", &self.icmp_code),
             ("tcp_flags", &self.tcp_flags),
             ("fragment", &self.fragment),
+            ("app", &self.app),
         ]
     }
 
@@ -162,9 +165,18 @@ fn transport(reader: &mut Reader, keys: &Keys<'_>, mut clause: Clause) -> Vec<Cl
     let ports = [&keys.sport, &keys.dport]
         .into_iter()
         .any(|value| value.is_some());
+    if let Some(value) = &keys.app {
+        clause.app = app::apps(reader, value);
+        if stated.is_some_and(|stated| !stated.negated && !stated.set.within(TCP_UDP)) {
+            let help = "use `proto = \"tcp\"`, \"udp\", or leave `proto` out: an application is known by what TCP or UDP carries";
+            let message = "`app` with a protocol whose payload is not looked at";
+            reader.error(value.span(), message, "no such field", help);
+        }
+    }
     clause.protos = match stated {
         _ if keys.tcp_flags.is_some() => TCP,
-        None if ports => TCP_UDP,
+        None if ports || keys.app.is_some() => TCP_UDP,
+        Some(stated) if keys.app.is_some() => stated.set.and(TCP_UDP),
         None => ProtoSet::ALL,
         // What is negated leaves over the protocols that have ports.
         Some(stated) if ports && stated.negated => with_ports(stated.set),
@@ -227,6 +239,11 @@ fn icmp_clauses(
         if let Some(value) = value {
             of_no_ports(reader, key, value);
         }
+    }
+    if let Some(value) = &keys.app {
+        let help = "take `app` out, or `icmp_type` and `icmp_code`: an application is known by what TCP or UDP carries";
+        let message = "`app` with an ICMP type or code";
+        reader.error(value.span(), message, "no such field", help);
     }
     if let Some(value) = &keys.tcp_flags {
         let help = "take `tcp_flags` out, or `icmp_type` and `icmp_code`: flags are of TCP";

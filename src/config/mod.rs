@@ -6,6 +6,7 @@
 //! Every problem is collected, not the first alone, and says where it stands and what would be right.
 
 mod address;
+mod app;
 pub mod baseline;
 pub mod check;
 pub mod error;

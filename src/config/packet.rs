@@ -1,7 +1,7 @@
 //! A packet as a person writes it, for `[[test]]` and `explain`: `out`, `udp`, `10.77.0.9:40000`, `93.184.216.34:69`.
 
 use super::address::{Wrong, quoted};
-use super::{flags, icmp, link, number};
+use super::{app, flags, icmp, link, number};
 use crate::frame::Net;
 use crate::policy::addr::bits;
 use crate::policy::{Family, Key, ProtoSet, Side, UNTAGGED};
@@ -48,6 +48,8 @@ pub struct Packet<'a> {
     pub tcp_flags: Option<&'a str>,
     /// The first fragment of a datagram that has more.
     pub fragment: bool,
+    /// What its flow's payload is: the name of an application, or `unknown`; nobody has looked where it is not given.
+    pub app: Option<&'a str>,
 }
 
 /// The TCP flag of a segment that opens a connection (RFC 9293 section 3.1).
@@ -118,6 +120,7 @@ impl Packet<'_> {
             ("icmp_code", self.icmp_code.is_some()),
             ("tcp_flags", self.tcp_flags.is_some()),
             ("fragment", self.fragment),
+            ("app", self.app.is_some()),
         ];
         match given.iter().find(|(_, given)| *given) {
             Some((field, _)) => {
@@ -179,8 +182,23 @@ impl Packet<'_> {
             fragment: self.fragment,
             ethertype: own,
             net,
+            app: self.app(proto)?,
             ..link
         })
+    }
+
+    /// The number of the application; 0 where none is given.
+    fn app(&self, proto: u8) -> Result<u8, PacketError> {
+        let Some(name) = self.app else { return Ok(0) };
+        if ![6, 17].contains(&proto) {
+            let help = "write `proto = \"tcp\"` or \"udp\", or take it out";
+            return Err(wrong(
+                "app",
+                "the payload of this protocol is not looked at",
+                help,
+            ));
+        }
+        app::named(name).map_err(|(message, help)| wrong("app", message, help))
     }
 
     /// Type and code; `None` where the protocol is no ICMP.

@@ -29,10 +29,7 @@ pub(super) struct Stated {
 }
 
 /// Keys of rules that the language has and this version does not.
-const LATER: &[(&str, &str)] = &[
-    ("app", "application identification"),
-    ("dst_mac", "matching on the destination MAC address"),
-];
+const LATER: &[(&str, &str)] = &[("dst_mac", "matching on the destination MAC address")];
 
 pub(super) const NAME_HELP: &str =
     "use 1 to 63 letters, digits, `-`, `_` and `.`, beginning with a letter or digit";

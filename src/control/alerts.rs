@@ -308,6 +308,7 @@ mod tests {
     use super::*;
     use crate::frame::Net;
     use crate::telemetry::Reason;
+    use crate::telemetry::event::Snippet;
     use std::path::Path;
 
     const SECOND: u64 = 1_000_000_000;
@@ -339,6 +340,8 @@ mod tests {
             side: Side::Lan,
             len: 60,
             meta,
+            app: None,
+            payload: Snippet::EMPTY,
         }
     }
 

@@ -308,8 +308,8 @@ fn room<'a>(set: &'a mut Set, name: &Name, now: u64) -> Option<&'a mut Datagram>
     Some(place)
 }
 
-/// Locked by trying again and again: a lock is held for the time of one fragment, and a wait by the kernel would take longer.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+/// Locked by trying again and again: a lock is held for the time of one packet, and a wait by the kernel would take longer.
+pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     loop {
         match mutex.try_lock() {
             Ok(guard) => return guard,

@@ -5,6 +5,7 @@
 //!              │                                                └────► none: do the rules let it open?
 //!              ├─ ICMP error ── the packet it quotes ── key ─► a live flow, or dropped
 //!              ├─ later fragment ─► datagrams: the verdict of the first, or wait for it
+//!              ├─ the first payload of a client ─► stream: what it is, if a rule asks
 //!              └─ no flow to be had (multicast, IGMP): the rules decide over each frame
 //! ```
 //!
@@ -21,14 +22,16 @@ pub mod key;
 mod kind;
 pub mod slots;
 pub mod state;
+pub mod stream;
 mod sync;
 pub mod tcp;
 mod tracker;
 
 pub use datagram::{Datagrams, Outcome};
 pub use kind::Kind;
-pub use state::Timeouts;
-pub use tracker::{Found, Refused, Settled, Track, Tracker, Why, opener};
+pub use state::{Timeouts, Watch};
+pub use stream::{Known, Shown};
+pub use tracker::{Found, Judged, Look, Refused, Seen, Settled, Track, Tracker, Why, opener};
 
 use crate::telemetry::counters::FlowCounters;
 use key::{FlowKey, Hasher};
@@ -38,6 +41,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use stream::Streams;
 
 /// What a flow that finds no room gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +66,8 @@ pub struct Settings {
     pub adopt: Duration,
     /// Fragmented datagrams that may be under way.
     pub datagrams: usize,
+    /// TCP streams whose first bytes came in pieces, and may be kept until it is known what they are.
+    pub streams: usize,
     /// How long a flow may be idle.
     pub timeouts: Timeouts,
 }
@@ -75,6 +81,7 @@ impl Settings {
             overflow: Overflow::Drop,
             adopt: Duration::from_secs(60),
             datagrams: 2048,
+            streams: 2048,
             timeouts: Timeouts::default(),
         }
     }
@@ -86,6 +93,7 @@ impl Settings {
         Slots::bytes_of(self.size)
             + HOSTS * size_of::<AtomicU32>()
             + Datagrams::bytes_of(self.datagrams)
+            + Streams::bytes_of(self.streams)
     }
 }
 
@@ -113,6 +121,7 @@ pub struct Flows {
     /// Connections without a flow are adopted until then, nanoseconds of the steady clock; 0 before the first turn.
     adopt_until: AtomicU64,
     datagrams: Datagrams,
+    streams: Streams,
 }
 
 impl Flows {
@@ -128,6 +137,7 @@ impl Flows {
             adopt: settings.adopt,
             adopt_until: AtomicU64::new(0),
             datagrams: Datagrams::new(settings.datagrams),
+            streams: Streams::new(settings.streams),
             hasher,
         })
     }
@@ -139,7 +149,10 @@ impl Flows {
 
     /// Bytes of memory.
     pub fn bytes(&self) -> usize {
-        self.slots.bytes() + size_of_val(&*self.hosts) + self.datagrams.bytes()
+        self.slots.bytes()
+            + size_of_val(&*self.hosts)
+            + self.datagrams.bytes()
+            + self.streams.bytes()
     }
 
     /// Flows that live now, counted one by one: for tests and tools.

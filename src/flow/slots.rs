@@ -96,7 +96,7 @@ const VERSION_MASK: u64 = 0x3f;
 /// Lines that a tag can name.
 const MOST_LINES: usize = 1 << 24;
 /// The control word's own bits; above them stands the version.
-pub const CONTROL_BITS: u32 = 53;
+pub const CONTROL_BITS: u32 = 58;
 const CONTROL_MASK: u64 = (1 << CONTROL_BITS) - 1;
 
 /// The first word of a bucket, its head: a byte of the hash of each flow in it, so that one load says which tag to look at; above them, bit 56 is the lock of

@@ -208,6 +208,8 @@ impl Limits {
 /// bit  42     the responder may open too: a rule was asked and let it
 /// bits 43–46  the initiator's window scale (RFC 7323 section 2.3)
 /// bits 47–50  the responder's
+/// bits 51–55  what the payload was identified as, as in [`Key::app`](crate::policy::Key::app); 0 not looked at
+/// bits 56–57  [`Watch`]
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Control {
@@ -225,9 +227,43 @@ pub struct Control {
     pub both: bool,
     /// Window scales: of the initiator, of the responder; 0 where there is none.
     pub scale: [u8; 2],
+    /// What the client's payload was identified as, as in [`Key::app`](crate::policy::Key::app); 0 where nobody has looked.
+    pub app: u8,
+    /// Whether it still is to be.
+    pub watch: Watch,
+}
+
+/// Whether a flow's payload is still to be looked at: a rule might match once it is known what it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Watch {
+    /// It is not.
+    #[default]
+    Off = 0,
+    /// Nothing of it has passed yet.
+    First,
+    /// Something has, and is kept (see [`stream`](super::stream)).
+    More,
+    /// It could not be seen what it is, and so the flow has ended.
+    Hidden,
+}
+
+impl Watch {
+    const ALL: [Watch; 4] = [Watch::Off, Watch::First, Watch::More, Watch::Hidden];
+
+    /// Still to be looked at.
+    pub fn is_on(self) -> bool {
+        matches!(self, Watch::First | Watch::More)
+    }
 }
 
 impl Control {
+    /// Whether a word says that the payload is of no more interest.
+    #[inline]
+    pub fn is_unwatched(word: u64) -> bool {
+        word >> 56 & 3 == 0
+    }
+
     /// The rule in a word.
     #[inline]
     pub fn rule_of(word: u64) -> RuleId {
@@ -287,10 +323,12 @@ impl Control {
             blocked: Control::is_blocked(word),
             both: bit(42),
             scale: [Control::scale_of(word, 0), Control::scale_of(word, 1)],
+            app: (word >> 51 & 0x1f) as u8,
+            watch: Watch::ALL[(word >> 56 & 3) as usize],
         }
     }
 
-    /// As one word, below 2^51.
+    /// As one word, below 2^58.
     #[inline]
     pub fn pack(&self) -> u64 {
         u64::from(self.rule.0 & 0xf_ffff)
@@ -301,6 +339,8 @@ impl Control {
             | u64::from(self.both) << 42
             | u64::from(self.scale[0] & 0xf) << 43
             | u64::from(self.scale[1] & 0xf) << 47
+            | u64::from(self.app & 0x1f) << 51
+            | (self.watch as u64) << 56
     }
 
     /// The class of the flow's tag.
@@ -323,6 +363,7 @@ mod tests {
         fn a_control_word_is_read_as_it_was_written(
             (rule, generation, phase, scales) in (0..1u32 << 20, any::<u16>(), 0..9usize, [0..16u8, 0..16]),
             [uplink, blocked, both] in any::<[bool; 3]>(),
+            (app, watch) in (0..32u8, 0..4usize),
         ) {
             let control = Control {
                 rule: RuleId(rule),
@@ -332,8 +373,10 @@ mod tests {
                 blocked,
                 both,
                 scale: scales,
+                app,
+                watch: Watch::ALL[watch],
             };
-            prop_assert!(control.pack() < 1 << 51);
+            prop_assert!(control.pack() < 1 << 58);
             prop_assert_eq!(Control::unpack(control.pack()), control);
         }
     }

@@ -6,10 +6,11 @@
 
 use super::key::FlowKey;
 use super::slots::{Fresh, KeyWords, Likely, Opened, Slot, Tag};
-use super::state::{self, Class, Control, Phase};
+use super::state::{self, Class, Control, Phase, Watch};
+use super::stream::{Known, Piece, Shown};
 use super::tcp::{self, Segment};
 use super::{ADOPT_AFTER_REFUSAL, Datagrams, Flows, Kind, Overflow};
-use crate::frame::{Meta, quote};
+use crate::frame::{Frag, Meta, checksum, quote};
 use crate::policy::{Key, RuleId, Side};
 use crate::telemetry::Reason;
 use crate::telemetry::counters::FlowCounters;
@@ -68,6 +69,30 @@ impl Track {
     };
 }
 
+impl Track {
+    /// Whether the frame has payload that its receiver would take, or is the beginning of one that has.
+    pub fn has_payload(&self, meta: &Meta) -> bool {
+        let reset = self.kind == Kind::Tcp && self.segment.flags & tcp::RST != 0;
+        (meta.payload < meta.end || meta.frag == Frag::First) && !reset
+    }
+
+    fn look(&self, slot: Slot, control: &Control, ends: [u64; 2], forth: bool) -> Look {
+        let again = self.kind == Kind::Tcp && forth && self.segment.opens();
+        Look {
+            slot,
+            rule: control.rule,
+            forth,
+            // What the responder has acknowledged, and that is the SYN: nothing else has passed.
+            base: match again {
+                true => self.segment.seq.wrapping_add(1),
+                false => ends[1] as u32,
+            },
+            kept: control.watch == Watch::More,
+            again,
+        }
+    }
+}
+
 /// What is known of a frame.
 #[derive(Clone, Copy, Debug)]
 pub enum Found {
@@ -80,6 +105,8 @@ pub enum Found {
         /// It goes the way that the flow was opened.
         forth: bool,
     },
+    /// It is of a live flow, and has payload that is to be looked at.
+    Look(Look),
     /// The rules are to be asked about this key.
     Ask(Key, Why),
     /// A connection without a flow, in the time after the start: the rules are asked about both directions.
@@ -88,6 +115,43 @@ pub enum Found {
     Again,
     /// It is dropped.
     Drop(Reason),
+}
+
+/// A flow whose payload is to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Look {
+    slot: Slot,
+    /// The rule that has let the flow through until now.
+    pub rule: RuleId,
+    /// The frame goes the way that the flow was opened: it is the client's.
+    pub forth: bool,
+    /// The sequence number of the first byte.
+    base: u32,
+    kept: bool,
+    /// Data on a SYN: the receiver may not take it, and then it comes again.
+    pub again: bool,
+}
+
+/// What was seen of a flow's payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// As in [`Key::app`].
+    pub app: u8,
+    /// Whether it is still to be seen.
+    pub watch: Watch,
+}
+
+/// What the rules came to, for a flow to be remembered by.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    /// The rule that decides.
+    pub rule: RuleId,
+    /// The flow's frames are not let through.
+    pub blocked: bool,
+    /// The policy's generation.
+    pub generation: u64,
+    /// What its payload is, if that is known, and whether it is still to be looked at.
+    pub seen: Seen,
 }
 
 /// Why the rules are asked.
@@ -100,7 +164,7 @@ pub enum Why {
     /// The other side of a flow opens: the flow stays if it may not.
     Turns(Slot),
     /// Its flow was judged by another generation.
-    Renews(Slot),
+    Renews(Slot, Seen),
     /// It is of no flow.
     Alone,
     /// An error of a live flow: it passes unless a rule forbids it.
@@ -314,8 +378,9 @@ impl Tracker {
             Kind::Plain => forth || Control::is_answered(word),
             _ => false,
         };
+        let ordinary = ordinary && Control::is_unwatched(word);
         if !ordinary || Control::generation_of(word) != generation as u16 {
-            return self.judge(track, meta, side, generation, (slot, word, ends));
+            return self.judge(track, meta, frame, side, generation, (slot, word, ends));
         }
         if track.kind == Kind::Tcp {
             let own = usize::from(!forth);
@@ -338,6 +403,7 @@ impl Tracker {
         &mut self,
         track: &mut Track,
         meta: &Meta,
+        frame: &[u8],
         side: Side,
         generation: u64,
         (slot, word, ends): (Slot, u64, [u64; 2]),
@@ -376,9 +442,20 @@ impl Tracker {
         }
         if renews {
             let key = opener(meta, side, control.initiator, track.kind);
-            return Found::Ask(key, Why::Renews(slot));
+            let seen = Seen {
+                app: control.app,
+                watch: control.watch,
+            };
+            return Found::Ask(key, Why::Renews(slot, seen));
+        }
+        let looks = control.watch.is_on() && track.has_payload(meta);
+        if looks && !checksum::is_right(meta, frame) {
+            return Found::Drop(Reason::Checksum);
         }
         self.advance(&slot, track, meta.proto, word, control, ends, forth);
+        if looks {
+            return Found::Look(track.look(slot, &control, ends, forth));
+        }
         Found::Flow {
             rule: control.rule,
             blocked: control.blocked,
@@ -492,28 +569,29 @@ impl Tracker {
     }
 
     /// Writes down what the rules said of a frame that [`Found::Ask`] was the answer to: `rule` decides, and lets it through unless `blocked`.
-    /// Call it for what passes, and for what does not only where a flow is to stay that is not let through.
+    /// Call it for what passes, and for what does not only where a flow is to stay that is not let through. Its slot is in `track` from then on.
     pub fn settle(
         &mut self,
-        track: &Track,
+        track: &mut Track,
         why: Why,
         meta: &Meta,
         side: Side,
-        verdict: (RuleId, bool, u64),
+        judged: Judged,
         counters: &FlowCounters,
     ) -> Settled {
-        let (rule, blocked, generation) = verdict;
-        let fresh = |initiator| self.fresh(track, rule, blocked, generation, initiator, meta.proto);
+        let fresh = self.fresh(track, judged, side, meta.proto);
+        let blocked = judged.blocked;
         match why {
             Why::Alone | Why::Related => Settled::Done,
-            Why::Opens => self.open(track, &fresh(side), meta, side, counters),
-            Why::Reopens(slot) => match self.flows.slots.restart(&slot, &fresh(side)) {
-                Some(_) => {
+            Why::Opens => self.open(track, &fresh, meta, side, counters),
+            Why::Reopens(slot) => match self.flows.slots.restart(&slot, &fresh) {
+                Some(slot) => {
+                    track.slot = Some(slot);
                     counters.opened.add(1);
                     counters.expired.add(1);
                     Settled::Done
                 }
-                None => self.open(track, &fresh(side), meta, side, counters),
+                None => self.open(track, &fresh, meta, side, counters),
             },
             Why::Turns(slot) => {
                 if blocked {
@@ -523,13 +601,14 @@ impl Tracker {
                 self.change(&slot, meta.proto, |control| control.both = true);
                 Settled::Done
             }
-            Why::Renews(slot) => {
+            Why::Renews(slot, _) => {
                 counters.judged_again.add(1);
                 let was = self.change(&slot, meta.proto, |control| {
-                    control.generation = generation as u16;
+                    control.generation = judged.generation as u16;
                     control.both = false;
-                    control.rule = rule;
+                    control.rule = judged.rule;
                     control.blocked = blocked;
+                    (control.app, control.watch) = (judged.seen.app, judged.seen.watch);
                 });
                 if blocked && was.is_some_and(|was| !was.blocked) {
                     counters.ended.add(1);
@@ -543,15 +622,14 @@ impl Tracker {
     /// Makes a flow of a connection that was open before the start, opened by `initiator`.
     pub fn adopt(
         &mut self,
-        track: &Track,
+        track: &mut Track,
         meta: &Meta,
         side: Side,
         initiator: Side,
-        verdict: (RuleId, u64),
+        judged: Judged,
         counters: &FlowCounters,
     ) -> Settled {
-        let (rule, generation) = verdict;
-        let mut fresh = self.fresh(track, rule, false, generation, initiator, meta.proto);
+        let mut fresh = self.fresh(track, judged, initiator, meta.proto);
         let control = Control {
             phase: Phase::Established,
             scale: [0, 0],
@@ -590,31 +668,25 @@ impl Tracker {
         }
     }
 
-    fn fresh(
-        &self,
-        track: &Track,
-        rule: RuleId,
-        blocked: bool,
-        generation: u64,
-        initiator: Side,
-        proto: u8,
-    ) -> Fresh {
+    fn fresh(&self, track: &Track, judged: Judged, initiator: Side, proto: u8) -> Fresh {
         let tcp = track.kind == Kind::Tcp;
         let control = Control {
-            rule,
-            generation: generation as u16,
+            rule: judged.rule,
+            generation: judged.generation as u16,
             phase: if tcp {
                 Phase::SynSent
             } else {
                 Phase::Unanswered
             },
             initiator,
-            blocked,
+            blocked: judged.blocked,
             both: false,
             scale: match tcp {
                 true => [track.segment.scale.unwrap_or(0), 0],
                 false => [0, 0],
             },
+            app: judged.seen.app,
+            watch: judged.seen.watch,
         };
         Fresh {
             class: control.class(proto) as u8,
@@ -630,7 +702,7 @@ impl Tracker {
 
     fn open(
         &mut self,
-        track: &Track,
+        track: &mut Track,
         fresh: &Fresh,
         meta: &Meta,
         side: Side,
@@ -667,8 +739,12 @@ impl Tracker {
             host.fetch_sub(1, Relaxed);
         }
         match opened {
-            Opened::New(_) => counters.opened.add(1),
+            Opened::New(slot) => {
+                track.slot = Some(slot);
+                counters.opened.add(1);
+            }
             Opened::Exists(slot) => {
+                track.slot = Some(slot);
                 let ended = track.kind == Kind::Tcp
                     && track.segment.opens()
                     && slots
@@ -689,6 +765,64 @@ impl Tracker {
             }
         }
         Settled::Done
+    }
+
+    /// The payload of a flow that was settled just now, to be looked at; `None` where there is none, or nobody asks. `seen` is as it was settled with.
+    pub fn look(&self, track: &Track, meta: &Meta, seen: Seen, side: Side) -> Option<Look> {
+        let slot = track.slot?;
+        if !seen.watch.is_on() || !track.has_payload(meta) {
+            return None;
+        }
+        let (word, ends) = self.flows.slots.read(&slot)?;
+        let control = Control::unpack(word);
+        Some(track.look(slot, &control, ends, control.initiator == side))
+    }
+
+    /// Takes the client's next payload into account; what is known then.
+    pub fn see(&self, track: &Track, look: &Look, payload: &[u8], shown: &mut Shown<'_>) -> Known {
+        let seq = track.segment.seq;
+        let piece = Piece {
+            key: &track.key,
+            base: look.base,
+            seq: if look.again { seq.wrapping_add(1) } else { seq },
+            bytes: payload,
+            kept: look.kept,
+            again: look.again,
+        };
+        self.flows
+            .streams
+            .take(&piece, track.hash, self.steady, shown)
+    }
+
+    /// Writes down that a flow's payload is not known yet, and that what has passed of it is kept.
+    pub fn keep_looking(&self, look: &Look, proto: u8) {
+        self.change(&look.slot, proto, |control| {
+            if control.watch == Watch::First {
+                control.watch = Watch::More;
+            }
+        });
+    }
+
+    /// Writes down what a flow's payload is, or that it cannot be known, and what the rules say to that.
+    pub fn seen(
+        &self,
+        track: &Track,
+        look: &Look,
+        judged: Judged,
+        proto: u8,
+        counters: &FlowCounters,
+    ) {
+        if look.kept {
+            self.flows.streams.forget(&track.key, track.hash);
+        }
+        let was = self.change(&look.slot, proto, |control| {
+            control.rule = judged.rule;
+            control.blocked = judged.blocked;
+            (control.app, control.watch) = (judged.seen.app, judged.seen.watch);
+        });
+        if judged.blocked && was.is_some_and(|was| !was.blocked) {
+            counters.ended.add(1);
+        }
     }
 
     fn refused(&self, why: Refused) -> Settled {

@@ -34,6 +34,7 @@
 
 mod ah;
 mod arp;
+pub mod checksum;
 mod ethernet;
 mod fragment;
 mod icmp;

@@ -247,6 +247,31 @@ impl Generation {
         self.deciding_table().classify(keys, deciding);
     }
 
+    /// Whether there is a rule that asks what the payload of a flow is.
+    #[inline]
+    pub fn names_apps(&self) -> bool {
+        self.all.names_apps()
+    }
+
+    /// What a payload yet to come might bring a flow of this key under, `first` and `deciding` being what it is under now: whether there is any rule, and one
+    /// that decides and would let it through.
+    pub fn might(&self, key: &Key, (first, deciding): (RuleId, RuleId)) -> (bool, Option<RuleId>) {
+        let [any, _] = self.all.might(key, first);
+        let [of_those, permits] = self.deciding_table().might(key, deciding);
+        (any.is_some() || of_those.is_some(), permits)
+    }
+
+    /// The same for a packet that a tunnel carries.
+    pub fn might_inside(
+        &self,
+        key: &Key,
+        (_, deciding): (RuleId, RuleId),
+    ) -> (bool, Option<RuleId>) {
+        let table = self.inside.as_ref().unwrap_or(self.deciding_table());
+        let [any, permits] = table.might(key, deciding);
+        (any.is_some(), permits)
+    }
+
     /// The kind of tunnel that this packet is, if it is one that is looked into.
     #[inline]
     pub fn looks_into(&self, meta: &Meta) -> Option<tunnel::Kind> {

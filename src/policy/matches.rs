@@ -1,5 +1,6 @@
 //! What the fields of a clause match: protocols, ports, MAC addresses, TCP flags. Addresses are in [`addr`](super::addr).
 
+use crate::app::App;
 use crate::frame::tunnel::Kind as TunnelKind;
 
 /// A set of transport protocols, by IANA number.
@@ -56,6 +57,12 @@ impl ProtoSet {
     pub const fn union(self, other: ProtoSet) -> ProtoSet {
         let (ProtoSet(a), ProtoSet(b)) = (self, other);
         ProtoSet([a[0] | b[0], a[1] | b[1], a[2] | b[2], a[3] | b[3]])
+    }
+
+    /// What is in both sets.
+    pub const fn and(self, other: ProtoSet) -> ProtoSet {
+        let (ProtoSet(a), ProtoSet(b)) = (self, other);
+        ProtoSet([a[0] & b[0], a[1] & b[1], a[2] & b[2], a[3] & b[3]])
     }
 
     /// Whether the set holds this protocol.
@@ -148,6 +155,86 @@ impl std::fmt::Display for PortSet {
             }
         });
         f.write_str(&parts.collect::<Vec<_>>().join(", "))
+    }
+}
+
+/// A set of applications, by the numbers that [`Key::app`](super::Key::app) may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AppSet(u64);
+
+impl AppSet {
+    /// The payload was looked at, and is none of those that are known.
+    pub const UNKNOWN: u8 = 31;
+    /// The name of that in rules.
+    pub const UNKNOWN_NAME: &str = "unknown";
+    /// Not looked at yet: what it might match is asked for, so that every set that is not empty holds this.
+    pub const ANY: u8 = 32;
+    /// The same, of rules that let it through alone; only the table's own rows hold this.
+    pub(super) const PERMITTED: u8 = 33;
+
+    /// No application.
+    pub const EMPTY: AppSet = AppSet(0);
+
+    /// What is known and what is not: every number that a payload may be identified as.
+    pub fn all() -> AppSet {
+        let known = App::ALL
+            .iter()
+            .fold(AppSet::EMPTY, |all, app| all.with(*app as u8));
+        known.with(AppSet::UNKNOWN)
+    }
+
+    /// And the one with this number.
+    pub const fn with(self, number: u8) -> AppSet {
+        AppSet(self.0 | 1 << (number & 63) | 1 << AppSet::ANY)
+    }
+
+    /// What is in both.
+    pub const fn and(self, other: AppSet) -> AppSet {
+        AppSet(self.0 & other.0)
+    }
+
+    /// Whether the set holds this number.
+    pub const fn contains(self, number: u8) -> bool {
+        number < 64 && self.0 >> number & 1 == 1
+    }
+
+    /// The numbers, ascending, that a payload may be identified as.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        (1..=AppSet::UNKNOWN).filter(move |number| self.contains(*number))
+    }
+
+    /// The name of a number: that of the application, or `unknown`.
+    pub fn name(number: u8) -> &'static str {
+        App::from_number(number).map_or(AppSet::UNKNOWN_NAME, App::name)
+    }
+
+    /// The number of a name.
+    pub fn number(name: &str) -> Option<u8> {
+        match name {
+            AppSet::UNKNOWN_NAME => Some(AppSet::UNKNOWN),
+            name => App::of_name(name).map(|app| app as u8),
+        }
+    }
+}
+
+impl std::fmt::Display for AppSet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let others = AppSet::all()
+            .iter()
+            .filter(|number| !self.contains(*number));
+        let others: Vec<_> = others
+            .map(|number| format!("!{}", AppSet::name(number)))
+            .collect();
+        let names: Vec<_> = self
+            .iter()
+            .map(|number| AppSet::name(number).to_owned())
+            .collect();
+        let shorter = if others.len() < names.len() {
+            others
+        } else {
+            names
+        };
+        f.write_str(&shorter.join(", "))
     }
 }
 

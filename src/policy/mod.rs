@@ -16,8 +16,8 @@ pub use addr::{AddrMatch, AddrRange, Family, Set, Term};
 pub use explain::{Explanation, explain};
 pub use generation::{Generation, InForce};
 pub use rule::{
-    Clause, DEFAULT_RULE, Direction, FlagMatch, Limit, MacMatch, Origin, Policy, PolicyTest,
-    PortSet, ProtoSet, Rule, Tunnels,
+    AppSet, Clause, DEFAULT_RULE, Direction, FlagMatch, Limit, MacMatch, Origin, Policy,
+    PolicyTest, PortSet, ProtoSet, Rule, Tunnels,
 };
 pub use table::{CompileError, RuleInfo, Table};
 
@@ -157,6 +157,8 @@ pub struct Key {
     pub fragment: bool,
     /// Which protocol family; of a frame that is not IP, addresses, ports and protocol are 0.
     pub net: Net,
+    /// What the payload of its flow was identified as, the number of an [`App`](crate::app::App), or one of those of [`AppSet`]; 0 where nobody has looked.
+    pub app: u8,
 }
 
 /// [`Key::vlan`] of a frame without a VLAN tag: one more than the highest id.
@@ -177,6 +179,7 @@ impl Key {
         fragment: false,
         net: Net::Other,
         side: Side::Lan,
+        app: 0,
     };
 
     /// The family of the addresses; `None` where the frame is not IP.
@@ -211,6 +214,7 @@ impl Key {
             fragment: meta.frag == Frag::First,
             net: meta.net,
             side,
+            app: 0,
         }
     }
 }

@@ -34,6 +34,7 @@ pub fn matches(policy: &Policy, clause: &Clause, key: &Key) -> bool {
         && clause
             .fragment
             .is_none_or(|fragment| fragment == key.fragment)
+        && clause.app.is_none_or(|apps| apps.contains(key.app))
 }
 
 /// A frame without addresses matches where no address is asked for.

@@ -2,7 +2,7 @@
 
 use super::addr::{AddrMatch, Set};
 pub use super::matches::{
-    FlagMatch, MacMatch, PROTOCOLS, PortSet, ProtoSet, TCP_FLAGS, Tunnels, proto_name,
+    AppSet, FlagMatch, MacMatch, PROTOCOLS, PortSet, ProtoSet, TCP_FLAGS, Tunnels, proto_name,
 };
 use super::{Action, Key, Severity, Side};
 use ipnet::IpNet;
@@ -141,6 +141,8 @@ pub struct Clause {
     pub tcp_flags: FlagMatch,
     /// Whether the frame must be, or must not be, the first fragment of several.
     pub fragment: Option<bool>,
+    /// What the payload is; `None` where that is all the same.
+    pub app: Option<AppSet>,
 }
 
 impl Clause {
@@ -158,6 +160,7 @@ impl Clause {
             src_mac: MacMatch::default(),
             tcp_flags: FlagMatch::default(),
             fragment: None,
+            app: None,
         }
     }
 
@@ -227,6 +230,9 @@ impl Clause {
         }
         if let Some(fragment) = self.fragment {
             parts.push(format!("fragment {fragment}"));
+        }
+        if let Some(app) = self.app {
+            parts.push(format!("app {app}"));
         }
         parts.join(", ")
     }

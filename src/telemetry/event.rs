@@ -1,6 +1,7 @@
 //! The record that a worker hands to the control thread when a frame alerts: fixed size, nothing behind a pointer.
 
 use super::Reason;
+use crate::app::{App, MOST};
 use crate::frame::Meta;
 use crate::policy::{RuleId, Side, Verdict};
 use crossbeam::queue::ArrayQueue;
@@ -32,6 +33,48 @@ pub struct Event {
     pub len: u32,
     /// Its headers; where parsing failed, what was read until then.
     pub meta: Meta,
+    /// What its flow's payload is, where that was looked at.
+    pub app: Option<App>,
+    /// The beginning of its payload, or of what it is known by where that came in pieces.
+    pub payload: Snippet,
+}
+
+/// The most bytes of a payload that an event holds.
+pub const SNIPPET: usize = MOST;
+
+/// The beginning of a payload.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Snippet {
+    len: u16,
+    bytes: [u8; SNIPPET],
+}
+
+impl Snippet {
+    /// Nothing.
+    pub const EMPTY: Snippet = Snippet {
+        len: 0,
+        bytes: [0; SNIPPET],
+    };
+
+    /// The first [`SNIPPET`] of these bytes.
+    pub fn of(payload: &[u8]) -> Snippet {
+        let mut snippet = Snippet::EMPTY;
+        let len = payload.len().min(SNIPPET);
+        snippet.bytes[..len].copy_from_slice(&payload[..len]);
+        snippet.len = len as u16;
+        snippet
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len).min(SNIPPET)]
+    }
+}
+
+impl std::fmt::Debug for Snippet {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} bytes", self.len)
+    }
 }
 
 /// The bounded ring from one worker to the control thread: one pushes, one pops, full is counted by the worker.

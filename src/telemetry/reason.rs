@@ -62,6 +62,12 @@ reasons! {
     FlowTableFull = "flow-table-full",
     /// The host on the LAN side has as many flows as one host may have.
     HostFlows = "host-flows",
+    /// A TCP or UDP checksum that is wrong, where the payload is to be looked at.
+    Checksum = "checksum",
+    /// A byte of a TCP stream came twice and was another the second time, before it was known what the stream is.
+    PayloadOverlap = "payload-overlap",
+    /// It cannot be seen what a flow's payload is: split over fragments, without sense for as long as is looked, or no longer held.
+    PayloadHidden = "payload-hidden",
     /// Longer than a UMEM chunk, or a GSO/GRO super-frame.
     Oversize = "oversize",
 }

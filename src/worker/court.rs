@@ -1,11 +1,16 @@
 //! One frame's ruling: what its flow, the rules and the datagram that it is a part of come to.
 
+use super::shown::{Place, Showcase};
 use super::{Now, reason_alert};
+use crate::app::{self, App, Identity};
 use crate::flow::datagram::Piece;
-use crate::flow::{Found, Kind, Outcome, Refused, Settled, Track, Tracker, Why, opener};
-use crate::frame::{Frag, Meta, Net, tunnel};
+use crate::flow::{
+    Found, Judged, Kind, Known, Look, Outcome, Refused, Seen, Settled, Track, Tracker, Watch, Why,
+    opener,
+};
+use crate::frame::{Frag, Meta, Net, checksum, tunnel};
 use crate::policy::admit::{Admit, admit};
-use crate::policy::{Generation, Key, RuleId, Side, Verdict};
+use crate::policy::{AppSet, Generation, Key, RuleId, Side, Verdict};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::{Cause, Reason};
 use af_xdp::Umem;
@@ -13,6 +18,7 @@ use af_xdp::Umem;
 /// Ports from here on are not those of a server: the lowest that systems give to clients of their own accord (Linux,
 /// net.ipv4.ip_local_port_range).
 const EPHEMERAL: u16 = 32_768;
+const UDP: u8 = 17;
 /// Below, only servers of a system's own listen (RFC 6335 section 6).
 const SYSTEM_PORTS: u16 = 1024;
 
@@ -28,6 +34,10 @@ pub(super) struct Ruling {
     pub shadowed: Option<(RuleId, Verdict)>,
     /// It waits for the first fragment of its datagram.
     pub waits: bool,
+    /// What its flow's payload is, where this frame has shown it.
+    pub app: Option<App>,
+    /// Where that payload stands, if it came in pieces.
+    pub shown: Option<Place>,
 }
 
 impl Ruling {
@@ -38,6 +48,8 @@ impl Ruling {
             cause: suspicious(verdict),
             shadowed: None,
             waits: false,
+            app: None,
+            shown: None,
         }
     }
 
@@ -80,6 +92,7 @@ pub(super) struct Court<'a> {
     pub generation: &'a Generation,
     pub tracker: &'a mut Tracker,
     pub counters: &'a FlowCounters,
+    pub shown: &'a mut Showcase,
     pub side: Side,
     pub now: Now,
 }
@@ -100,8 +113,28 @@ pub(super) fn first_of_datagram(court: &Court<'_>, meta: &Meta, ruling: &mut Rul
     }
 }
 
-/// The first rule that matches a key, and the first that decides.
-type Asks = dyn Fn(&Generation, &Key) -> (RuleId, RuleId);
+/// How the rules are asked about one packet: as it is on the wire, or inside of a tunnel.
+pub(super) struct Asks {
+    /// The first rule that matches a key, and the first that decides.
+    pub rules: fn(&Generation, &Key) -> (RuleId, RuleId),
+    /// Whether a payload yet to come may bring the flow under a rule before these two, and the first such rule that would let it through.
+    pub might: fn(&Generation, &Key, (RuleId, RuleId)) -> (bool, Option<RuleId>),
+}
+
+/// On the wire.
+pub(super) const ALONE: Asks = Asks {
+    rules: alone,
+    might: Generation::might,
+};
+
+/// Inside of a tunnel.
+const INSIDE: Asks = Asks {
+    rules: |generation, key| {
+        let rule = generation.classify_inside(key);
+        (rule, rule)
+    },
+    might: Generation::might_inside,
+};
 
 /// The ruling on one packet that was looked for, by itself.
 pub(super) fn found(
@@ -126,10 +159,20 @@ pub(super) fn found(
             }
             ruling
         }
+        Found::Look(look) => looked(court, shadow, track, meta, bytes, look, asks),
         Found::Ask(key, why) => {
-            let answer = asks(court.generation, &key);
+            let answer = (asks.rules)(court.generation, &key);
             let forth = key.side == court.side;
-            settled(court, shadow, track, meta, answer, (why, forth), asks)
+            settled(
+                court,
+                shadow,
+                track,
+                meta,
+                bytes,
+                answer,
+                (why, forth),
+                asks,
+            )
         }
         Found::Adopt => adopted(court, shadow, track, meta, asks),
         Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
@@ -170,7 +213,7 @@ pub(super) fn tunnelled(
     bytes: &[u8],
     kind: tunnel::Kind,
 ) -> Ruling {
-    let ruling = packet(court, shadow, track, outer, bytes, &alone);
+    let ruling = packet(court, shadow, track, outer, bytes, &ALONE);
     if ruling.verdict != Verdict::Forward || outer.frag == Frag::Later {
         return ruling;
     }
@@ -178,15 +221,11 @@ pub(super) fn tunnelled(
         Ok(inner) => inner,
         Err(reason) => return Ruling::new(Verdict::Drop(reason)),
     };
-    let inside = |generation: &Generation, key: &Key| {
-        let rule = generation.classify_inside(key);
-        (rule, rule)
-    };
     let mut carried = match admit(&inner, court.side) {
         Admit::Pass => return ruling,
         Admit::AskOr(_, Verdict::Forward) => return ruling,
         Admit::AskOr(_, verdict) => Ruling::new(verdict),
-        Admit::Ask => packet(court, shadow, track, &inner, bytes, &inside),
+        Admit::Ask => packet(court, shadow, track, &inner, bytes, &INSIDE),
     };
     first_of_datagram(court, &inner, &mut carried);
     match carried.verdict {
@@ -214,6 +253,11 @@ pub(super) fn of_flow(
         // What answers was asked for; a limit is on the asking.
         false => Verdict::Forward,
     };
+    // Not for what its rule says: for what could not be seen of it.
+    let verdict = match verdict {
+        Verdict::Forward if blocked => Verdict::Drop(Reason::PayloadHidden),
+        verdict => verdict,
+    };
     let mut ruling = Ruling::new(verdict);
     ruling.rule = Some(rule);
     // A flow that is let through has alerted when it opened. In shadow an alert is all that is seen of a rule that forbids.
@@ -233,7 +277,7 @@ pub(super) fn of_rules(court: &Court<'_>, shadow: bool, (first, rule): (RuleId, 
         rule: Some(rule),
         cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(rule))),
         shadowed: (first != rule).then(|| (first, generation.verdict(first, court.now.steady))),
-        waits: false,
+        ..Ruling::new(verdict)
     }
 }
 
@@ -254,7 +298,7 @@ pub(super) fn of_frame(
     if !forth && court.side == Side::Uplink {
         return;
     }
-    let (_, found) = asks(generation, &Key::new(meta, court.side));
+    let (_, found) = (asks.rules)(generation, &Key::new(meta, court.side));
     let forbids = match forth {
         true => generation.is_of_frames(found),
         false => generation.is_of_machines(found),
@@ -263,7 +307,7 @@ pub(super) fn of_frame(
         *ruling = of_rules(court, shadow, (found, found));
     } else if forth && generation.names_machines(rule) {
         let opener = opener(meta, court.side, court.side, track.kind);
-        let (_, found) = asks(generation, &opener);
+        let (_, found) = (asks.rules)(generation, &opener);
         if !generation.permits(found) {
             *ruling = of_rules(court, shadow, (found, found));
         }
@@ -274,37 +318,285 @@ pub(super) fn of_frame(
 pub(super) fn settled(
     court: &mut Court<'_>,
     shadow: bool,
-    track: &Track,
+    track: &mut Track,
     meta: &Meta,
+    bytes: &[u8],
     answer: (RuleId, RuleId),
     (why, forth): (Why, bool),
     asks: &Asks,
 ) -> Ruling {
+    let payload = match court.generation.names_apps() {
+        true => payload(court, track, meta, bytes, answer, (why, forth), asks),
+        false => Payload::of_no_interest(answer),
+    };
+    let Payload {
+        answer,
+        seen,
+        provisional,
+        unseen,
+    } = payload;
+    if let Some(reason) = unseen {
+        return Ruling::new(Verdict::Drop(reason));
+    }
     let mut ruling = of_rules(court, shadow, answer);
     let rule = answer.1;
+    ruling.app = App::from_number(seen.app);
+    if provisional {
+        // It has not matched yet, and may never.
+        (ruling.cause, ruling.rule) = (None, None);
+    }
     if matches!(why, Why::Related) && court.generation.is_default(rule) {
         // The default is for what opens, and this is part of what is open.
         ruling.verdict = Verdict::Forward;
         ruling.cause = None;
     }
-    let blocked = !court.generation.permits(rule);
-    let renews = matches!(why, Why::Renews(_));
+    let hidden = seen.watch == Watch::Hidden;
+    let blocked = hidden || !court.generation.permits(rule);
+    let renews = matches!(why, Why::Renews(..));
     if renews && blocked && court.generation.is_of_frames(rule) {
         // About the machine that sent this frame, which may not be the one whose flow it is: that is judged by its next frame.
         return ruling;
     }
     // A flow that may not be is remembered only where its frames go on passing, or did.
     if ruling.verdict == Verdict::Forward || shadow || renews {
-        let verdict = (rule, blocked, court.generation.number());
+        let judged = Judged {
+            rule,
+            blocked,
+            generation: court.generation.number(),
+            seen,
+        };
         let tracker = &mut *court.tracker;
-        let settled = tracker.settle(track, why, meta, court.side, verdict, court.counters);
+        let settled = tracker.settle(track, why, meta, court.side, judged, court.counters);
         if let Settled::Refused(refused) = settled {
             ruling.refuse(refused);
+        } else if let Some(look) = tracker.look(track, meta, seen, court.side) {
+            let looked = looked(court, shadow, track, meta, bytes, look, asks);
+            if looked.verdict != Verdict::Forward {
+                return looked;
+            }
         }
+    }
+    if hidden {
+        return of_flow(court, shadow, rule, true, forth);
     }
     if renews && !blocked && court.generation.judges_frames() {
         of_frame(court, shadow, track, meta, (rule, forth), &mut ruling, asks);
     }
+    ruling
+}
+
+/// What a frame that opens a flow, or whose flow is judged again, means for what the payload is.
+struct Payload {
+    /// The first rule that matches, and the first that decides.
+    answer: (RuleId, RuleId),
+    seen: Seen,
+    /// The rule that decides does so for now, because the payload may yet turn out to be what it asks for.
+    provisional: bool,
+    /// The payload is here, and cannot be seen.
+    unseen: Option<Reason>,
+}
+
+impl Payload {
+    fn of_no_interest(answer: (RuleId, RuleId)) -> Payload {
+        Payload {
+            answer,
+            seen: Seen::default(),
+            provisional: false,
+            unseen: None,
+        }
+    }
+}
+
+/// Whether the payload matters to what the rules say, and if it is here what it is. `answer` is theirs as long as nobody has looked.
+fn payload(
+    court: &Court<'_>,
+    track: &Track,
+    meta: &Meta,
+    bytes: &[u8],
+    answer: (RuleId, RuleId),
+    (why, forth): (Why, bool),
+    asks: &Asks,
+) -> Payload {
+    let mut of = Payload::of_no_interest(answer);
+    let (before, renews) = match why {
+        Why::Alone | Why::Related => return of,
+        Why::Opens | Why::Reopens(_) | Why::Turns(_) => (Seen::default(), false),
+        Why::Renews(_, seen) => (seen, true),
+    };
+    let carries = match track.kind {
+        Kind::Tcp => true,
+        Kind::Plain => meta.proto == UDP,
+        _ => false,
+    };
+    if !carries {
+        return of;
+    }
+    let generation = court.generation;
+    let initiator = if forth {
+        court.side
+    } else {
+        court.side.other()
+    };
+    let key = opener(meta, court.side, initiator, track.kind);
+    let known = |of: &mut Payload, app: u8| {
+        of.answer = (asks.rules)(generation, &Key { app, ..key });
+        of.seen = Seen {
+            app,
+            watch: Watch::Off,
+        };
+    };
+    if before.app != 0 {
+        known(&mut of, before.app);
+        return of;
+    }
+    if renews && !before.watch.is_on() {
+        // Nobody asked when there was something to see; or it could not be seen, and that stays so.
+        of.seen = before;
+        return of;
+    }
+    let (might, permits) = (asks.might)(generation, &key, answer);
+    let permitted = generation.permits(answer.1);
+    if !might || !(permitted || permits.is_some()) {
+        return of;
+    }
+    if let Why::Turns(_) = why {
+        // Both ends would be clients, and the payload of one of them be looked at.
+        of.unseen = Some(Reason::PayloadHidden);
+        return of;
+    }
+    let carries = forth && track.has_payload(meta);
+    if track.kind == Kind::Plain && carries {
+        match datagram(meta, bytes) {
+            Ok(app) => known(&mut of, app),
+            Err(reason) => of.unseen = Some(reason),
+        }
+        return of;
+    }
+    if carries && !checksum::is_right(meta, bytes) {
+        of.unseen = Some(Reason::Checksum);
+        return of;
+    }
+    of.seen.watch = if renews { before.watch } else { Watch::First };
+    if let (false, Some(rule)) = (permitted, permits) {
+        of.provisional = true;
+        of.answer = (rule, rule);
+    }
+    of
+}
+
+/// What a whole datagram is, by its number; or why that cannot be known.
+fn datagram(meta: &Meta, bytes: &[u8]) -> Result<u8, Reason> {
+    if !checksum::is_right(meta, bytes) {
+        return Err(Reason::Checksum);
+    }
+    let payload = bytes.get(usize::from(meta.payload)..usize::from(meta.end));
+    match app::identify_udp(payload.unwrap_or_default()) {
+        Identity::Known(app) => Ok(app as u8),
+        Identity::More if meta.frag == Frag::First => Err(Reason::PayloadHidden),
+        Identity::Unknown | Identity::More => Ok(AppSet::UNKNOWN),
+    }
+}
+
+/// A frame of a live flow that has payload, and nobody knows yet what it is.
+pub(super) fn looked(
+    court: &mut Court<'_>,
+    shadow: bool,
+    track: &mut Track,
+    meta: &Meta,
+    bytes: &[u8],
+    look: Look,
+    asks: &Asks,
+) -> Ruling {
+    let payload = bytes.get(usize::from(meta.payload)..usize::from(meta.end));
+    let payload = payload.unwrap_or_default();
+    let passes = |court: &mut Court<'_>| {
+        let mut ruling = of_flow(court, shadow, look.rule, false, look.forth);
+        if court.generation.judges_frames() {
+            let by = (look.rule, look.forth);
+            of_frame(court, shadow, track, meta, by, &mut ruling, asks);
+        }
+        ruling
+    };
+    let (known, shown) = if !look.forth {
+        // What the server says first may tell, and does no more than that.
+        match app::identify_banner(payload) {
+            Some(app) if track.kind == Kind::Tcp => (Known::Is(Some(app)), None),
+            _ => return passes(court),
+        }
+    } else if track.kind == Kind::Tcp {
+        let tracker = &*court.tracker;
+        let mut seen = court
+            .shown
+            .show(|shown| tracker.see(track, &look, payload, shown));
+        if meta.frag == Frag::First && seen.0 == Known::More {
+            // The rest of the segment is in fragments that nobody puts together here.
+            seen.0 = Known::Hidden;
+        }
+        seen
+    } else {
+        let known = match datagram(meta, bytes) {
+            Ok(number) => Known::Is(App::from_number(number)),
+            Err(reason) => return Ruling::new(Verdict::Drop(reason)),
+        };
+        (known, None)
+    };
+    let initiator = if look.forth {
+        court.side
+    } else {
+        court.side.other()
+    };
+    let generation = court.generation;
+    let mut judged = Judged {
+        rule: look.rule,
+        blocked: true,
+        generation: generation.number(),
+        seen: Seen {
+            app: 0,
+            watch: Watch::Hidden,
+        },
+    };
+    let mut ruling = match known {
+        Known::More => {
+            court.tracker.keep_looking(&look, meta.proto);
+            return passes(court);
+        }
+        Known::Overlap => Ruling::new(Verdict::Drop(Reason::PayloadOverlap)),
+        Known::Hidden => Ruling::new(Verdict::Drop(Reason::PayloadHidden)),
+        Known::Is(app) => {
+            let number = app.map_or(AppSet::UNKNOWN, |app| app as u8);
+            let key = opener(meta, court.side, initiator, track.kind);
+            let before = (asks.rules)(generation, &key);
+            let answer = (asks.rules)(generation, &Key { app: number, ..key });
+            let permits = generation.permits(answer.1);
+            if look.again && permits {
+                court.tracker.keep_looking(&look, meta.proto);
+                return passes(court);
+            }
+            judged.rule = answer.1;
+            judged.blocked = !permits;
+            judged.seen = Seen {
+                app: number,
+                watch: Watch::Off,
+            };
+            let mut ruling = match answer.1 == before.1 && answer.1 == look.rule {
+                // It was judged by that when it opened.
+                true => passes(court),
+                false => of_rules(court, shadow, answer),
+            };
+            // The same of a rule in shadow.
+            let told = answer.0 == before.0 || answer.0 == answer.1;
+            ruling.shadowed = (!told).then(|| {
+                let verdict = generation.verdict(answer.0, court.now.steady);
+                (answer.0, verdict)
+            });
+            ruling.app = app;
+            ruling
+        }
+    };
+    ruling.shown = shown;
+    court
+        .tracker
+        .seen(track, &look, judged, meta.proto, court.counters);
     ruling
 }
 
@@ -313,7 +605,7 @@ pub(super) fn settled(
 pub(super) fn adopted(
     court: &mut Court<'_>,
     shadow: bool,
-    track: &Track,
+    track: &mut Track,
     meta: &Meta,
     asks: &Asks,
 ) -> Ruling {
@@ -323,7 +615,8 @@ pub(super) fn adopted(
         Side::Uplink => (meta.dport, meta.sport),
     };
     let serves = inside < SYSTEM_PORTS || (inside < EPHEMERAL && inside < outside);
-    let asked = |initiator| asks(generation, &opener(meta, court.side, initiator, Kind::Tcp));
+    let asked =
+        |initiator| (asks.rules)(generation, &opener(meta, court.side, initiator, Kind::Tcp));
     let (from_inside, from_outside) = (asked(Side::Lan), asked(Side::Uplink));
     let (answer, initiator) = if generation.permits(from_inside.1) {
         (from_inside, Side::Lan)
@@ -337,9 +630,15 @@ pub(super) fn adopted(
     };
     let mut ruling = of_rules(court, shadow, answer);
     if ruling.verdict == Verdict::Forward {
-        let verdict = (answer.1, generation.number());
+        let judged = Judged {
+            rule: answer.1,
+            blocked: false,
+            generation: generation.number(),
+            // Of what went before nothing was seen.
+            seen: Seen::default(),
+        };
         let tracker = &mut *court.tracker;
-        let adopted = tracker.adopt(track, meta, court.side, initiator, verdict, court.counters);
+        let adopted = tracker.adopt(track, meta, court.side, initiator, judged, court.counters);
         if let Settled::Refused(refused) = adopted {
             ruling.refuse(refused);
         } else if generation.judges_frames() {

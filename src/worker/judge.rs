@@ -1,11 +1,11 @@
 //! From frames to rulings: parse, admit, look the flow up, and ask the rule table about what opens one, the whole burst at once.
 
 use super::court::{
-    Court, Ruling, adopted, alone, first_of_datagram, found, of_flow, of_frame, of_rules, settled,
-    tunnelled,
+    ALONE, Court, Ruling, adopted, first_of_datagram, found, looked, of_flow, of_frame, of_rules,
+    settled, tunnelled,
 };
 use super::held::MOST as MOST_HELD;
-use crate::flow::{Found, Kind, Track, Why};
+use crate::flow::{Found, Kind, Look, Track, Why};
 use crate::frame::{self, Frag, Meta, tunnel};
 use crate::policy::admit::{Admit, admit};
 use crate::policy::{Generation, Key, RuleId, Verdict};
@@ -40,6 +40,8 @@ enum Plan {
     Done,
     /// To look its flow up.
     Seek,
+    /// To look at its payload.
+    Look(Look),
     /// The rules are asked about the key at this place.
     Ask(u8, Why),
     /// They are asked about a frame that is not IP; what its ruling says is for where none names it.
@@ -78,6 +80,7 @@ impl Burst {
         self.shadow = court.generation.is_shadow();
         self.keys.clear();
         court.tracker.begin();
+        court.shown.clear();
         for frame in &self.received {
             court.umem.prefetch(frame);
         }
@@ -179,6 +182,7 @@ impl Burst {
                         false => Plan::Done,
                     }
                 }
+                Found::Look(look) => Plan::Look(look),
                 Found::Ask(key, why) => {
                     self.keys.push(key);
                     Plan::Ask(self.keys.len() as u8 - 1, why)
@@ -242,26 +246,24 @@ impl Burst {
                 }
             }
             Plan::OfFrame(rule, forth) => {
-                of_frame(court, shadow, track, meta, (rule, forth), ruling, &alone);
+                of_frame(court, shadow, track, meta, (rule, forth), ruling, &ALONE);
             }
             Plan::Ask(key, why) => {
                 let forth = self.keys[usize::from(key)].side == court.side;
-                *ruling = settled(
-                    court,
-                    shadow,
-                    track,
-                    meta,
-                    answer(key),
-                    (why, forth),
-                    &alone,
-                );
+                let bytes = court.umem.bytes(&self.received[at]);
+                let (answer, why) = (answer(key), (why, forth));
+                *ruling = settled(court, shadow, track, meta, bytes, answer, why, &ALONE);
+            }
+            Plan::Look(look) => {
+                let bytes = court.umem.bytes(&self.received[at]);
+                *ruling = looked(court, shadow, track, meta, bytes, look, &ALONE);
             }
             Plan::Again => {
                 if court.tracker.seek(track) {
                     court.tracker.seek_elsewhere(track);
                 }
                 let bytes = court.umem.bytes(&self.received[at]);
-                *ruling = found(court, shadow, track, meta, bytes, &alone);
+                *ruling = found(court, shadow, track, meta, bytes, &ALONE);
             }
             Plan::Tunnel(kind) => {
                 let bytes = court.umem.bytes(&self.received[at]);
@@ -270,7 +272,7 @@ impl Burst {
                     return;
                 }
             }
-            Plan::Adopt => *ruling = adopted(court, shadow, track, meta, &alone),
+            Plan::Adopt => *ruling = adopted(court, shadow, track, meta, &ALONE),
             Plan::Later => {
                 let datagrams = court.tracker.datagrams();
                 *ruling = Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));

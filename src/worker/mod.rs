@@ -5,6 +5,7 @@
 mod court;
 mod held;
 mod judge;
+mod shown;
 
 use crate::action::reject::Rejector;
 use crate::flow::Tracker;
@@ -12,6 +13,7 @@ use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::counters::SideCounters;
+use crate::telemetry::event::Snippet;
 use crate::telemetry::{Cause, Event, EventRing, Reason, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
@@ -19,6 +21,7 @@ use court::{Court, Ruling};
 use held::Held;
 pub use held::LONGEST as LONGEST_HELD;
 use judge::Burst;
+use shown::Showcase;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -59,6 +62,7 @@ pub struct Worker<P: Port> {
     counters: Arc<WorkerCounters>,
     events: EventRing,
     burst: Burst,
+    shown: Showcase,
 }
 
 impl<P: Port> Worker<P> {
@@ -85,6 +89,7 @@ impl<P: Port> Worker<P> {
             counters,
             events,
             burst: Burst::new(),
+            shown: Showcase::new(),
         }
     }
 
@@ -168,6 +173,7 @@ impl<P: Port> Worker<P> {
                 generation,
                 tracker: &mut self.tracker,
                 counters: &self.counters.flows,
+                shown: &mut self.shown,
                 side,
                 now,
             });
@@ -221,6 +227,7 @@ impl<P: Port> Worker<P> {
             forward: &mut self.burst.forward,
             replies: &mut self.burst.replies,
             held: &mut self.held,
+            shown: &self.shown,
             shadow: self.burst.shadow,
             from: (side, queue),
             now,
@@ -276,6 +283,7 @@ struct Desk<'a> {
     forward: &'a mut Vec<Frame>,
     replies: &'a mut Vec<Frame>,
     held: &'a mut Held,
+    shown: &'a Showcase,
     shadow: bool,
     from: (Side, usize),
     now: Now,
@@ -290,13 +298,13 @@ impl Desk<'_> {
         let len = frame.len() as u64;
         if let Some((rule, verdict)) = ruling.shadowed {
             self.hit(rule, len);
-            self.tell(Cause::Rule(rule), verdict, true, len, meta);
+            self.tell(Cause::Rule(rule), verdict, true, &frame, meta, ruling);
         }
         if let Some(rule) = ruling.rule {
             self.hit(rule, len);
         }
         if let Some(cause) = ruling.cause {
-            self.tell(cause, ruling.verdict, self.shadow, len, meta);
+            self.tell(cause, ruling.verdict, self.shadow, &frame, meta, ruling);
         }
         // A box in shadow changes nothing, not even the order.
         if ruling.waits && !self.shadow {
@@ -352,15 +360,30 @@ impl Desk<'_> {
         }
     }
 
-    fn tell(&self, cause: Cause, verdict: Verdict, shadow: bool, len: u64, meta: &Meta) {
+    fn tell(
+        &self,
+        cause: Cause,
+        verdict: Verdict,
+        shadow: bool,
+        frame: &Frame,
+        meta: &Meta,
+        ruling: &Ruling,
+    ) {
+        let own = usize::from(meta.payload)..usize::from(meta.end);
+        let payload = match ruling.shown {
+            Some(place) => self.shown.get(place),
+            None => self.umem.bytes(frame).get(own).unwrap_or_default(),
+        };
         let event = Event {
             time: self.now.wall,
             cause,
             verdict,
             shadow,
             side: self.from.0,
-            len: len as u32,
+            len: frame.len() as u32,
             meta: *meta,
+            app: ruling.app,
+            payload: Snippet::of(payload),
         };
         if self.events.push(event).is_err() {
             self.all.events_lost.add(1);
@@ -378,7 +401,10 @@ impl Desk<'_> {
 /// The reasons that alert by themselves: frames that nobody makes by accident.
 pub fn reason_alert(reason: Reason) -> Option<Severity> {
     match reason {
-        Reason::FragmentTiny | Reason::SourceRoute => Some(Severity::Medium),
+        Reason::FragmentTiny
+        | Reason::SourceRoute
+        | Reason::PayloadOverlap
+        | Reason::PayloadHidden => Some(Severity::Medium),
         _ => None,
     }
 }

@@ -5,9 +5,24 @@
 pub const RULES: &[(&str, &str, &str)] = &[
     // Keys that come later.
     (
-        r#"⟦app = "irc""#,
-        "this version does not have `app`",
+        r#"app = ⟦"irk""#,
+        "\"irk\" is not an application that is known",
+        "did you mean \"irc\"?",
+    ),
+    (
+        "proto = \"gre\"\napp = ⟦\"irc\"",
+        "`app` with a protocol whose payload is not looked at",
+        "leave `proto` out",
+    ),
+    (
+        "proto = \"icmp\"\nicmp_type = 8\napp = ⟦\"irc\"",
+        "`app` with an ICMP type or code",
         "take `app` out",
+    ),
+    (
+        r#"app = ⟦["irc", "!irc"]"#,
+        "`app` leaves nothing over",
+        "left out",
     ),
     (
         r#"⟦dst_mac = "52:54:00:12:34:56""#,
@@ -339,9 +354,14 @@ pub const RULES: &[(&str, &str, &str)] = &[
 /// The fields of a test packet.
 pub const PACKETS: &[(&str, &str, &str)] = &[
     (
-        r#"⟦app = "irc", proto = "gre", src = "1.1.1.1", dst = "1.1.1.2""#,
-        "this version does not have `app`",
-        "take `app` out",
+        r#"app = ⟦"irc", proto = "gre", src = "1.1.1.1", dst = "1.1.1.2""#,
+        "the payload of this protocol is not looked at",
+        "take it out",
+    ),
+    (
+        r#"app = ⟦"gopher", proto = "tcp", src = "1.1.1.1:1", dst = "1.1.1.2:70""#,
+        "\"gopher\" is not an application that is known",
+        "write one of irc, smtp, tftp",
     ),
     (
         r#"ethertype = "arp", src = ⟦"1.1.1.1""#,

@@ -3,7 +3,7 @@
 use portcullis::frame::Net;
 use portcullis::policy::addr::Family;
 use portcullis::policy::{
-    AddrMatch, AddrRange, Clause, Key, Policy, PortSet, Side, Term, UNTAGGED,
+    AddrMatch, AddrRange, AppSet, Clause, Key, Policy, PortSet, Side, Term, UNTAGGED,
 };
 
 /// A small generator of numbers: proptest's own strategies are too slow for millions of keys.
@@ -49,6 +49,9 @@ impl Dice {
         Some(self.within(first.into(), last.into()) as u16)
     }
 }
+
+/// Few enough that a key often has one of them.
+pub const APPS: [u8; 4] = [1, 3, 9, AppSet::UNKNOWN];
 
 /// Makes keys for one policy.
 pub struct Keys<'a> {
@@ -148,6 +151,9 @@ impl<'a> Keys<'a> {
         };
         if key.proto == 6 {
             key.tcp_flags = flags(dice, transport);
+        }
+        if dice.roll(2) == 0 {
+            key.app = dice.pick(&APPS).unwrap_or(0);
         }
         key
     }

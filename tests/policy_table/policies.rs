@@ -3,13 +3,13 @@
 use classbench::{Kind, generate, prefixes};
 use portcullis::policy::addr::Family;
 use portcullis::policy::{
-    Action, AddrMatch, AddrRange, Clause, DEFAULT_RULE, Direction, FlagMatch, MacMatch, Origin,
-    Policy, PortSet, ProtoSet, Rule, Set, Term, UNTAGGED,
+    Action, AddrMatch, AddrRange, AppSet, Clause, DEFAULT_RULE, Direction, FlagMatch, MacMatch,
+    Origin, Policy, PortSet, ProtoSet, Rule, Set, Term, UNTAGGED,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use super::keys::Dice;
+use super::keys::{APPS, Dice};
 
 /// Few and close numbers, so that ranges meet, touch and overlap, and the ends of each family.
 fn address() -> impl Strategy<Value = (Family, u128)> {
@@ -143,6 +143,12 @@ fn protos() -> impl Strategy<Value = ProtoSet> {
     ])
 }
 
+fn apps() -> impl Strategy<Value = Option<AppSet>> {
+    let some = prop::collection::vec(select(APPS.to_vec()), 1..3);
+    let set = |numbers: Vec<u8>| numbers.into_iter().fold(AppSet::EMPTY, AppSet::with);
+    prop_oneof![7 => Just(None), 3 => some.prop_map(move |numbers| Some(set(numbers)))]
+}
+
 /// With matches of the link, of flags and of fragments, or without.
 fn clause(link: bool) -> impl Strategy<Value = Clause> {
     let direction = select(vec![Direction::Out, Direction::In, Direction::Both]);
@@ -155,7 +161,7 @@ fn clause(link: bool) -> impl Strategy<Value = Clause> {
         ports(),
         ports(),
     );
-    let more = (ethertypes(), vlan(), macs(), flags(), fragment);
+    let more = (ethertypes(), vlan(), macs(), flags(), fragment, apps());
     let link = match link {
         true => prop_oneof![1 => Just(None), 1 => more.prop_map(Some)].boxed(),
         false => Just(None).boxed(),
@@ -171,12 +177,13 @@ fn clause(link: bool) -> impl Strategy<Value = Clause> {
         };
         match link {
             None => network,
-            Some((ethertype, vlan, src_mac, tcp_flags, fragment)) => Clause {
+            Some((ethertype, vlan, src_mac, tcp_flags, fragment, app)) => Clause {
                 ethertype,
                 vlan,
                 src_mac,
                 tcp_flags,
                 fragment,
+                app,
                 ..network
             },
         }

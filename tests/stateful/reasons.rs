@@ -99,6 +99,17 @@ fn case(reason: Reason) -> Option<(Lab, Vec<Vec<u8>>, Vec<u8>)> {
         }
         Reason::FlowTableFull => (small(7, 7), open(7, true), new),
         Reason::HostFlows => (small(1000, 7), open(7, false), new),
+        Reason::Checksum | Reason::PayloadOverlap | Reason::PayloadHidden => {
+            let mut before = super::apps::handshake(IN, OUT);
+            let data = |seq, bytes: &[u8]| tcp_with(IN, OUT, ACK | PSH, (seq, 501), bytes);
+            let mut last = data(101, b"NICK");
+            match reason {
+                Reason::Checksum => last[50] ^= 1,
+                Reason::PayloadOverlap => before.push(data(102, b"OPE!")),
+                _ => last = fragments(&data(101, &[b'\n'; 40]), 3, &[32]).swap_remove(0),
+            }
+            (plain(), before, last)
+        }
         // Of a replay, which knows the length of what it has cut off: tests/replay.rs. A live port never sees such a frame whole.
         Reason::Oversize => return None,
     })

@@ -1,6 +1,6 @@
 //! A packet in words, as short as it can be told.
 
-use crate::policy::rule::{FlagMatch, ProtoSet, proto_name};
+use crate::policy::rule::{AppSet, FlagMatch, ProtoSet, proto_name};
 use crate::policy::{Family, Key, Side, UNTAGGED};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -40,6 +40,9 @@ pub fn describe(key: &Key) -> String {
     }
     if key.fragment {
         text += ", first fragment";
+    }
+    if key.app != 0 {
+        text += &format!(", app {}", AppSet::name(key.app));
     }
     text
 }

@@ -2,7 +2,7 @@
 
 use super::describe::{address, vlan};
 use crate::policy::addr::{AddrMatch, Term};
-use crate::policy::rule::{Clause, FlagMatch, Policy, ProtoSet, Rule, proto_name};
+use crate::policy::rule::{AppSet, Clause, FlagMatch, Policy, ProtoSet, Rule, proto_name};
 use crate::policy::{Key, RuleId, Side};
 use serde::Serialize;
 
@@ -34,7 +34,7 @@ pub struct FieldMiss {
 pub const MOST: usize = 1000;
 
 /// The fields of a clause, in the order in which they are told.
-const FIELDS: [&str; 11] = [
+const FIELDS: [&str; 12] = [
     "direction",
     "proto",
     "src",
@@ -46,6 +46,7 @@ const FIELDS: [&str; 11] = [
     "src_mac",
     "tcp_flags",
     "fragment",
+    "app",
 ];
 
 /// The misses of the rules before `before`, the nearest first and else in the order of the rules, at most [`MOST`];
@@ -116,6 +117,7 @@ impl<'p> Looker<'p> {
             clause.src_mac.contains(&key.src_mac),
             clause.tcp_flags.contains(key.tcp_flags),
             clause.fragment.is_none_or(|wanted| wanted == key.fragment),
+            clause.app.is_none_or(|wanted| wanted.contains(key.app)),
         ];
         let failing = holds.iter().enumerate().filter(|(_, holds)| !**holds);
         failing.fold(0, |bits, (field, _)| bits | 1 << field)
@@ -188,6 +190,14 @@ fn field_miss(policy: &Policy, clause: &Clause, key: &Key, field: &'static str) 
                 _ => "none: it is not TCP".to_owned(),
             };
             (field, clause.tcp_flags.to_string(), has)
+        }
+        "app" => {
+            let wants = clause.app.map_or_else(String::new, |app| app.to_string());
+            let has = match key.app {
+                0 => "not looked at: no `app` is given".to_owned(),
+                app => AppSet::name(app).to_owned(),
+            };
+            (field, wants, has)
         }
         _ => {
             let wants = clause.fragment.is_some_and(|wanted| wanted).to_string();

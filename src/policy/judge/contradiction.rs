@@ -16,7 +16,7 @@ pub struct Contradiction {
 }
 
 /// The fields that can contradict, in the order in which they are named.
-const FIELDS: [&str; 10] = [
+const FIELDS: [&str; 11] = [
     "proto",
     "src",
     "dst",
@@ -27,6 +27,7 @@ const FIELDS: [&str; 10] = [
     "src_mac",
     "tcp_flags",
     "fragment",
+    "app",
 ];
 
 /// Why no clause of the rule can match.
@@ -112,7 +113,8 @@ fn only(clause: &Clause, fields: &[&str]) -> Clause {
             "vlan" => only.vlan = PortSet::any(),
             "src_mac" => only.src_mac = MacMatch::default(),
             "tcp_flags" => only.tcp_flags = FlagMatch::default(),
-            _ => only.fragment = None,
+            "fragment" => only.fragment = None,
+            _ => only.app = None,
         }
     }
     only

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //! clause --> pieces, one for each family and class of protocols that it can match in
-//! piece  =   dst x src x dport x sport x proto x side x vlan x ethertype x src_mac x tcp_flags x fragment
+//! piece  =   dst x src x dport x sport x proto x side x vlan x ethertype x src_mac x tcp_flags x fragment x app
 //! ```
 //! Within a class every field is what the parser can find there (see [`Key`](crate::policy::Key)): only TCP has flags, ICMP types and codes
 //! end at 255, what has no ports has 0, a frame that is not IP has neither addresses nor protocol.
 
 use crate::policy::addr::{AddrMatch, Family, Set, merge, subtract};
-use crate::policy::rule::{Clause, Direction, PortSet, ProtoSet};
+use crate::policy::rule::{AppSet, Clause, Direction, PortSet, ProtoSet};
 use crate::policy::{Side, UNTAGGED};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -17,7 +17,7 @@ use std::rc::Rc;
 pub(super) type Intervals = Rc<[(u128, u128)]>;
 
 /// The fields of a piece.
-pub(super) const FIELDS: usize = 11;
+pub(super) const FIELDS: usize = 12;
 // Those that are named; the order is that of `Space::ip`, the most telling first.
 const SIDE: usize = 5;
 const VLAN: usize = 6;
@@ -144,6 +144,13 @@ impl<'p> Space<'p> {
             None => (0, 1),
             Some(fragment) => (fragment.into(), fragment.into()),
         };
+        let apps = match class {
+            // Nothing else has a payload that is looked at.
+            Class::Tcp | Class::Ports => AppSet::UNKNOWN,
+            Class::Icmp | Class::Rest => 0,
+        };
+        let apps = (0..=apps).filter(|app| clause.app.is_none_or(|set| set.contains(*app)));
+        let apps = apps.map(|app| (app.into(), app.into())).collect();
         if protos.is_empty() {
             return None;
         }
@@ -159,6 +166,7 @@ impl<'p> Space<'p> {
             self.mac(clause),
             self.intern(merge(flags)),
             self.intern(vec![fragment]),
+            self.intern(merge(apps)),
         ])
     }
 
@@ -170,7 +178,8 @@ impl<'p> Space<'p> {
             && clause.sport.contains(0)
             && clause.dport.contains(0)
             && clause.tcp_flags.contains(0)
-            && clause.fragment != Some(true);
+            && clause.fragment != Some(true)
+            && clause.app.is_none();
         if !as_if_empty {
             return None;
         }
@@ -338,6 +347,7 @@ pub(super) const NAMES: [&str; FIELDS] = [
     "src_mac",
     "tcp_flags",
     "fragment",
+    "app",
 ];
 
 #[cfg(test)]

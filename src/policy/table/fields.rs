@@ -6,7 +6,7 @@ use super::plan::{BitField, Extra, ExtraField, Form, HEADS, Line};
 use super::rows::{head_intervals, port_intervals};
 use super::sweep::{Bits, Classes, Intervals, Matches, Runs};
 use crate::policy::addr::{AddrMatch, Family, Set};
-use crate::policy::rule::{Clause, FlagMatch, MacMatch, PortSet};
+use crate::policy::rule::{AppSet, Clause, FlagMatch, MacMatch, PortSet};
 use std::hash::Hash;
 
 /// The sweeps of a field, and the class of frames without addresses.
@@ -220,6 +220,17 @@ fn extras(
         let fragment = Field::new(rows.iter().map(|row| row.fragment), 1, holds);
         let swept = fragment.bits(form, words, left)?;
         extras.push(extra(ExtraField::Fragment, swept, 2, Vec::new()));
+    }
+    if rows.iter().any(|row| row.app.is_some()) {
+        let last = u128::from(AppSet::PERMITTED);
+        let holds = move |wanted: &Option<AppSet>| {
+            where_it_holds(last, |app| {
+                wanted.is_none_or(|wanted| wanted.contains(app as u8))
+            })
+        };
+        let app = Field::new(rows.iter().map(|row| row.app), last, holds);
+        let swept = app.bits(form, words, left)?;
+        extras.push(extra(ExtraField::App, swept, last as usize + 1, Vec::new()));
     }
     if rows.iter().any(|row| !row.src_mac.is_any()) {
         let named = |mac: &MacMatch| [&mac.any_of[..], &mac.none_of[..]].concat();

@@ -18,7 +18,7 @@ pub use build::Budget;
 pub use kernel::Kernel;
 
 use self::plan::{Form, Plan};
-use super::rule::{Clause, Direction, Policy};
+use super::rule::{AppSet, Clause, Direction, Policy};
 use super::{Action, Key, RuleId, Severity, Verdict};
 use crate::telemetry::Reason;
 
@@ -70,7 +70,10 @@ pub struct RuleInfo {
 /// The compiled policy.
 #[derive(Clone)]
 pub struct Table {
+    /// Of the clauses that do not ask what the payload is: all that there is to know when a flow opens.
     plan: Plan,
+    /// Of those that do; `None` where there is none. Asked once for a flow, so that a rule on an application costs the others nothing.
+    apps: Option<Plan>,
     kernel: Kernel,
     rules: Vec<RuleInfo>,
     verdicts: Vec<Verdict>,
@@ -102,10 +105,15 @@ impl Table {
         }
         let (mut rows, mut rule_of_row) = (Vec::new(), Vec::new());
         for (id, rule) in policy.rules.iter().enumerate() {
-            rows.extend(&rule.clauses);
+            rows.extend(rule.clauses.iter().filter(|clause| clause.app.is_none()));
             rule_of_row.resize(rows.len(), RuleId(id as u32));
         }
         let last = policy.rules.len() - 1;
+        let plan = build::build(&rows, &rule_of_row, &policy.sets, budget)?;
+        let budget = Budget {
+            most: budget.most.saturating_sub(plan.memory()),
+            ..budget
+        };
         let verdict = |(id, action)| match action {
             Action::Allow => Verdict::Forward,
             Action::Drop if id == last => Verdict::Drop(Reason::Default),
@@ -119,7 +127,8 @@ impl Table {
             alert: rule.alert,
         };
         Ok(Table {
-            plan: build::build(&rows, &rule_of_row, &policy.sets, budget)?,
+            plan,
+            apps: apps(policy, budget)?,
             kernel: Kernel::best(),
             rules: policy.rules.iter().map(info).collect(),
             verdicts: actions.enumerate().map(verdict).collect(),
@@ -135,14 +144,44 @@ impl Table {
             kernel,
             ..self.clone()
         };
-        table.plan.src.with_root(|ends| kernel.root(ends));
-        table.plan.dst.with_root(|ends| kernel.root(ends));
+        for plan in std::iter::once(&mut table.plan).chain(&mut table.apps) {
+            plan.src.with_root(|ends| kernel.root(ends));
+            plan.dst.with_root(|ends| kernel.root(ends));
+        }
         Some(table)
     }
 
     /// The rule that decides each key of a burst: `out[i]` is set for `keys[i]`, as far as both slices reach.
     pub fn classify(&self, keys: &[Key], out: &mut [RuleId]) {
         kernel::classify(&self.plan, self.kernel, keys, out);
+        if self.apps.is_some() && keys.iter().fold(0, |any, key| any | key.app) != 0 {
+            for (key, rule) in keys.iter().zip(out).filter(|(key, _)| key.app != 0) {
+                *rule = (*rule).min(self.of_app(key));
+            }
+        }
+    }
+
+    /// Whether there is a rule that asks what the payload is.
+    #[inline]
+    pub fn names_apps(&self) -> bool {
+        self.apps.is_some()
+    }
+
+    /// The first rule with a clause on the application that matches; the last rule where none does.
+    fn of_app(&self, key: &Key) -> RuleId {
+        let mut rule = [RuleId(self.rules.len().saturating_sub(1) as u32)];
+        if let Some(plan) = &self.apps {
+            kernel::classify(plan, self.kernel, std::slice::from_ref(key), &mut rule);
+        }
+        rule[0]
+    }
+
+    /// The first rule before `rule` that a payload yet to come might bring a flow of this key under, and the first of those that would let it through.
+    pub fn might(&self, key: &Key, rule: RuleId) -> [Option<RuleId>; 2] {
+        [AppSet::ANY, AppSet::PERMITTED].map(|app| {
+            let found = self.of_app(&Key { app, ..*key });
+            (found < rule).then_some(found)
+        })
     }
 
     /// The rule that decides one key.
@@ -167,7 +206,7 @@ impl Table {
 
     /// Bytes that the lookup structures take.
     pub fn memory(&self) -> usize {
-        self.plan.memory()
+        self.plan.memory() + self.apps.as_ref().map_or(0, Plan::memory)
     }
 
     /// What the compiler chose.
@@ -222,6 +261,32 @@ impl std::fmt::Debug for Table {
             .field("bytes", &self.memory())
             .finish()
     }
+}
+
+/// The rows that ask for an application, and the end of the policy for what none of them matches.
+fn apps(policy: &Policy, budget: Budget) -> Result<Option<Plan>, CompileError> {
+    let (mut rows, mut rule_of_row) = (Vec::new(), Vec::new());
+    for (id, rule) in policy.rules.iter().enumerate() {
+        for clause in &rule.clauses {
+            let app = match (clause.app, rule.action) {
+                (None, _) => continue,
+                (Some(apps), Action::Allow) => apps.with(AppSet::PERMITTED),
+                (Some(apps), _) => apps,
+            };
+            rows.push(Clause {
+                app: Some(app),
+                ..clause.clone()
+            });
+            rule_of_row.push(RuleId(id as u32));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(None);
+    }
+    rows.push(Clause::any(Direction::Both));
+    rule_of_row.push(RuleId(policy.rules.len() as u32 - 1));
+    let rows: Vec<_> = rows.iter().collect();
+    build::build(&rows, &rule_of_row, &policy.sets, budget).map(Some)
 }
 
 fn ends_policy(clause: &Clause) -> bool {

@@ -283,6 +283,7 @@ pub enum ExtraField {
     SrcMac,
     TcpFlags,
     Fragment,
+    App,
 }
 
 /// The bits of each class of a field, `words` long, one after the other.

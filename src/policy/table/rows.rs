@@ -135,6 +135,7 @@ pub(super) fn is_plain(row: &Clause) -> bool {
         && row.src_mac.is_any()
         && row.tcp_flags.0.is_empty()
         && row.fragment.is_none()
+        && row.app.is_none()
 }
 
 fn ports(ports: &PortSet) -> Vec<Span> {

@@ -19,7 +19,7 @@ pub(super) fn general_bits(plan: &Plan, keys: &[Key], intervals: &[Lane; 2], out
 
 /// The first bit of one key.
 fn general(plan: &Plan, key: &Key, five: [u32; 5]) -> usize {
-    let mut starts = [(0usize, &plan.bits[0]); 10];
+    let mut starts = [(0usize, &plan.bits[0]); 11];
     let mut count = 0;
     for (start, bits) in five.into_iter().zip(&plan.bits) {
         starts[count] = (start as usize, bits);
@@ -31,6 +31,7 @@ fn general(plan: &Plan, key: &Key, five: [u32; 5]) -> usize {
             ExtraField::Vlan => usize::from(key.vlan),
             ExtraField::TcpFlags => usize::from(key.tcp_flags),
             ExtraField::Fragment => usize::from(key.fragment),
+            ExtraField::App => usize::from(key.app),
             ExtraField::SrcMac => match extra.macs.binary_search(&key.src_mac) {
                 Ok(at) => at + 1,
                 Err(_) => 0,
