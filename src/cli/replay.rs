@@ -159,6 +159,10 @@ impl Replay {
         // is counted.
         worker.turn(last + LONGEST_HELD);
         worker.turn(last + LONGEST_HELD);
+        worker.tell_rest(last + LONGEST_HELD);
+        while let Some(event) = ring.pop() {
+            incidents.take(&event);
+        }
         let in_flight: u32 = Side::BOTH
             .iter()
             .flat_map(|side| worker.ports_ref(*side))

@@ -102,7 +102,10 @@ pub fn rules() -> Vec<Rule> {
         none_of: vec![Term::Set(MAIL_SERVERS)],
     };
     vec![
-        on_the_wire(rule(spoofed, Some(High), spoofed_source())),
+        Rule {
+            by_mac: true,
+            ..on_the_wire(rule(spoofed, Some(High), spoofed_source()))
+        },
         rule(
             tftp,
             Some(High),

@@ -1,6 +1,5 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
-use crate::config::baseline::SPOOFED_SOURCE;
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::telemetry::{Cause, Event};
@@ -78,8 +77,6 @@ pub struct Incidents {
     open: HashMap<Key, Incident>,
     /// Open incidents by cause and MAC address.
     behind: HashMap<(Cause, [u8; 6]), u32>,
-    /// The rule whose alerts go by MAC address alone.
-    spoofed: Option<Cause>,
     by_rule: Vec<u64>,
     lines: u64,
     uncounted: u64,
@@ -90,15 +87,12 @@ impl Incidents {
     pub fn new(policy: InForce, window: Duration) -> Incidents {
         let generation = policy.load();
         let by_rule = vec![0; generation.rules().len()];
-        let mut names = generation.rules().iter().map(|rule| &rule.name[..]);
-        let spoofed = names.position(|name| name == SPOOFED_SOURCE);
         drop(generation);
         Incidents {
             policy,
             window: window.as_nanos() as u64,
             open: HashMap::new(),
             behind: HashMap::new(),
-            spoofed: spoofed.map(|index| Cause::Rule(RuleId(index as u32))),
             by_rule,
             lines: 0,
             uncounted: 0,
@@ -124,7 +118,7 @@ impl Incidents {
             told: 0,
             line: 0,
         });
-        incident.packets += 1;
+        incident.packets += u64::from(event.frames);
         incident.last = incident.last.max(event.time);
         incident.event = *event;
         if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
@@ -197,9 +191,18 @@ impl Incidents {
     fn key(&self, event: &Event) -> Key {
         let meta = &event.meta;
         let v6 = meta.net == crate::frame::Net::V6;
+        let by_mac = match event.cause {
+            Cause::Rule(RuleId(rule)) => self
+                .policy
+                .load()
+                .rules()
+                .get(rule as usize)
+                .is_some_and(|rule| rule.by_mac),
+            Cause::Reason(_) => false,
+        };
         match event.side {
             // The address is a lie, so it is no part of who it was.
-            Side::Lan if self.spoofed == Some(event.cause) => (event.cause, meta.src_mac, 0, false),
+            Side::Lan if by_mac => (event.cause, meta.src_mac, 0, false),
             Side::Lan => (event.cause, meta.src_mac, meta.src, v6),
             Side::Uplink => (event.cause, meta.dst_mac, meta.dst, v6),
         }
@@ -338,6 +341,7 @@ mod tests {
             verdict: Verdict::Drop(Reason::Rule),
             shadow: false,
             side: Side::Lan,
+            frames: 1,
             len: 60,
             meta,
             app: None,

@@ -121,6 +121,7 @@ fn work(mut worker: Worker<AfXdpPort>, idle: Idle, clock: Clock, stop: &AtomicBo
     for _ in 0..LAST_TURNS {
         worker.turn(clock.now());
     }
+    worker.tell_rest(clock.now());
 }
 
 /// Sleeps until a frame arrives, or for a moment.

@@ -65,6 +65,8 @@ pub struct Rule {
     pub shadow: bool,
     /// About the packet on the wire, and not about what a tunnel carries: whether its addresses are what they may be there.
     pub wire_only: bool,
+    /// What it matches is a forged source: its alerts go by MAC address alone.
+    pub by_mac: bool,
     /// Where the rule comes from.
     pub origin: Origin,
 }
@@ -86,6 +88,7 @@ impl Rule {
             ttl: None,
             shadow: false,
             wire_only: false,
+            by_mac: false,
             origin,
         }
     }

@@ -92,7 +92,7 @@ pub struct WorkerCounters {
     pub rules: Box<[RuleCounters]>,
     /// Flows.
     pub flows: FlowCounters,
-    /// Alert events that found the event ring full.
+    /// Frames whose alert was not told: the event ring was full, or their machine had told of too many hosts in a second.
     pub events_lost: Counter,
     /// Turns of the loop.
     pub turns: Counter,

@@ -16,7 +16,7 @@ pub enum Cause {
     Reason(Reason),
 }
 
-/// One alerting frame.
+/// One alerting frame, and how many like it there were.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
     /// When the burst was received, nanoseconds since the Unix epoch.
@@ -29,6 +29,8 @@ pub struct Event {
     pub shadow: bool,
     /// Where it came from.
     pub side: Side,
+    /// Frames of this host that alerted for this cause since the last event of it, this one among them.
+    pub frames: u32,
     /// Its length, bytes.
     pub len: u32,
     /// Its headers; where parsing failed, what was read until then.

@@ -6,6 +6,7 @@ mod court;
 mod held;
 mod judge;
 mod shown;
+mod teller;
 
 use crate::action::reject::Rejector;
 use crate::flow::Tracker;
@@ -13,8 +14,7 @@ use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::counters::SideCounters;
-use crate::telemetry::event::Snippet;
-use crate::telemetry::{Cause, Event, EventRing, Reason, WorkerCounters};
+use crate::telemetry::{Cause, EventRing, Reason, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
 use court::{Court, Ruling};
@@ -24,6 +24,7 @@ use judge::Burst;
 use shown::Showcase;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use teller::{Alarm, Teller};
 
 /// Bursts from one queue before the kernel is told to send: a wake-up is a syscall, and costs less for many frames at once.
 const BURSTS: usize = 4;
@@ -60,7 +61,7 @@ pub struct Worker<P: Port> {
     held: Held,
     rejector: Rejector,
     counters: Arc<WorkerCounters>,
-    events: EventRing,
+    teller: Teller,
     burst: Burst,
     shown: Showcase,
 }
@@ -77,7 +78,11 @@ impl<P: Port> Worker<P> {
         rejector: Rejector,
         events: EventRing,
     ) -> Worker<P> {
-        let counters = Arc::new(WorkerCounters::new(policy.load().rules().len()));
+        let generation = policy.load();
+        let counters = Arc::new(WorkerCounters::new(generation.rules().len()));
+        let by_mac = generation.rules().iter().map(|rule| rule.by_mac);
+        let teller = Teller::new(events, by_mac.collect());
+        drop(generation);
         Worker {
             umem,
             pool: frames,
@@ -87,7 +92,7 @@ impl<P: Port> Worker<P> {
             held: Held::new(),
             rejector,
             counters,
-            events,
+            teller,
             burst: Burst::new(),
             shown: Showcase::new(),
         }
@@ -134,10 +139,18 @@ impl<P: Port> Worker<P> {
                 received += self.pass(side, queue, release, now);
             }
         }
+        let lost = &self.counters.events_lost;
+        self.teller.tell_rest(now, false, lost);
         self.counters.turns.add(1);
         self.counters.busy_turns.add((received > 0) as u64);
         self.counters.last_turn.store(now.wall, Relaxed);
         received
+    }
+
+    /// Tells of every alert that was counted and not told yet: at the end.
+    pub fn tell_rest(&mut self, now: impl Into<Now>) {
+        let lost = &self.counters.events_lost;
+        self.teller.tell_rest(now.into(), true, lost);
     }
 
     /// Frames that wait for the first fragment of their datagram.
@@ -223,7 +236,7 @@ impl<P: Port> Worker<P> {
             pool: &mut self.pool,
             rejector: &mut self.rejector,
             all: &self.counters,
-            events: &self.events,
+            teller: &mut self.teller,
             forward: &mut self.burst.forward,
             replies: &mut self.burst.replies,
             held: &mut self.held,
@@ -279,7 +292,7 @@ struct Desk<'a> {
     pool: &'a mut Vec<Frame>,
     rejector: &'a mut Rejector,
     all: &'a WorkerCounters,
-    events: &'a EventRing,
+    teller: &'a mut Teller,
     forward: &'a mut Vec<Frame>,
     replies: &'a mut Vec<Frame>,
     held: &'a mut Held,
@@ -361,7 +374,7 @@ impl Desk<'_> {
     }
 
     fn tell(
-        &self,
+        &mut self,
         cause: Cause,
         verdict: Verdict,
         shadow: bool,
@@ -370,24 +383,21 @@ impl Desk<'_> {
         ruling: &Ruling,
     ) {
         let own = usize::from(meta.payload)..usize::from(meta.end);
-        let payload = match ruling.shown {
-            Some(place) => self.shown.get(place),
-            None => self.umem.bytes(frame).get(own).unwrap_or_default(),
-        };
-        let event = Event {
-            time: self.now.wall,
+        let alarm = Alarm {
             cause,
             verdict,
             shadow,
             side: self.from.0,
-            len: frame.len() as u32,
-            meta: *meta,
+            len: frame.len(),
+            meta,
             app: ruling.app,
-            payload: Snippet::of(payload),
+            payload: match ruling.shown {
+                Some(place) => self.shown.get(place),
+                None => self.umem.bytes(frame).get(own).unwrap_or_default(),
+            },
+            now: self.now,
         };
-        if self.events.push(event).is_err() {
-            self.all.events_lost.add(1);
-        }
+        self.teller.tell(&alarm, &self.all.events_lost);
     }
 
     /// Counts what was forwarded.
@@ -694,8 +704,10 @@ mod tests {
     #[test]
     fn a_full_event_ring_loses_events_not_verdicts() {
         let mut bench = Bench::new(4);
-        for _ in 0..20 {
-            bench.arrive(Side::Lan, &udp(69));
+        for host in 0..20 {
+            let mut frame = udp(69);
+            frame[29] = host;
+            bench.arrive(Side::Lan, &frame);
         }
         while bench.worker.turn(1) > 0 {}
         let snapshot = bench.settle();

@@ -205,10 +205,15 @@ impl Lab {
         events.iter().map(name).collect()
     }
 
+    /// The alerts since the last time, one for each frame that made one.
     pub fn events(&mut self) -> Vec<Event> {
+        for worker in &mut self.workers {
+            worker.tell_rest(self.now);
+        }
         self.rings
             .iter()
             .flat_map(|ring| std::iter::from_fn(|| ring.pop()))
+            .flat_map(|event| std::iter::repeat_n(event, event.frames as usize))
             .collect()
     }
 }

@@ -65,6 +65,8 @@ pub struct RuleInfo {
     pub action: Action,
     /// How loud the alert is; `None` for no alert.
     pub alert: Option<Severity>,
+    /// Its alerts go by MAC address alone.
+    pub by_mac: bool,
 }
 
 /// The compiled policy.
@@ -125,6 +127,7 @@ impl Table {
             name: rule.name.clone(),
             action: rule.action,
             alert: rule.alert,
+            by_mac: rule.by_mac,
         };
         Ok(Table {
             plan,

@@ -1,0 +1,376 @@
+//! From frames that alert to events: the first of a host and a rule at once, those after it counted into the next, so that a loud host costs neither the worker nor
+//! the ring more than a quiet one.
+//!
+//! What is counted here and not told yet is told when it is due, or when another host takes the place: nothing is left out of the count of an incident but what is counted as lost.
+
+use crate::frame::Meta;
+use crate::policy::{RuleId, Side, Verdict};
+use crate::telemetry::event::{Event, Snippet};
+use crate::telemetry::{Cause, Counter, EventRing};
+use std::hash::{BuildHasher, RandomState};
+
+/// Hosts and rules that are counted at once; a power of two.
+const TALLIES: usize = 1024;
+/// A repeat is told at most this often, nanoseconds.
+const EVERY: u64 = 250_000_000;
+/// Places that are looked at in one turn for what is due.
+const SWEPT: usize = 4;
+/// Counters of new hosts by MAC address; a power of two.
+const MACS: usize = 256;
+/// New hosts and rules that one MAC address may tell of in a second: somebody who makes addresses up leaves room for others.
+const NEW: u32 = 1_000;
+
+/// Who alerts, and for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Who {
+    cause: Cause,
+    mac: [u8; 6],
+    /// 0 where the address is a lie.
+    host: u128,
+    shadow: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Tally {
+    who: Who,
+    /// Frames that no event has told of.
+    pending: u32,
+    /// When the next repeat may be told.
+    next: u64,
+    /// A bit for each destination by its hash: a new one is told at once.
+    seen: u64,
+    /// As it was told last, without the payload.
+    meta: Meta,
+    verdict: Verdict,
+    side: Side,
+    len: u32,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Budget {
+    second: u64,
+    used: u32,
+}
+
+/// One worker's way of telling.
+pub(super) struct Teller {
+    ring: EventRing,
+    /// By rule: its alerts are by MAC address alone.
+    by_mac: Box<[bool]>,
+    tallies: Box<[Option<Tally>]>,
+    budgets: Box<[Budget]>,
+    at: usize,
+    multiplier: u64,
+}
+
+/// One frame that alerts.
+pub(super) struct Alarm<'a> {
+    pub cause: Cause,
+    pub verdict: Verdict,
+    pub shadow: bool,
+    pub side: Side,
+    pub len: usize,
+    pub meta: &'a Meta,
+    pub app: Option<crate::app::App>,
+    pub payload: &'a [u8],
+    /// Nanoseconds since the Unix epoch, and of the clock that only goes on.
+    pub now: super::Now,
+}
+
+impl Teller {
+    /// `by_mac` says of each rule whether its alerts are by MAC address alone.
+    pub fn new(ring: EventRing, by_mac: Box<[bool]>) -> Teller {
+        Teller {
+            ring,
+            by_mac,
+            tallies: vec![None; TALLIES].into(),
+            budgets: vec![Budget::default(); MACS].into(),
+            at: 0,
+            multiplier: RandomState::new().hash_one(0) | 1,
+        }
+    }
+
+    /// Takes one frame that alerts.
+    #[inline]
+    pub fn tell(&mut self, alarm: &Alarm<'_>, lost: &Counter) {
+        let who = self.who(alarm);
+        let place = self.hash(&who) as usize % TALLIES;
+        let destination = 1 << (self.destination(alarm) >> 58);
+        if let Some(Some(tally)) = self.tallies.get_mut(place)
+            && tally.who == who
+        {
+            tally.pending = tally.pending.saturating_add(1);
+            let new = tally.seen & destination == 0 || alarm.app.is_some();
+            if !new && alarm.now.steady < tally.next {
+                return;
+            }
+        }
+        self.event(alarm, who, place, destination, lost);
+    }
+
+    /// A frame that is worth an event: the first of its kind, to a new destination, or after a while.
+    #[cold]
+    fn event(
+        &mut self,
+        alarm: &Alarm<'_>,
+        who: Who,
+        place: usize,
+        destination: u64,
+        lost: &Counter,
+    ) {
+        let Some(tally) = self.tallies.get(place).copied() else {
+            return;
+        };
+        let (frames, seen) = match tally {
+            Some(tally) if tally.who == who => (tally.pending, tally.seen),
+            other => {
+                if let Some(tally) = other {
+                    self.rest(&tally, alarm.now.wall, lost);
+                }
+                if !self.may_be_new(&who, alarm.now.steady) {
+                    lost.add(1);
+                    return;
+                }
+                (1, 0)
+            }
+        };
+        let event = Event {
+            time: alarm.now.wall,
+            cause: who.cause,
+            verdict: alarm.verdict,
+            shadow: who.shadow,
+            side: alarm.side,
+            frames,
+            len: alarm.len as u32,
+            meta: *alarm.meta,
+            app: alarm.app,
+            payload: Snippet::of(alarm.payload),
+        };
+        let told = self.ring.push(event).is_ok();
+        lost.add(u64::from(!told) * u64::from(frames));
+        self.tallies[place] = Some(Tally {
+            who,
+            pending: 0,
+            next: alarm.now.steady.saturating_add(EVERY),
+            seen: seen | destination,
+            meta: *alarm.meta,
+            verdict: alarm.verdict,
+            side: alarm.side,
+            len: alarm.len as u32,
+        });
+    }
+
+    /// Tells of what was counted and is due; of all that was counted with `all`.
+    pub fn tell_rest(&mut self, now: super::Now, all: bool, lost: &Counter) {
+        let count = if all { TALLIES } else { SWEPT };
+        for _ in 0..count {
+            self.at = (self.at + 1) % TALLIES;
+            if let Some(tally) = self.tallies[self.at]
+                && tally.pending > 0
+                && (all || now.steady >= tally.next)
+            {
+                self.rest(&tally, now.wall, lost);
+                self.tallies[self.at] = Some(Tally {
+                    pending: 0,
+                    next: now.steady.saturating_add(EVERY),
+                    ..tally
+                });
+            }
+        }
+    }
+
+    /// What was counted since the last event.
+    fn rest(&self, tally: &Tally, now: u64, lost: &Counter) {
+        if tally.pending == 0 {
+            return;
+        }
+        let event = Event {
+            time: now,
+            cause: tally.who.cause,
+            verdict: tally.verdict,
+            shadow: tally.who.shadow,
+            side: tally.side,
+            frames: tally.pending,
+            len: tally.len,
+            meta: tally.meta,
+            app: None,
+            payload: Snippet::EMPTY,
+        };
+        if self.ring.push(event).is_err() {
+            lost.add(tally.pending.into());
+        }
+    }
+
+    fn who(&self, alarm: &Alarm<'_>) -> Who {
+        let by_mac = match alarm.cause {
+            Cause::Rule(RuleId(rule)) => self.by_mac.get(rule as usize).copied(),
+            Cause::Reason(_) => None,
+        };
+        let (mac, host) = match alarm.side {
+            Side::Lan => (alarm.meta.src_mac, alarm.meta.src),
+            Side::Uplink => (alarm.meta.dst_mac, alarm.meta.dst),
+        };
+        Who {
+            cause: alarm.cause,
+            mac,
+            host: if by_mac == Some(true) { 0 } else { host },
+            shadow: alarm.shadow,
+        }
+    }
+
+    /// A few multiplications by a number that nobody outside knows.
+    fn mix(&self, words: [u64; 3]) -> u64 {
+        words.iter().fold(0, |hash: u64, word| {
+            let wide = u128::from(hash ^ word ^ self.multiplier) * u128::from(self.multiplier);
+            (wide as u64) ^ (wide >> 64) as u64
+        })
+    }
+
+    fn hash(&self, who: &Who) -> u64 {
+        let cause = match who.cause {
+            Cause::Rule(RuleId(rule)) => u64::from(rule),
+            Cause::Reason(reason) => 1 << 32 | reason as u64,
+        };
+        let mac = mac_bits(&who.mac);
+        let host = (who.host >> 64) as u64 ^ (who.host as u64).rotate_left(32);
+        self.mix([host, mac, cause << 1 | u64::from(who.shadow)]) >> 32
+    }
+
+    fn destination(&self, alarm: &Alarm<'_>) -> u64 {
+        let (address, port) = match alarm.side {
+            Side::Lan => (alarm.meta.dst, alarm.meta.dport),
+            Side::Uplink => (alarm.meta.src, alarm.meta.sport),
+        };
+        self.mix([(address >> 64) as u64, address as u64, port.into()])
+    }
+
+    /// Whether this MAC address may tell of one more host or rule in this second.
+    fn may_be_new(&mut self, who: &Who, now: u64) -> bool {
+        let at = (self.mix([mac_bits(&who.mac), 0, 0]) >> 32) as usize % MACS;
+        let Some(budget) = self.budgets.get_mut(at) else {
+            return false;
+        };
+        let second = now / 1_000_000_000;
+        if budget.second != second {
+            *budget = Budget { second, used: 0 };
+        }
+        budget.used += 1;
+        budget.used <= NEW
+    }
+}
+
+fn mac_bits(mac: &[u8; 6]) -> u64 {
+    mac.iter()
+        .fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Now;
+    use super::*;
+    use crate::frame::Net;
+    use crate::telemetry::{Reason, event};
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn alarm(meta: &Meta, now: u64) -> Alarm<'_> {
+        Alarm {
+            cause: Cause::Rule(RuleId(1)),
+            verdict: Verdict::Drop(Reason::Rule),
+            shadow: false,
+            side: Side::Lan,
+            len: 60,
+            meta,
+            app: None,
+            payload: b"hello",
+            now: Now::from(now),
+        }
+    }
+
+    fn host(mac: u8, src: u128, dst: u128) -> Meta {
+        Meta {
+            net: Net::V4,
+            src,
+            dst,
+            src_mac: [2, 0, 0, 0, 0, mac],
+            ..Meta::NONE
+        }
+    }
+
+    fn events(teller: &Teller) -> Vec<Event> {
+        std::iter::from_fn(|| teller.ring.pop()).collect()
+    }
+
+    #[test]
+    fn a_million_frames_of_one_host_are_a_few_events_that_count_them_all_and_another_host_is_told_at_once()
+     {
+        let mut teller = Teller::new(event::ring(256), [false; 4].into());
+        let lost = Counter::default();
+        let (loud, quiet) = (host(9, 9, 1), host(10, 10, 1));
+        let mut told = Vec::new();
+        for n in 0..1_000_000 {
+            // In four seconds.
+            let now = SECOND + n * 4_000;
+            teller.tell(&alarm(&loud, now), &lost);
+            if n == 500_000 {
+                told.extend(events(&teller));
+                teller.tell(&alarm(&quiet, now), &lost);
+                let [event] = events(&teller).try_into().unwrap();
+                assert_eq!((event.meta.src, event.frames), (10, 1));
+            }
+        }
+        teller.tell_rest(Now::from(9 * SECOND), true, &lost);
+        told.extend(events(&teller));
+        assert!(told.len() <= 18, "{}", told.len());
+        let frames: u64 = told.iter().map(|event| u64::from(event.frames)).sum();
+        assert_eq!((frames, lost.get()), (1_000_000, 0));
+        assert_eq!(told[0].payload.bytes(), b"hello");
+    }
+
+    #[test]
+    fn each_new_destination_is_told_at_once_up_to_as_many_as_there_are_bits() {
+        let mut teller = Teller::new(event::ring(4096), [false; 4].into());
+        let lost = Counter::default();
+        for dst in 0..1000 {
+            teller.tell(&alarm(&host(9, 9, dst), SECOND), &lost);
+        }
+        let told = events(&teller).len();
+        assert!((48..=64).contains(&told), "{told}");
+    }
+
+    #[test]
+    fn what_is_due_is_told_within_a_second_though_nothing_comes_after_it() {
+        let mut teller = Teller::new(event::ring(16), [false; 4].into());
+        let lost = Counter::default();
+        for _ in 0..5 {
+            teller.tell(&alarm(&host(9, 9, 1), SECOND), &lost);
+        }
+        assert_eq!(events(&teller).len(), 1);
+        for turn in 0..2000 {
+            teller.tell_rest(Now::from(SECOND + turn * 500_000), false, &lost);
+        }
+        let [rest] = events(&teller).try_into().unwrap();
+        assert_eq!((rest.frames, rest.meta.src), (4, 9));
+    }
+
+    #[test]
+    fn addresses_that_are_made_up_leave_room_in_the_ring_for_another_machine() {
+        let mut teller = Teller::new(event::ring(4096), [false; 4].into());
+        let lost = Counter::default();
+        for src in 0..1_000_000 {
+            teller.tell(&alarm(&host(9, 1000 + src, 1), SECOND), &lost);
+        }
+        assert!(lost.get() > 900_000);
+        teller.tell(&alarm(&host(10, 10, 1), SECOND), &lost);
+        let told = events(&teller);
+        assert!(told.len() <= NEW as usize + 1);
+        assert_eq!(told.last().unwrap().meta.src, 10);
+        // Of a rule about forged sources it is one machine all the same.
+        let mut teller = Teller::new(event::ring(16), [false, true].into());
+        let lost = Counter::default();
+        for src in 0..1000 {
+            teller.tell(&alarm(&host(9, src, 1), SECOND), &lost);
+        }
+        assert_eq!((events(&teller).len(), lost.get()), (1, 0));
+    }
+}
