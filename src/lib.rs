@@ -18,6 +18,7 @@
 #![deny(unsafe_code)]
 
 pub mod action;
+pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;

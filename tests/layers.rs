@@ -11,6 +11,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("policy", &["policy", "frame", "telemetry"]),
     // What the rules said of a flow, and the reasons and counters of those that get none.
     ("flow", &["flow", "frame", "policy", "telemetry"]),
+    // Bytes in, a name out.
+    ("app", &[]),
     ("action", &["action", "frame", "policy"]),
     // A port moves frames and judges none; only the capture port asks the parser which side a frame is from.
     ("port", &["port"]),
