@@ -1,0 +1,161 @@
+//! FTP: what a client says first (RFC 959 section 4.1, RFC 2228, RFC 2389, RFC 7151).
+//!
+//! `USER name` is also what a client of POP3 (RFC 1939) says first. The two cannot be told apart by it, and it counts as FTP.
+
+use super::Looks;
+use super::details::Fields;
+use super::text::{begins, line, lines, skip_line_ends, word};
+
+pub(super) const STARTS: &[(u8, u8)] = &[
+    (b'\n', b'\n'),
+    (b'\r', b'\r'),
+    (b'A', b'A'),
+    (b'F', b'F'),
+    (b'H', b'H'),
+    (b'N', b'N'),
+    (b'S', b'S'),
+    (b'U', b'U'),
+    (b'a', b'a'),
+    (b'f', b'f'),
+    (b'h', b'h'),
+    (b'n', b'n'),
+    (b's', b's'),
+    (b'u', b'u'),
+];
+
+/// A command with so many parameters, and what the first of them may be, where it is not free.
+type Command = (&'static [u8], usize, &'static [&'static [u8]]);
+
+const COMMANDS: &[Command] = &[
+    (b"USER", 1, &[]),
+    // Not the mechanisms of SASL, which POP3 and SMTP have here.
+    (b"AUTH", 1, &[b"TLS", b"SSL", b"TLS-C", b"TLS-P", b"GSSAPI"]),
+    (b"FEAT", 0, &[]),
+    (b"SYST", 0, &[]),
+    (b"HOST", 1, &[]),
+    (b"ACCT", 1, &[]),
+];
+/// A server answers it, and goes on.
+const NOTHING: &[u8] = b"NOOP";
+
+/// Over TCP: a match once the line is whole that says so.
+pub fn tcp(bytes: &[u8]) -> Looks {
+    let mut rest = bytes;
+    loop {
+        rest = skip_line_ends(rest);
+        let Some((found, after)) = line(rest) else {
+            return start(rest);
+        };
+        rest = after;
+        let (name, behind) = word(found);
+        if !NOTHING.eq_ignore_ascii_case(name) {
+            let known = COMMANDS.iter().any(|command| is(command, name, behind));
+            return if known { Looks::Match } else { Looks::No };
+        }
+    }
+}
+
+fn is((command, needed, firsts): &Command, name: &[u8], rest: &[u8]) -> bool {
+    let (first, behind) = word(rest);
+    let count = usize::from(!first.is_empty()) + usize::from(!word(behind).0.is_empty());
+    command.eq_ignore_ascii_case(name)
+        && count == *needed
+        && (firsts.is_empty() || firsts.iter().any(|word| word.eq_ignore_ascii_case(first)))
+}
+
+/// Whether a line that begins so may be a command.
+fn start(rest: &[u8]) -> Looks {
+    let (name, behind) = word(rest);
+    let (first, behind_first) = word(behind);
+    let may = |(command, needed, firsts): &Command| {
+        command.eq_ignore_ascii_case(name)
+            && (first.is_empty() || *needed == 1)
+            && word(behind_first).0.is_empty()
+            && (firsts.is_empty() || firsts.iter().any(|word| begins(word, first)))
+    };
+    let may = if behind.is_empty() {
+        let names = COMMANDS.iter().map(|(command, ..)| *command);
+        names.chain([NOTHING]).any(|command| begins(command, name))
+    } else {
+        NOTHING.eq_ignore_ascii_case(name) || COMMANDS.iter().any(may)
+    };
+    if may { Looks::More } else { Looks::No }
+}
+
+/// Who logs in.
+pub(super) fn details(payload: &[u8], fields: &mut Fields) {
+    for line in lines(payload) {
+        let (name, rest) = word(line);
+        if name.eq_ignore_ascii_case(b"USER") {
+            fields.add("user", word(rest).0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Looks::{self, Match, More, No};
+    use super::tcp;
+
+    fn all(expected: Looks, payloads: &[&str]) {
+        for payload in payloads {
+            assert_eq!(tcp(payload.as_bytes()), expected, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_client_says_first_matches() {
+        all(
+            Match,
+            &[
+                "USER bob\r\n",
+                "user  bob \n",
+                "AUTH TLS\r\n",
+                "auth ssl\n",
+                "FEAT\r\n",
+                "SYST\r\n",
+                "HOST a.b\n",
+                "NOOP\nACCT x\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_not_whole_waits() {
+        all(
+            More,
+            &[
+                "",
+                "U",
+                "user",
+                "USER b",
+                "USER bob ",
+                "AUTH",
+                "AUTH T",
+                "FEAT",
+                "FEAT ",
+                "NOOP",
+                "NOOP\r\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn what_is_of_others_is_no() {
+        all(
+            No,
+            &[
+                "USER a b c :d\r\n",
+                "USER a b",
+                "USERS",
+                "AUTH PLAIN\r\n",
+                "AUTH C",
+                "FEAT x",
+                "FEATURE",
+                "CAPA\r\n",
+                "PASS x\r\n",
+                "USER\r\n",
+            ],
+        );
+    }
+}

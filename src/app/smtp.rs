@@ -1,0 +1,199 @@
+//! SMTP (RFC 5321 section 4.1.1) and LMTP (RFC 2033): the client's greeting, or a transaction without one.
+
+use super::Looks;
+use super::details::{Fields, joined};
+use super::text::{begins, line, lines, skip_line_ends, strip, word};
+
+pub(super) const STARTS: &[(u8, u8)] = &[
+    (b'\n', b'\n'),
+    (b'\r', b'\r'),
+    (b'E', b'E'),
+    (b'H', b'H'),
+    (b'L', b'N'),
+    (b'R', b'R'),
+    (b'V', b'V'),
+    (b'X', b'X'),
+    (b'e', b'e'),
+    (b'h', b'h'),
+    (b'l', b'n'),
+    (b'r', b'r'),
+    (b'v', b'v'),
+    (b'x', b'x'),
+];
+
+const GREETINGS: [&[u8]; 3] = [b"EHLO", b"HELO", b"LHLO"];
+const MAIL: &[u8] = b"MAIL";
+const FROM: &[u8] = b"FROM:";
+/// What a server answers before a greeting, and goes on.
+const BEFORE: [&[u8]; 7] = [
+    b"NOOP",
+    b"RSET",
+    b"HELP",
+    b"VRFY",
+    b"EXPN",
+    b"XCLIENT",
+    b"XFORWARD",
+];
+
+/// Over TCP: a match once the line is whole that says so.
+pub fn tcp(bytes: &[u8]) -> Looks {
+    let mut rest = bytes;
+    loop {
+        rest = skip_line_ends(rest);
+        let Some((found, after)) = line(rest) else {
+            return start(rest);
+        };
+        rest = after;
+        let (name, behind) = word(found);
+        let argument = word(behind).0;
+        let is = |command: &[u8]| command.eq_ignore_ascii_case(name);
+        if GREETINGS.iter().any(|greeting| is(greeting)) {
+            // Without a name it is refused, and may be said again.
+            if !argument.is_empty() {
+                return Looks::Match;
+            }
+        } else if is(MAIL) {
+            return if begins(argument, FROM) {
+                Looks::Match
+            } else {
+                Looks::No
+            };
+        } else if !BEFORE.iter().any(|command| is(command)) {
+            return Looks::No;
+        }
+    }
+}
+
+/// Whether a line that begins so may be a command.
+fn start(rest: &[u8]) -> Looks {
+    let (name, behind) = word(rest);
+    let commands = || GREETINGS.iter().chain(&BEFORE);
+    let may = if behind.is_empty() {
+        commands()
+            .chain([&MAIL])
+            .any(|command| begins(command, name))
+    } else if MAIL.eq_ignore_ascii_case(name) {
+        let argument = word(behind).0;
+        begins(FROM, argument) || begins(argument, FROM)
+    } else {
+        commands().any(|command| command.eq_ignore_ascii_case(name))
+    };
+    if may { Looks::More } else { Looks::No }
+}
+
+/// Whether a server greets so (RFC 5321 section 4.2): 220, and the protocol's name, as nearly all do.
+pub(super) fn greets(server: &[u8]) -> bool {
+    let greeting = server
+        .strip_prefix(b"220 ")
+        .or_else(|| server.strip_prefix(b"220-"));
+    greeting.is_some_and(|text| {
+        text.windows(4)
+            .any(|part| part.eq_ignore_ascii_case(b"SMTP"))
+    })
+}
+
+/// Who says it is, and from whom to whom.
+pub(super) fn details(payload: &[u8], fields: &mut Fields) {
+    let mut to = Vec::new();
+    for line in lines(payload) {
+        let (name, rest) = word(line);
+        if GREETINGS
+            .iter()
+            .any(|greeting| greeting.eq_ignore_ascii_case(name))
+        {
+            fields.add("helo", word(rest).0);
+        } else if MAIL.eq_ignore_ascii_case(name) {
+            fields.add("from", path(rest, FROM));
+        } else if name.eq_ignore_ascii_case(b"RCPT") {
+            to.push(path(rest, b"TO:"));
+        } else if name.eq_ignore_ascii_case(b"DATA") {
+            break;
+        }
+    }
+    fields.add("to", &joined(to));
+}
+
+/// The path behind its key word, without the angle brackets.
+fn path<'a>(rest: &'a [u8], key: &[u8]) -> &'a [u8] {
+    let (first, behind) = word(rest);
+    let Some(mut path) = strip(first, key) else {
+        return &[];
+    };
+    if path.is_empty() {
+        path = word(behind).0;
+    }
+    let path = path.strip_prefix(b"<").unwrap_or(path);
+    path.strip_suffix(b">").unwrap_or(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Looks::{self, Match, More, No};
+    use super::{greets, tcp};
+
+    fn all(expected: Looks, payloads: &[&str]) {
+        for payload in payloads {
+            assert_eq!(tcp(payload.as_bytes()), expected, "{payload:?}");
+        }
+    }
+
+    #[test]
+    fn a_greeting_or_a_sender_matches() {
+        all(
+            Match,
+            &[
+                "EHLO host\r\n",
+                "helo host\n",
+                "\r\nLHLO  host\r\n",
+                "NOOP\r\nHELP\r\nEHLO x\r\n",
+                "HELO\r\nHELO x\r\n",
+                "MAIL FROM:<a@b>\r\n",
+                "mail  from: a@b\r\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_command_that_is_not_whole_waits() {
+        all(
+            More,
+            &[
+                "",
+                "\r\n",
+                "E",
+                "ehl",
+                "EHLO ",
+                "EHLO host",
+                "NOOP\r\n",
+                "HELO\r\n",
+                "MAIL",
+                "MAIL FRO",
+            ],
+        );
+    }
+
+    #[test]
+    fn other_text_is_no() {
+        all(
+            No,
+            &[
+                "EHLOX",
+                "HELLO",
+                "HELLO x\r\n",
+                "MAIL TO",
+                "MAILBOX",
+                "NOOP\r\nUSER x\r\n",
+                "LIST\r\n",
+                "STARTTLS\r\n",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_server_greets_with_220_and_the_name_of_the_protocol() {
+        assert!(greets(b"220 mx.example ESMTP Postfix\r\n"));
+        assert!(greets(b"220-mx smtp service\r\n220 ready\r\n"));
+        assert!(!greets(b"220 ftp ready\r\n"));
+        assert!(!greets(b"554 no SMTP here\r\n"));
+    }
+}
