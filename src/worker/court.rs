@@ -490,8 +490,11 @@ fn datagram(meta: &Meta, bytes: &[u8]) -> Result<u8, Reason> {
         return Err(Reason::Checksum);
     }
     let payload = bytes.get(usize::from(meta.payload)..usize::from(meta.end));
-    match app::identify_udp(payload.unwrap_or_default()) {
+    let payload = payload.unwrap_or_default();
+    match app::identify_udp(payload) {
         Identity::Known(app) => Ok(app as u8),
+        // The rest is in fragments that nobody puts together here.
+        _ if meta.frag == Frag::First && payload.is_empty() => Err(Reason::PayloadHidden),
         Identity::More if meta.frag == Frag::First => Err(Reason::PayloadHidden),
         Identity::Unknown | Identity::More => Ok(AppSet::UNKNOWN),
     }

@@ -56,7 +56,7 @@ const FAMILIES: [(&str, &str); 2] = [
 
 /// A datagram of 200 bytes of data to this port.
 fn datagram((src, dst): (&str, &str), port: u16) -> Vec<u8> {
-    let data: Vec<u8> = (0..200).collect();
+    let data: Vec<u8> = (40..240).collect();
     udp_with(src, &format!("{dst}:{port}"), &data)
 }
 
