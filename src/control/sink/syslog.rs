@@ -19,6 +19,10 @@ use tokio_rustls::TlsConnector;
 const CONNECT: Duration = Duration::from_secs(10);
 /// For a message.
 const SEND: Duration = Duration::from_secs(10);
+/// Of datagrams, so many go at once, and then none for a while: the receiver's socket holds about a hundred, and what it has no
+/// room for is lost without a word.
+const BURST: usize = 16;
+const BREATH: Duration = Duration::from_millis(2);
 /// The number is the one that RFC 5612 has set aside for those who have none.
 const SD_ID: &str = "portcullis@32473";
 
@@ -55,6 +59,9 @@ impl Syslog {
 
     pub async fn deliver(&mut self, lines: &[Arc<Line>]) -> Result<(), Failure> {
         for (done, line) in lines.iter().enumerate() {
+            if matches!(self.connection, Some(Connection::Udp(_))) && done % BURST == BURST - 1 {
+                tokio::time::sleep(BREATH).await;
+            }
             let message = message(&self.format, line).map_err(|e| Failure::refused(done, e))?;
             let Err(e) = self.send(&message).await else {
                 continue;
