@@ -16,7 +16,9 @@ demo=(iproute2 ethtool
       dnsmasq-base nginx ngircd python3-aiosmtpd snmpd samba iperf3
       bind9-dnsutils curl ii snmp smbclient iputils-ping)
 # The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
-test=(nftables nmap hping3 thc-ipv6 python3-scapy)
+# The tests of the sinks start rsyslogd, journald (of systemd) and Alertmanager, with configs of their own.
+test=(nftables nmap hping3 thc-ipv6 python3-scapy
+      prometheus-alertmanager rsyslog rsyslog-gnutls systemd)
 # CI builds the XDP gate again and compares it with the committed object.
 ci=(clang libbpf-dev linux-libc-dev)
 # What the rule table is measured beside, DPDK's dpdk-test-acl, and what counts its branches.
@@ -72,6 +74,7 @@ if command -v systemctl >/dev/null; then
     case $package in
       nginx | ngircd | snmpd) units=("$package") ;;
       samba)                  units=(smbd nmbd samba-ad-dc) ;;
+      rsyslog | prometheus-alertmanager) units=("$package") ;;
       *)                      continue ;;
     esac
     "${root[@]}" systemctl disable "${units[@]}" >/dev/null 2>&1 || true

@@ -323,6 +323,137 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "`file` is empty",
         "leave the key out",
     ),
+    (
+        "[alerts]\nrotate = { size = ⟦\"100 megabytes\" }\n",
+        "`size` cannot be \"100 megabytes\"",
+        "such as \"100MB\"",
+    ),
+    (
+        "[alerts]\nrotate = { size = ⟦\"1kB\" }\n",
+        "`size` cannot be \"1kB\"",
+        "write 4KiB to 1024GiB",
+    ),
+    (
+        "[alerts]\nrotate = { keep = ⟦0 }\n",
+        "`keep` must be a number from 1 to 1000",
+        "1 to 1000",
+    ),
+    (
+        "[alerts]\nrotate = { ⟦kep = 1 }\n",
+        "unknown key `kep` in rotate",
+        "did you mean `keep`?",
+    ),
+    // Sinks.
+    (
+        "⟦[[sink]]\nname = \"a\"\n",
+        "a sink has no `kind`",
+        "add `kind = \"journald\"`",
+    ),
+    (
+        "[[sink]]\nkind = ⟦\"sysog\"\n",
+        "`kind` cannot be \"sysog\"",
+        "did you mean \"syslog\"?",
+    ),
+    (
+        "⟦[[sink]]\nkind = \"syslog\"\n",
+        "a syslog sink needs `address`",
+        "the receiver and its port",
+    ),
+    (
+        "[[sink]]\nkind = \"syslog\"\naddress = ⟦\"192.0.2.10\"\n",
+        "\"192.0.2.10\" is not a host and a port",
+        "\"192.0.2.10:514\"",
+    ),
+    (
+        "[[sink]]\nkind = \"syslog\"\naddress = ⟦\"2001:db8::10:514\"\n",
+        "\"2001:db8::10:514\" is not a host and a port",
+        "\"[2001:db8::10]:514\"",
+    ),
+    (
+        "[[sink]]\nkind = \"syslog\"\naddress = \"192.0.2.10:514\"\ntransport = ⟦\"tsl\"\n",
+        "`transport` cannot be \"tsl\"",
+        "did you mean \"tls\"?",
+    ),
+    (
+        "[[sink]]\nkind = \"syslog\"\naddress = \"192.0.2.10:514\"\nfacility = ⟦\"local8\"\n",
+        "`facility` cannot be \"local8\"",
+        "\"local7\"",
+    ),
+    (
+        "[[sink]]\nkind = \"syslog\"\naddress = \"a:6514\"\ntransport = \"tls\"\nca = ⟦\"/nonexistent/ca.pem\"\n",
+        "cannot read /nonexistent/ca.pem",
+        "name a PEM file",
+    ),
+    (
+        "[[sink]]\nkind = \"syslog\"\naddress = \"a:6514\"\ntransport = \"tls\"\nca = ⟦\"/dev/null\"\n",
+        "/dev/null has no certificate that can be used",
+        "it must be PEM",
+    ),
+    (
+        "[[sink]]\nkind = \"webhook\"\nurl = ⟦\"hooks.example.org/alerts\"\n",
+        "\"hooks.example.org/alerts\" is not a URL that can be posted to",
+        "write http:// or https://",
+    ),
+    (
+        "[[sink]]\nkind = \"webhook\"\nurl = ⟦\"https://hooks.example.org:99999/\"\n",
+        "\"https://hooks.example.org:99999/\" is not a URL that can be posted to",
+        "write http:// or https://",
+    ),
+    (
+        "[[sink]]\nkind = \"webhook\"\nurl = ⟦\"https://me:secret@hooks.example.org/\"\n",
+        "`url` has a user or a password in it",
+        "`token_file`",
+    ),
+    (
+        "[[sink]]\nkind = \"webhook\"\nurl = \"https://a/\"\ntoken_file = ⟦\"/nonexistent/token\"\n",
+        "no token in /nonexistent/token",
+        "on its only line",
+    ),
+    (
+        "[[sink]]\nkind = \"webhook\"\nurl = \"https://a/\"\ntoken_file = ⟦\"/dev/null\"\n",
+        "no token in /dev/null",
+        "on its only line",
+    ),
+    (
+        "⟦[[sink]]\nkind = \"alertmanager\"\n",
+        "a sink of the kind \"alertmanager\" needs `url`",
+        "add `url =",
+    ),
+    (
+        "[[sink]]\nkind = \"alertmanager\"\nurl = ⟦\"127.0.0.1:9093\"\n",
+        "\"127.0.0.1:9093\" is not a URL",
+        "write http:// or https://",
+    ),
+    (
+        "[[sink]]\nkind = \"journald\"\nlevel = ⟦\"loud\"\n",
+        "`level` cannot be \"loud\"",
+        "\"low\", \"medium\", \"high\"",
+    ),
+    (
+        "[[sink]]\nkind = \"journald\"\nqueue = ⟦0\n",
+        "`queue` must be a number from 1 to 1000000",
+        "1 to 1000000",
+    ),
+    (
+        "[[sink]]\nkind = \"journald\"\nname = ⟦\"file\"\n",
+        "\"file\" is not a name for a sink",
+        "the file of [alerts]",
+    ),
+    (
+        "[[sink]]\nkind = \"journald\"\nname = ⟦\"a b\"\n",
+        "\"a b\" is not a name for a sink",
+        "letters, digits",
+    ),
+    (
+        "[[sink]]\nkind = \"journald\"\n⟦[[sink]]\nkind = \"journald\"\n",
+        "two sinks are called `journald`",
+        "another `name`",
+    ),
+    (
+        "[[sink]]\nkind = \"journald\"\n⟦facility = \"user\"\n",
+        "unknown key `facility` in [[sink]]",
+        "kind, socket, name, queue, level",
+    ),
     // Tests.
     (
         "⟦[[test]]\nexpect = { verdict = \"drop\" }\n",

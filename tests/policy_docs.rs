@@ -53,6 +53,10 @@ fn files() -> tempfile::TempDir {
             std::fs::write(dir.path().join(name), &block.text).unwrap();
         }
     }
+    // What sinks name.
+    let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
+    std::fs::write(dir.path().join("ca.pem"), ca.cert.pem()).unwrap();
+    std::fs::write(dir.path().join("hook.token"), "example\n").unwrap();
     dir
 }
 
@@ -180,6 +184,22 @@ const TABLES: &[(&str, &str, &[&str])] = &[
     ),
     ("[metrics]", "[metrics]\n@", &["metrics"]),
     ("[alerts]", "[alerts]\n@", &["alerts"]),
+    ("rotate", "[alerts]\nrotate = { @ }", &["alerts", "rotate"]),
+    (
+        "[[sink]]",
+        "[[sink]]\nkind = \"journald\"\n@",
+        &["sink", "*"],
+    ),
+    (
+        "[[sink]]",
+        "[[sink]]\nkind = \"syslog\"\naddress = \"a:514\"\n@",
+        &["sink", "*"],
+    ),
+    (
+        "[[sink]]",
+        "[[sink]]\nkind = \"webhook\"\nurl = \"https://a/\"\n@",
+        &["sink", "*"],
+    ),
     ("[control]", "[control]\n@", &["control"]),
     ("the top level", "@", &[]),
 ];

@@ -144,7 +144,7 @@ fn repeats_of_a_host_are_one_alert_with_a_count_and_another_host_is_another() {
     assert_eq!(first["alert"]["level"], "high");
     assert_eq!(first["alert"]["packets"], 50);
     assert_eq!(
-        first["alert"]["first_seen"], "2023-11-14T22:13:20.000000Z",
+        first["alert"]["first_seen"], "2023-11-14T22:13:20.000000+0000",
         "time comes from the capture"
     );
     assert_eq!(alerts[1]["src_ip"], "10.77.0.12");

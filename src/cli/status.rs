@@ -125,7 +125,29 @@ fn human(status: &Value) -> String {
             hits["alerts"].to_string()
         );
     }
-    out + &sets(status)
+    out + &sinks(status) + &sets(status)
+}
+
+/// Where alert lines go, and how that goes.
+fn sinks(status: &Value) -> String {
+    let mut out = format!(
+        "\n{:<24}{:<14}{:<9}{:>10}{:>10}{:>8}\n",
+        "sink", "kind", "state", "sent", "waiting", "lost"
+    );
+    for (name, sink) in status["sinks"].as_object().into_iter().flatten() {
+        out += &format!(
+            "{name:<24}{:<14}{:<9}{:>10}{:>10}{:>8}\n",
+            text(&sink["kind"]),
+            text(&sink["state"]),
+            sink["sent"].to_string(),
+            sink["waiting"].to_string(),
+            sink["lost"].to_string(),
+        );
+        if let (Some(error), "failing") = (sink["last_error"].as_str(), text(&sink["state"])) {
+            out += &format!("    {error}\n");
+        }
+    }
+    out
 }
 
 /// How full the flow table is, and what did not go as usual.

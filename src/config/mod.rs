@@ -31,6 +31,8 @@ mod section;
 mod sections;
 mod set;
 mod set_file;
+pub mod sinks;
+mod size;
 mod stats;
 pub mod strict;
 pub mod tunnels;
@@ -59,6 +61,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[alerts]`.
     pub alerts: Alerts,
+    /// The `[[sink]]` entries.
+    pub sinks: Vec<sinks::Sink>,
     /// `[control]`.
     pub control: Control,
     /// The `[[test]]` entries of the config itself.
@@ -174,8 +178,12 @@ pub struct Metrics {
 /// `[alerts]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alerts {
-    /// The file that alerts are appended to, one JSON object a line; `None` for no file.
+    /// The file that alerts are appended to, one JSON object a line; `None` for standard output.
     pub file: Option<PathBuf>,
+    /// When it is put aside.
+    pub rotate: sinks::Rotate,
+    /// How many lines may wait for it.
+    pub queue: usize,
     /// How long repeats of one rule and host are counted and not repeated.
     pub window: Duration,
 }

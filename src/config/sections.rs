@@ -1,4 +1,4 @@
-//! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[alerts]`, `[control]`.
+//! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[alerts]`, `[[sink]]`, `[control]`.
 
 use super::raw::{Reader, Value};
 use super::section::Section;
@@ -6,6 +6,7 @@ use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
     flows, policy,
     policy_tests::{self, Entry},
+    sinks,
 };
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -27,6 +28,8 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let metrics = metrics(reader, section);
     let section = root.section("alerts", reader);
     let alerts = alerts(reader, section);
+    let sinks = root.take("sink");
+    let sinks = sinks::sinks(reader, sinks);
     let section = root.section("control", reader);
     let control = control(reader, section);
     let (mut tests, mut test_files) = (Vec::new(), Vec::new());
@@ -52,6 +55,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         flows,
         metrics,
         alerts,
+        sinks,
         control,
         tests,
         test_files,
@@ -285,6 +289,8 @@ fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
 fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
     let mut alerts = Alerts {
         file: None,
+        rotate: sinks::Rotate::DEFAULT,
+        queue: sinks::QUEUE as usize,
         window: Duration::from_secs(60),
     };
     let Some(mut section) = section else {
@@ -297,6 +303,14 @@ fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
         .take("window")
         .and_then(|value| reader.duration(&value, "window"));
     alerts.window = window.unwrap_or(alerts.window);
+    let rotate = section
+        .take("rotate")
+        .and_then(|value| sinks::rotate(reader, value));
+    alerts.rotate = rotate.unwrap_or(alerts.rotate);
+    let queue = section
+        .take("queue")
+        .and_then(|value| reader.integer(&value, "queue", 1..=1_000_000));
+    alerts.queue = queue.map_or(alerts.queue, |queue| queue as usize);
     section.finish(reader);
     alerts
 }

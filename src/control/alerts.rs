@@ -13,24 +13,48 @@ const OPEN_AT_MOST: usize = 65_536;
 /// Of these, at most so many of one rule behind one MAC address, so that a host that forges sources leaves room for others.
 const OPEN_FOR_A_MAC: u32 = 1_024;
 
-/// One line of the alert file. Field names are those of Suricata's EVE format where it has one.
+/// One line of the alert file. Field names are those of Suricata's EVE format where it has one; docs/alerts.md says which.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct Line {
     pub timestamp: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow_id: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_iface: Option<String>,
     pub event_type: &'static str,
     pub direction: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub src_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub src_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dest_ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub dest_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_type: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp_code: Option<u16>,
     pub proto: String,
     pub src_mac: String,
     pub dest_mac: String,
+    pub ether: Ether,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub vlan: Vec<u16>,
     pub alert: Alert,
 }
+
+/// EVE's place for the MAC addresses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[allow(missing_docs)]
+pub struct Ether {
+    pub src_mac: String,
+    pub dest_mac: String,
+}
+
+/// Whose `signature_id` it is: not 1, which is Suricata's own.
+const GENERATOR: u32 = 9155;
 
 /// What a line says of the alert itself.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -38,11 +62,19 @@ pub struct Line {
 pub struct Alert {
     /// EVE's word: `blocked` or `allowed`; in shadow always the latter.
     pub action: &'static str,
+    pub gid: u32,
+    /// Of the rule's name: the same at every box and after every restart.
+    pub signature_id: u32,
+    pub rev: u32,
     /// The rule, or the reason of a frame that is suspicious in itself.
     pub signature: String,
+    /// A description of Suricata's classification.config.
+    pub category: &'static str,
     /// EVE's number: 1 is high, 3 is low.
     pub severity: u8,
     pub level: &'static str,
+    /// The inside host: its IP address, or its MAC address where the frame has none, or a forged one.
+    pub host: String,
     /// What happened to the frame; in shadow, what would have happened.
     pub verdict: &'static str,
     /// The rule, or the whole policy, is not enforced: the alert stopped nothing.
@@ -74,6 +106,8 @@ type Key = (Cause, [u8; 6], u128, bool);
 pub struct Incidents {
     policy: InForce,
     window: u64,
+    /// What the two ports are called, by side.
+    interfaces: Option<[String; 2]>,
     open: HashMap<Key, Incident>,
     /// Open incidents by cause and MAC address.
     behind: HashMap<(Cause, [u8; 6]), u32>,
@@ -91,12 +125,19 @@ impl Incidents {
         Incidents {
             policy,
             window: window.as_nanos() as u64,
+            interfaces: None,
             open: HashMap::new(),
             behind: HashMap::new(),
             by_rule,
             lines: 0,
             uncounted: 0,
         }
+    }
+
+    /// Lines name the interface that a frame came in by; `names` are those of the two sides.
+    pub fn with_interfaces(mut self, names: [String; 2]) -> Incidents {
+        self.interfaces = Some(names);
+        self
     }
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
@@ -168,7 +209,7 @@ impl Incidents {
         let generation = self.policy.load();
         incidents
             .into_iter()
-            .map(|incident| line(incident, &generation))
+            .map(|incident| self.line(incident, &generation))
             .collect()
     }
 
@@ -220,11 +261,24 @@ impl Incidents {
         }
         self.open
             .get(&key)
-            .map(|incident| line(incident, &self.policy.load()))
+            .map(|incident| self.line(incident, &self.policy.load()))
+    }
+
+    fn line(&self, incident: &Incident, generation: &Generation) -> Line {
+        let (cause, side) = (incident.event.cause, incident.event.side);
+        let names = self.interfaces.as_ref();
+        let iface = names.map(|names| names[side as usize].clone());
+        line(incident, generation, iface, self.spoofed == Some(cause))
     }
 }
 
-fn line(incident: &Incident, generation: &Generation) -> Line {
+/// `forged`: the inside host's address is a lie.
+fn line(
+    incident: &Incident,
+    generation: &Generation,
+    in_iface: Option<String>,
+    forged: bool,
+) -> Line {
     let event = &incident.event;
     let meta = &event.meta;
     let (signature, severity) = match event.cause {
@@ -238,18 +292,31 @@ fn line(incident: &Incident, generation: &Generation) -> Line {
         ),
     };
     let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
+    let icmp = matches!(meta.proto, 1 | 58) && meta.src_ip().is_some();
     let hint = hint(&signature, event);
+    let inside = match event.side {
+        Side::Lan => (meta.src_ip().filter(|_| !forged), meta.src_mac),
+        Side::Uplink => (meta.dst_ip(), meta.dst_mac),
+    };
     Line {
-        timestamp: rfc3339(incident.last),
+        timestamp: timestamp(incident.last),
+        flow_id: flow_id(meta, ports),
+        in_iface,
         event_type: "alert",
         direction: event.side.direction(),
         src_ip: meta.src_ip().map(|ip| ip.to_string()),
         src_port: ports.then_some(meta.sport),
         dest_ip: meta.dst_ip().map(|ip| ip.to_string()),
         dest_port: ports.then_some(meta.dport),
+        icmp_type: icmp.then_some(meta.sport),
+        icmp_code: icmp.then_some(meta.dport),
         proto: protocol(meta),
         src_mac: mac(meta.src_mac),
         dest_mac: mac(meta.dst_mac),
+        ether: Ether {
+            src_mac: mac(meta.src_mac),
+            dest_mac: mac(meta.dst_mac),
+        },
         vlan: meta.vlan[..usize::from(meta.vlan_depth.min(2))]
             .iter()
             .map(|tag| tag & 0x0fff)
@@ -260,6 +327,13 @@ fn line(incident: &Incident, generation: &Generation) -> Line {
             } else {
                 "blocked"
             },
+            gid: GENERATOR,
+            signature_id: fnv(signature.as_bytes()) as u32 >> 1,
+            rev: 1,
+            category: match event.cause {
+                Cause::Rule(_) => "Potential Corporate Privacy Violation",
+                Cause::Reason(_) => "Potentially Bad Traffic",
+            },
             signature,
             severity: match severity {
                 Severity::High => 1,
@@ -267,11 +341,12 @@ fn line(incident: &Incident, generation: &Generation) -> Line {
                 Severity::Low => 3,
             },
             level: severity.name(),
+            host: inside.0.map_or_else(|| mac(inside.1), |ip| ip.to_string()),
             verdict: event.verdict.name(),
             shadow: event.shadow,
             packets: incident.packets,
-            first_seen: rfc3339(incident.first),
-            last_seen: rfc3339(incident.last),
+            first_seen: timestamp(incident.first),
+            last_seen: timestamp(incident.last),
             hint,
         },
     }
@@ -300,10 +375,31 @@ fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
-/// RFC 3339 in UTC, to the microsecond.
-pub fn rfc3339(nanos: u64) -> String {
+/// The same for both directions of a flow. EVE's has 53 bits too, which is what every reader of JSON can hold.
+fn flow_id(meta: &Meta, ports: bool) -> Option<u64> {
+    meta.src_ip()?;
+    let [sport, dport] = [meta.sport, meta.dport].map(|port| if ports { port } else { 0 });
+    let ends = [(meta.src, sport), (meta.dst, dport)];
+    let mut bytes = vec![meta.proto];
+    for (address, port) in [ends.iter().min()?, ends.iter().max()?] {
+        bytes.extend(address.to_be_bytes());
+        bytes.extend(port.to_be_bytes());
+    }
+    Some(fnv(&bytes) >> 11)
+}
+
+/// FNV-1a: what is written into alerts must be the same with every build.
+fn fnv(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
+
+/// EVE's form: UTC, to the microsecond, with the offset.
+pub fn timestamp(nanos: u64) -> String {
     let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
-    humantime::format_rfc3339_micros(time).to_string()
+    let text = humantime::format_rfc3339_micros(time).to_string();
+    text.replace('Z', "+0000")
 }
 
 #[cfg(test)]

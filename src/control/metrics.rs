@@ -1,5 +1,6 @@
 //! The counters in Prometheus' words. Built anew for each scrape from what the workers count, so nothing is counted twice over.
 
+use super::sink::queue::SinkStatus;
 use super::snapshot::Snapshot;
 use super::status::PortInfo;
 use crate::policy::Generation;
@@ -21,6 +22,8 @@ pub struct Source<'a> {
     pub set_reloads: (u64, u64),
     /// Alert events, lines and losses of the control thread.
     pub alerts_lost: u64,
+    /// By name.
+    pub sinks: &'a [(String, SinkStatus)],
     /// Seconds since the start.
     pub uptime: f64,
 }
@@ -34,6 +37,7 @@ pub fn text(source: &Source<'_>) -> Result<Vec<u8>, prometheus::Error> {
     build(&registry)?;
     frames(&registry, source)?;
     rules(&registry, source)?;
+    sinks(&registry, source)?;
     policy(&registry, source)?;
     flows(&registry, source)?;
     ports(&registry, source)?;
@@ -189,11 +193,41 @@ fn rules(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Err
     counter(
         registry,
         "portcullis_alerts_lost_total",
-        "Alerts that could not be written, or not be kept apart.",
+        "Alerts that could not be written to the file, or not be kept apart.",
         &[],
     )?
     .with_label_values::<&str>(&[])
     .inc_by(source.alerts_lost);
+    Ok(())
+}
+
+fn sinks(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
+    let count = |name, help| counter(registry, name, help, &["sink"]);
+    let lines = count(
+        "portcullis_sink_lines_total",
+        "Alert lines that a sink has taken.",
+    )?;
+    let lost = count(
+        "portcullis_sink_lost_total",
+        "Alert lines that a sink will never have: its queue was full, or the other side refused them.",
+    )?;
+    let errors = count(
+        "portcullis_sink_errors_total",
+        "Attempts to deliver that failed.",
+    )?;
+    let queue = gauge(
+        registry,
+        "portcullis_sink_queue",
+        "Alert lines that wait for a sink.",
+        &["sink"],
+    )?;
+    for (name, sink) in source.sinks {
+        lines.with_label_values(&[name]).inc_by(sink.sent);
+        lost.with_label_values(&[name]).inc_by(sink.lost);
+        errors.with_label_values(&[name]).inc_by(sink.errors);
+        let waiting = sink.waiting.try_into().unwrap_or(i64::MAX);
+        queue.with_label_values(&[name]).set(waiting);
+    }
     Ok(())
 }
 

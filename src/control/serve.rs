@@ -3,7 +3,7 @@
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
 use super::keeper::Keeper;
-use super::sink::Sink;
+use super::sink::{self, OpenError};
 use super::status::{State, now};
 use super::upkeep::Upkeep;
 use super::{http, socket};
@@ -21,6 +21,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const TICK: Duration = Duration::from_millis(20);
 /// How often windows that are over are looked for.
 const EXPIRE_TICKS: u32 = 25;
+
+/// How long sinks may take at the end for what they have.
+const FLUSH: Duration = Duration::from_secs(2);
 
 /// Why the gate did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +53,8 @@ pub enum ServeError {
         source: std::io::Error,
     },
     #[error("{0}")]
+    Sink(OpenError),
+    #[error("{0}")]
     Os(std::io::Error),
     #[error("a worker ended by itself; the in-kernel gate stays on the NICs and drops everything")]
     WorkerEnded,
@@ -78,7 +83,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         .enable_all()
         .build()
         .map_err(ServeError::Os)?;
-    let _inside = runtime.enter();
+    let inside = runtime.enter();
     // Asked for now, answered when the gate is ready: a start is never cut off half-way.
     let signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(ServeError::Os)?,
@@ -100,10 +105,12 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         source,
     })?;
     let _remove = RemoveOnDrop(&path);
-    let file = config.alerts.file.as_deref();
-    let sink = Sink::open(file).map_err(|source| ServeError::Alerts {
-        path: file.map(Path::to_path_buf).unwrap_or_default(),
-        source,
+    let sinks = sink::open(&config.alerts, &config.sinks).map_err(|error| match error {
+        OpenError::File(source) => ServeError::Alerts {
+            path: config.alerts.file.clone().unwrap_or_default(),
+            source,
+        },
+        other => ServeError::Sink(other),
     })?;
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
     let flows = Flows::new(&config.flows);
@@ -137,13 +144,14 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     // Threads that are started from here on keep off them too.
     affinity::keep_off(&cores);
     let upkeep = Upkeep::start(keeper, loaded).map_err(ServeError::Os)?;
+    let (sinks, delivery) = sinks.start();
     let state = Arc::new(State::new(
         policy,
         upkeep.sets(),
         [lan.0, uplink.0],
         counters,
         config.alerts.window,
-        sink,
+        sinks,
     ));
     announce(&state, &config);
     let outcome = runtime.block_on(control(
@@ -157,6 +165,14 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     drop(upkeep);
     crew.stop();
     drain(&state, &events, u64::MAX);
+    for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
+        eprintln!(
+            "portcullis: warning: the sink `{name}` did not take the last {lines} alert lines in time; they are lost"
+        );
+    }
+    // A write or a name look-up that hangs holds up nobody.
+    drop(inside);
+    runtime.shutdown_background();
     outcome
 }
 
@@ -243,19 +259,19 @@ async fn control(
 /// Empties the event rings; at a time other than 0, also closes the incidents whose window is over by then.
 fn drain(state: &State, events: &[EventRing], expire: u64) {
     let mut guard = state.incidents();
-    let (incidents, sink) = &mut *guard;
+    let (incidents, sinks) = &mut *guard;
     for ring in events {
         // Bounded, so that one loud ring does not keep the others waiting.
         for _ in 0..ring.capacity() {
             let Some(event) = ring.pop() else { break };
             if let Some(line) = incidents.take(&event) {
-                sink.write(&line);
+                sinks.write(line);
             }
         }
     }
     if expire > 0 {
         for line in incidents.expire(expire) {
-            sink.write(&line);
+            sinks.write(line);
         }
     }
 }

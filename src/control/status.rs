@@ -1,7 +1,8 @@
 //! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
 
 use super::alerts::Incidents;
-use super::sink::Sink;
+use super::sink::Sinks;
+use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
 use super::upkeep::{SetStatus, Sets};
 use crate::policy::InForce;
@@ -69,7 +70,7 @@ pub struct State {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// When the gate was ready.
     pub since: Instant,
-    incidents: Mutex<(Incidents, Sink)>,
+    incidents: Mutex<(Incidents, Sinks)>,
 }
 
 /// The answer to `status`.
@@ -93,6 +94,8 @@ pub struct Status {
     pub alerts: u64,
     pub alert_events_lost: u64,
     pub alerts_lost: u64,
+    /// The file first.
+    pub sinks: Named<SinkStatus>,
 }
 
 /// One port in a [`Status`].
@@ -119,9 +122,11 @@ impl State {
         ports: [PortInfo; 2],
         workers: Vec<Arc<WorkerCounters>>,
         window: Duration,
-        sink: Sink,
+        sinks: Sinks,
     ) -> State {
-        let incidents = Mutex::new((Incidents::new(Arc::clone(&policy), window), sink));
+        let names = [&ports[0], &ports[1]].map(|port| port.interface.clone());
+        let incidents = Incidents::new(Arc::clone(&policy), window).with_interfaces(names);
+        let incidents = Mutex::new((incidents, sinks));
         State {
             policy,
             sets,
@@ -133,7 +138,7 @@ impl State {
     }
 
     /// The incidents and where their lines go.
-    pub fn incidents(&self) -> MutexGuard<'_, (Incidents, Sink)> {
+    pub fn incidents(&self) -> MutexGuard<'_, (Incidents, Sinks)> {
         // A panic while it was held would have aborted or ended the control thread; the data in it stays usable.
         self.incidents
             .lock()
@@ -146,10 +151,13 @@ impl State {
         Snapshot::take(&self.workers, &self.policy.load(), guard.0.by_rule())
     }
 
-    /// Alerts told, and alerts that were not: lines not written, and hosts beyond the bound on open incidents.
+    /// Alerts told, and alerts that were not: lines not written to the file, and hosts beyond the bound on open incidents.
     fn alerts(&self) -> (u64, u64) {
         let guard = self.incidents();
-        (guard.0.lines(), guard.0.uncounted() + guard.1.lost())
+        (
+            guard.0.lines(),
+            guard.0.uncounted() + guard.1.lost_for_file(),
+        )
     }
 
     /// The metrics' text.
@@ -163,6 +171,7 @@ impl State {
             policy: &self.policy.load(),
             set_reloads: self.sets.reloads(),
             alerts_lost: self.alerts().1,
+            sinks: &self.incidents().1.status(),
             uptime: self.since.elapsed().as_secs_f64(),
         };
         super::metrics::text(&source)
@@ -202,6 +211,7 @@ impl State {
             alerts,
             alert_events_lost: snapshot.events_lost,
             alerts_lost,
+            sinks: Named(self.incidents().1.status()),
         }
     }
 }
