@@ -2,6 +2,7 @@
 
 use af_xdp::{Umem, UmemConfig};
 use portcullis::action::reject::Rejector;
+use portcullis::app::{App, Identity, details, identify_banner, identify_tcp, identify_udp};
 use portcullis::control::snapshot::Snapshot;
 use portcullis::flow::datagram::Piece;
 use portcullis::flow::{Datagrams, Flows, Outcome, Settings};
@@ -259,5 +260,26 @@ pub fn config(data: &[u8]) {
             let _ = Generation::first(&config.policy);
         }
         Err(error) => assert!(!error.problems.is_empty() && !error.to_string().is_empty()),
+    }
+}
+
+/// Where to cut, and a payload: what is known of its start stays known of the whole, and whatever is taken out of it is safe to show.
+pub fn app(data: &[u8]) {
+    let [cut, payload @ ..] = data else { return };
+    let start = &payload[..usize::from(*cut).min(payload.len())];
+    for (of_start, of_all) in [
+        (identify_tcp(start), identify_tcp(payload)),
+        (identify_udp(start), identify_udp(payload)),
+    ] {
+        if let Identity::Known(_) = of_start {
+            assert_eq!(of_start, of_all);
+        }
+    }
+    let _ = identify_banner(payload);
+    for app in App::ALL {
+        for (_, value) in details(*app, payload).fields {
+            assert!(!value.is_empty() && value.chars().count() <= 128);
+            assert!(!value.chars().any(char::is_control), "{value:?}");
+        }
     }
 }

@@ -27,6 +27,7 @@ fn everything_that_fuzzing_has_kept_passes_its_checks() {
         replay("fragment", checks::fragment),
         replay("reply", checks::reply),
         replay("config", checks::config),
+        replay("app", checks::app),
     ];
     assert!(counts.iter().all(|count| *count >= 20), "{counts:?}");
 }

@@ -84,7 +84,10 @@ mod tests {
                 Match,
                 b"d2:ip6:abcdef1:rd2:id20:aaaaaaaaaaaaaaaaaaaae1:t2:aa1:y1:re",
             ),
-            (Match, b"d1:ad2:bsi1e2:id20:aaaaaaaaaaaaaaaaaaaae1:q4:ping1:t2:aa1:y1:qe"),
+            (
+                Match,
+                b"d1:ad2:bsi1e2:id20:aaaaaaaaaaaaaaaaaaaae1:q4:ping1:t2:aa1:y1:qe",
+            ),
             (More, b"d1:a"),
             (More, b"d2:ip6:abc"),
             (No, b"d3:foo3:bare"),

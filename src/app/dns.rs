@@ -13,6 +13,7 @@ pub(super) const STARTS: &[(u8, u8)] = &[(0, 255)];
 const QUERY: u8 = 0;
 const NOTIFY: u8 = 4;
 const UPDATE: u8 = 5;
+const SOA: u16 = 6;
 /// A header and a question for the root.
 const SHORTEST: u16 = 17;
 /// The longest name, with the lengths of its labels (RFC 1035 section 2.3.4).
@@ -48,7 +49,8 @@ fn question(mut rest: Cursor<'_>) -> Result<Question<'_>, Looks> {
     check(flags & 0x82 == 0 && matches!(opcode, QUERY | NOTIFY | UPDATE))?;
     check(rest.u8()? & 0x4f == 0)?;
     rest.literal(&[0])?;
-    rest.byte_in(1..=32)?;
+    // An update is of one zone (RFC 2136 section 2.3).
+    rest.byte_in(1..=if opcode == UPDATE { 1 } else { 32 })?;
     // Answers, authorities, additional records: few in a question (known answers of mDNS), any number in an update.
     for _ in 0..3 {
         let count = rest.u8()?;
@@ -68,7 +70,7 @@ fn question(mut rest: Cursor<'_>) -> Result<Question<'_>, Looks> {
     }
     let name = start.get(..length).unwrap_or(&[]);
     let kind = rest.u16()?;
-    check(kind != 0 && !is_netbios(name, kind))?;
+    check(kind != 0 && (kind == SOA || opcode != UPDATE) && !is_netbios(name, kind))?;
     // The highest bit asks for an answer by unicast (RFC 6762 section 5.4): IN, CH, HS, NONE, ANY.
     let class = rest.u16()? & 0x7fff;
     check(matches!(class, 1 | 3 | 4 | 254 | 255))?;
@@ -168,7 +170,11 @@ mod tests {
             (Match, query(0x0100, [1, 0, 0, 0], WWW)),
             (Match, query(0x0120, [1, 0, 0, 1], WWW)),
             (Match, query(0x2400, [1, 1, 0, 0], WWW)),
-            (Match, query(0x2800, [1, 0, 300, 0], WWW)),
+            (
+                Match,
+                query(0x2800, [1, 0, 300, 0], b"\x02de\0\0\x06\0\x01"),
+            ),
+            (No, query(0x2800, [1, 0, 300, 0], WWW)),
             (
                 Match,
                 query(0, [3, 7, 0, 0], b"\x01a\x05local\0\0\x0c\x80\x01"),

@@ -7,8 +7,9 @@ use super::details::Fields;
 use super::text::{begins, line, lines, skip_line_ends, word};
 
 pub(super) const STARTS: &[(u8, u8)] = &[
-    (b'\n', b'\n'),
+    (b'\t', b'\n'),
     (b'\r', b'\r'),
+    (b' ', b' '),
     (b'A', b'A'),
     (b'F', b'F'),
     (b'H', b'H'),

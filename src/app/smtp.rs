@@ -5,8 +5,9 @@ use super::details::{Fields, joined};
 use super::text::{begins, line, lines, skip_line_ends, strip, word};
 
 pub(super) const STARTS: &[(u8, u8)] = &[
-    (b'\n', b'\n'),
+    (b'\t', b'\n'),
     (b'\r', b'\r'),
+    (b' ', b' '),
     (b'E', b'E'),
     (b'H', b'H'),
     (b'L', b'N'),

@@ -39,7 +39,7 @@ fn hello(bytes: &[u8]) -> Result<(), Looks> {
 /// The hello of SSL 2 that offers version 3 or later.
 fn old_hello(bytes: &[u8]) -> Result<(), Looks> {
     let mut rest = Cursor(bytes);
-    let [high, low] = *rest.array()?;
+    let [high, low] = [rest.byte_in(0x80..=0x83)?, rest.u8()?];
     let length = u16::from_be_bytes([high & 0x7f, low]);
     rest.literal(&[CLIENT_HELLO, 3])?;
     rest.byte_in(0..=3)?;
