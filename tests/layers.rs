@@ -43,6 +43,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "control",
             "action",
+            "app",
             "config",
             "flow",
             "frame",

@@ -1,103 +1,127 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
+use super::line::line;
+pub use super::line::{Alert, Line, timestamp};
+use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
-use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
+use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
 use crate::telemetry::{Cause, Event};
-use crate::worker::reason_alert;
-use serde::Serialize;
 use std::collections::HashMap;
-use std::time::{Duration, SystemTime};
+use std::net::IpAddr;
+use std::time::Duration;
 
 /// Open incidents at most: what is beyond it is counted, and costs no memory.
 const OPEN_AT_MOST: usize = 65_536;
 /// Of these, at most so many of one rule behind one MAC address, so that a host that forges sources leaves room for others.
 const OPEN_FOR_A_MAC: u32 = 1_024;
 
-/// One line of the alert file. Field names are those of Suricata's EVE format where it has one; docs/alerts.md says which.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub struct Line {
-    pub timestamp: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub flow_id: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub in_iface: Option<String>,
-    pub event_type: &'static str,
-    pub direction: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub src_ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub src_port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dest_ip: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dest_port: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub icmp_type: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub icmp_code: Option<u16>,
-    pub proto: String,
-    pub src_mac: String,
-    pub dest_mac: String,
-    pub ether: Ether,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub vlan: Vec<u16>,
-    pub alert: Alert,
-}
+/// Destinations of one incident that are counted.
+const MOST_DESTINATIONS: usize = 32;
 
-/// EVE's place for the MAC addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub struct Ether {
-    pub src_mac: String,
-    pub dest_mac: String,
-}
-
-/// Whose `signature_id` it is: not 1, which is Suricata's own.
-const GENERATOR: u32 = 9155;
-
-/// What a line says of the alert itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[allow(missing_docs)]
-pub struct Alert {
-    /// EVE's word: `blocked` or `allowed`; in shadow always the latter.
-    pub action: &'static str,
-    pub gid: u32,
-    /// Of the rule's name: the same at every box and after every restart.
-    pub signature_id: u32,
-    pub rev: u32,
-    /// The rule, or the reason of a frame that is suspicious in itself.
-    pub signature: String,
-    /// A description of Suricata's classification.config.
-    pub category: &'static str,
-    /// EVE's number: 1 is high, 3 is low.
-    pub severity: u8,
-    pub level: &'static str,
-    /// The inside host: its IP address, or its MAC address where the frame has none, or a forged one.
-    pub host: String,
-    /// What happened to the frame; in shadow, what would have happened.
-    pub verdict: &'static str,
-    /// The rule, or the whole policy, is not enforced: the alert stopped nothing.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub shadow: bool,
-    /// Frames counted into the incident since its first.
+/// One rule and one inside host.
+pub(super) struct Incident {
+    /// What the lines of this incident call it.
+    pub id: String,
+    pub first: u64,
+    /// What the last line was about.
+    pub last_frame: Sight,
+    pub last: u64,
     pub packets: u64,
-    pub first_seen: String,
-    pub last_seen: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub hint: Option<String>,
-}
-
-struct Incident {
-    first: u64,
-    /// The frame that the last line was about.
-    event: Event,
-    last: u64,
-    packets: u64,
+    /// Address and port of the other end; a port of 0 where there is none.
+    pub destinations: Vec<(IpAddr, u16)>,
+    /// There were others.
+    pub more_destinations: bool,
+    /// What the payload has shown; the last that has shown anything.
+    pub shown: Option<Details>,
     /// Frames that a line has told of.
     told: u64,
     /// When the last line was written.
     line: u64,
+}
+
+/// What an incident keeps of an event: all but the payload.
+#[derive(Clone, Copy)]
+pub(super) struct Sight {
+    pub cause: Cause,
+    pub verdict: Verdict,
+    pub shadow: bool,
+    pub side: Side,
+    pub meta: Meta,
+}
+
+impl Incident {
+    fn new(id: String, event: &Event) -> Incident {
+        Incident {
+            id,
+            first: event.time,
+            last_frame: Sight::of(event),
+            last: event.time,
+            packets: 0,
+            destinations: Vec::new(),
+            more_destinations: false,
+            shown: None,
+            told: 0,
+            line: 0,
+        }
+    }
+
+    fn add(&mut self, event: &Event) {
+        self.packets += u64::from(event.frames);
+        self.last = self.last.max(event.time);
+        self.last_frame = Sight::of(event);
+        let meta = &event.meta;
+        let (ip, port) = match event.side {
+            Side::Lan => (meta.dst_ip(), meta.dport),
+            Side::Uplink => (meta.src_ip(), meta.sport),
+        };
+        let port = if matches!(meta.proto, 1 | 58) {
+            0
+        } else {
+            port
+        };
+        if let Some(ip) = ip
+            && !self.destinations.contains(&(ip, port))
+        {
+            if self.destinations.len() < MOST_DESTINATIONS {
+                self.destinations.push((ip, port));
+            } else {
+                self.more_destinations = true;
+            }
+        }
+        if let Some(details) = shown(event) {
+            self.shown = Some(details);
+        }
+    }
+}
+
+impl Sight {
+    fn of(event: &Event) -> Sight {
+        Sight {
+            cause: event.cause,
+            verdict: event.verdict,
+            shadow: event.shadow,
+            side: event.side,
+            meta: event.meta,
+        }
+    }
+}
+
+/// What the payload of an event shows. Where nobody had to look what it is, it is looked at now: a packet that a rule on its port has dropped shows as much.
+fn shown(event: &Event) -> Option<Details> {
+    let payload = event.payload.bytes();
+    if payload.is_empty() {
+        return None;
+    }
+    let identity = || match event.meta.proto {
+        6 => app::identify_tcp(payload),
+        17 => app::identify_udp(payload),
+        _ => Identity::Unknown,
+    };
+    let known = event.app.or_else(|| match identity() {
+        Identity::Known(app) => Some(app),
+        Identity::Unknown | Identity::More => None,
+    });
+    known.map(|app| app::details(app, payload))
 }
 
 type Key = (Cause, [u8; 6], u128, bool);
@@ -113,6 +137,8 @@ pub struct Incidents {
     behind: HashMap<(Cause, [u8; 6]), u32>,
     by_rule: Vec<u64>,
     lines: u64,
+    /// Incidents until now.
+    begun: u64,
     uncounted: u64,
 }
 
@@ -130,6 +156,7 @@ impl Incidents {
             behind: HashMap::new(),
             by_rule,
             lines: 0,
+            begun: 0,
             uncounted: 0,
         }
     }
@@ -151,17 +178,14 @@ impl Incidents {
             }
             *behind += 1;
         }
-        let incident = self.open.entry(key).or_insert(Incident {
-            first: event.time,
-            event: *event,
-            last: event.time,
-            packets: 0,
-            told: 0,
-            line: 0,
+        let count = &mut self.begun;
+        let incident = self.open.entry(key).or_insert_with(|| {
+            *count += 1;
+            // In the order of time also across restarts, as far as the clock is right.
+            let id = format!("{:x}-{count}", event.time / 1_000_000);
+            Incident::new(id, event)
         });
-        incident.packets += u64::from(event.frames);
-        incident.last = incident.last.max(event.time);
-        incident.event = *event;
+        incident.add(event);
         if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
             return None;
         }
@@ -202,8 +226,8 @@ impl Incidents {
         incidents.sort_by_key(|incident| {
             (
                 incident.first,
-                incident.event.cause,
-                incident.event.meta.src,
+                incident.last_frame.cause,
+                incident.last_frame.meta.src,
             )
         });
         let generation = self.policy.load();
@@ -265,141 +289,11 @@ impl Incidents {
     }
 
     fn line(&self, incident: &Incident, generation: &Generation) -> Line {
-        let (cause, side) = (incident.event.cause, incident.event.side);
         let names = self.interfaces.as_ref();
-        let iface = names.map(|names| names[side as usize].clone());
-        line(incident, generation, iface, self.spoofed == Some(cause))
+        let side = incident.last_frame.side as usize;
+        let iface = names.and_then(|names| names.get(side)).cloned();
+        line(incident, generation, iface)
     }
-}
-
-/// `forged`: the inside host's address is a lie.
-fn line(
-    incident: &Incident,
-    generation: &Generation,
-    in_iface: Option<String>,
-    forged: bool,
-) -> Line {
-    let event = &incident.event;
-    let meta = &event.meta;
-    let (signature, severity) = match event.cause {
-        Cause::Rule(rule) => {
-            let info = &generation.rules()[rule.index()];
-            (info.name.clone(), info.alert.unwrap_or(Severity::Low))
-        }
-        Cause::Reason(reason) => (
-            reason.name().to_string(),
-            reason_alert(reason).unwrap_or(Severity::Low),
-        ),
-    };
-    let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
-    let icmp = matches!(meta.proto, 1 | 58) && meta.src_ip().is_some();
-    let hint = hint(&signature, event);
-    let inside = match event.side {
-        Side::Lan => (meta.src_ip().filter(|_| !forged), meta.src_mac),
-        Side::Uplink => (meta.dst_ip(), meta.dst_mac),
-    };
-    Line {
-        timestamp: timestamp(incident.last),
-        flow_id: flow_id(meta, ports),
-        in_iface,
-        event_type: "alert",
-        direction: event.side.direction(),
-        src_ip: meta.src_ip().map(|ip| ip.to_string()),
-        src_port: ports.then_some(meta.sport),
-        dest_ip: meta.dst_ip().map(|ip| ip.to_string()),
-        dest_port: ports.then_some(meta.dport),
-        icmp_type: icmp.then_some(meta.sport),
-        icmp_code: icmp.then_some(meta.dport),
-        proto: protocol(meta),
-        src_mac: mac(meta.src_mac),
-        dest_mac: mac(meta.dst_mac),
-        ether: Ether {
-            src_mac: mac(meta.src_mac),
-            dest_mac: mac(meta.dst_mac),
-        },
-        vlan: meta.vlan[..usize::from(meta.vlan_depth.min(2))]
-            .iter()
-            .map(|tag| tag & 0x0fff)
-            .collect(),
-        alert: Alert {
-            action: if event.shadow || event.verdict == Verdict::Forward {
-                "allowed"
-            } else {
-                "blocked"
-            },
-            gid: GENERATOR,
-            signature_id: fnv(signature.as_bytes()) as u32 >> 1,
-            rev: 1,
-            category: match event.cause {
-                Cause::Rule(_) => "Potential Corporate Privacy Violation",
-                Cause::Reason(_) => "Potentially Bad Traffic",
-            },
-            signature,
-            severity: match severity {
-                Severity::High => 1,
-                Severity::Medium => 2,
-                Severity::Low => 3,
-            },
-            level: severity.name(),
-            host: inside.0.map_or_else(|| mac(inside.1), |ip| ip.to_string()),
-            verdict: event.verdict.name(),
-            shadow: event.shadow,
-            packets: incident.packets,
-            first_seen: timestamp(incident.first),
-            last_seen: timestamp(incident.last),
-            hint,
-        },
-    }
-}
-
-/// The commonest mistake is a new mail server that nobody added.
-fn hint(signature: &str, event: &Event) -> Option<String> {
-    let host = event.meta.src_ip()?;
-    (signature == "smtp" && event.side == Side::Lan)
-        .then(|| format!("if {host} is a mail server, add \"{host}\" to mail_servers under [sets] and restart; else it sends mail that nobody knows of"))
-}
-
-fn protocol(meta: &Meta) -> String {
-    match (meta.src_ip().is_some(), meta.proto) {
-        (false, _) => format!("ETHER-{:04x}", meta.ethertype),
-        (_, 1) => "ICMP".into(),
-        (_, 6) => "TCP".into(),
-        (_, 17) => "UDP".into(),
-        (_, 58) => "IPv6-ICMP".into(),
-        (_, 132) => "SCTP".into(),
-        (_, proto) => format!("IP-{proto}"),
-    }
-}
-
-fn mac(mac: [u8; 6]) -> String {
-    mac.map(|byte| format!("{byte:02x}")).join(":")
-}
-
-/// The same for both directions of a flow. EVE's has 53 bits too, which is what every reader of JSON can hold.
-fn flow_id(meta: &Meta, ports: bool) -> Option<u64> {
-    meta.src_ip()?;
-    let [sport, dport] = [meta.sport, meta.dport].map(|port| if ports { port } else { 0 });
-    let ends = [(meta.src, sport), (meta.dst, dport)];
-    let mut bytes = vec![meta.proto];
-    for (address, port) in [ends.iter().min()?, ends.iter().max()?] {
-        bytes.extend(address.to_be_bytes());
-        bytes.extend(port.to_be_bytes());
-    }
-    Some(fnv(&bytes) >> 11)
-}
-
-/// FNV-1a: what is written into alerts must be the same with every build.
-fn fnv(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
-}
-
-/// EVE's form: UTC, to the microsecond, with the offset.
-pub fn timestamp(nanos: u64) -> String {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
-    let text = humantime::format_rfc3339_micros(time).to_string();
-    text.replace('Z', "+0000")
 }
 
 #[cfg(test)]
@@ -494,5 +388,52 @@ mod tests {
         assert_eq!(all.uncounted(), 70_000 - u64::from(OPEN_FOR_A_MAC));
         let other = event(&all, "irc", 10, 0x0a4d_0a0a, SECOND);
         assert!(all.take(&other).is_some());
+    }
+
+    fn json(line: &Line) -> serde_json::Value {
+        serde_json::to_value(line).unwrap()
+    }
+
+    #[test]
+    fn a_line_shows_what_the_payload_does_and_nothing_that_moves_a_cursor() {
+        let mut all = incidents();
+        let mut asked = event(&all, "tftp", 9, 0x0a4d_0009, SECOND);
+        asked.payload = Snippet::of(b"\0\x01\x1b[2Jtool.bin\0octet\0");
+        let line = json(&all.take(&asked).unwrap());
+        assert_eq!(line["app_proto"], "tftp");
+        assert_eq!(line["tftp"]["operation"], "read");
+        assert_eq!(line["tftp"]["file"], "\\x1b[2Jtool.bin");
+        // A repeat without a payload does not take it away.
+        let silent = event(&all, "tftp", 9, 0x0a4d_0009, 2 * SECOND);
+        assert_eq!(all.take(&silent), None);
+        let [told] = all.expire(70 * SECOND).try_into().unwrap();
+        assert_eq!(json(&told)["tftp"]["mode"], "octet");
+        assert_eq!(line["alert"]["incident"], json(&told)["alert"]["incident"]);
+    }
+
+    #[test]
+    fn destinations_are_counted_as_far_as_there_is_room_and_the_first_are_named() {
+        let mut all = incidents();
+        for dst in 0..40 {
+            let mut event = event(&all, "tftp", 9, 0x0a4d_0009, SECOND);
+            event.meta.dst = 0x0808_0800 + dst / 2;
+            event.meta.dport = 69 + (dst % 2) as u16;
+            all.take(&event);
+        }
+        let [line] = all.summary().try_into().unwrap();
+        assert_eq!(
+            (line.alert.destinations, line.alert.more_destinations),
+            (32, true)
+        );
+        assert_eq!(line.alert.to[..2], ["8.8.8.0:69", "8.8.8.0:70"]);
+        assert_eq!(line.alert.to.len(), 8);
+    }
+
+    #[test]
+    fn an_event_of_many_frames_counts_as_many() {
+        let mut all = incidents();
+        let mut many = event(&all, "tftp", 9, 9, SECOND);
+        many.frames = 1_000_000;
+        assert_eq!(all.take(&many).unwrap().alert.packets, 1_000_000);
     }
 }

@@ -5,6 +5,7 @@ pub mod bringup;
 pub mod crew;
 pub mod http;
 pub mod keeper;
+mod line;
 pub mod metrics;
 pub mod serve;
 pub mod sink;

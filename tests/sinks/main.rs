@@ -19,6 +19,7 @@ use portcullis::control::sink::queue::SinkStatus;
 use portcullis::control::sink::{self, Delivery, Sinks};
 use portcullis::frame::{Meta, Net};
 use portcullis::policy::{Generation, RuleId, Side, Verdict};
+use portcullis::telemetry::event::Snippet;
 use portcullis::telemetry::{Cause, Event, Reason};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -48,7 +49,10 @@ impl Lines {
             verdict: Verdict::Drop(Reason::Rule),
             shadow: false,
             side: Side::Lan,
+            frames: 1,
             len: 60,
+            app: None,
+            payload: Snippet::of(b"\0\x01tool\0octet\0"),
             meta: Meta {
                 net: Net::V4,
                 proto: 17,
