@@ -272,6 +272,7 @@ mod tests {
     use super::*;
     use crate::frame::{Meta, Net};
     use crate::policy::{Generation, RuleId, Side, Verdict};
+    use crate::telemetry::event::Snippet;
     use crate::telemetry::{Cause, Event, Reason};
     use std::path::Path;
 
@@ -289,6 +290,9 @@ mod tests {
             verdict: Verdict::Drop(Reason::Rule),
             shadow: false,
             side: Side::Lan,
+            frames: 1,
+            app: None,
+            payload: Snippet::EMPTY,
             len: 60,
             meta: Meta {
                 net: Net::V4,
