@@ -41,6 +41,7 @@ mod warn;
 pub use error::{ConfigError, Problem};
 pub use places::Places;
 pub use policy_tests::{TestFile, load as load_tests};
+pub use set::{entry as set_entry, find as find_set};
 pub use set_file::load as load_set;
 
 use crate::policy::{Policy, PolicyTest};
@@ -193,6 +194,15 @@ pub struct Alerts {
 pub struct Control {
     /// The Unix socket that `status` and its like talk to.
     pub socket: PathBuf,
+    /// The folder of what is kept across restarts.
+    pub state: PathBuf,
+}
+
+impl Control {
+    /// The socket of a config that names none.
+    pub const SOCKET: &str = "/run/portcullis/control.sock";
+    /// The folder of a config that names none.
+    pub const STATE: &str = "/var/lib/portcullis";
 }
 
 impl Config {

@@ -8,7 +8,7 @@ use super::{
     policy_tests::{self, Entry},
     sinks,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -316,17 +316,17 @@ fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
 }
 
 pub(super) fn control(reader: &mut Reader, section: Option<Section<'_>>) -> Control {
-    let default = Path::new("/run/portcullis/control.sock");
-    let Some(mut section) = section else {
-        return Control {
-            socket: default.to_owned(),
-        };
+    let mut control = Control {
+        socket: Control::SOCKET.into(),
+        state: Control::STATE.into(),
     };
-    let socket = section
-        .take("socket")
-        .and_then(|value| reader.path(&value, "socket"));
+    let Some(mut section) = section else {
+        return control;
+    };
+    let mut path = |key| section.take(key).and_then(|value| reader.path(&value, key));
+    let (socket, state) = (path("socket"), path("state"));
     section.finish(reader);
-    Control {
-        socket: socket.unwrap_or_else(|| default.to_owned()),
-    }
+    control.socket = socket.unwrap_or(control.socket);
+    control.state = state.unwrap_or(control.state);
+    control
 }

@@ -8,6 +8,7 @@ use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
 use crate::telemetry::{Cause, Event};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 /// Open incidents at most: what is beyond it is counted, and costs no memory.
@@ -132,6 +133,8 @@ pub struct Incidents {
     window: u64,
     /// What the two ports are called, by side.
     interfaces: Option<[String; 2]>,
+    /// What a command that a hint gives must say to reach this gate.
+    reach: String,
     open: HashMap<Key, Incident>,
     /// Open incidents by cause and MAC address.
     behind: HashMap<(Cause, [u8; 6]), u32>,
@@ -152,6 +155,7 @@ impl Incidents {
             policy,
             window: window.as_nanos() as u64,
             interfaces: None,
+            reach: String::new(),
             open: HashMap::new(),
             behind: HashMap::new(),
             by_rule,
@@ -164,6 +168,12 @@ impl Incidents {
     /// Lines name the interface that a frame came in by; `names` are those of the two sides.
     pub fn with_interfaces(mut self, names: [String; 2]) -> Incidents {
         self.interfaces = Some(names);
+        self
+    }
+
+    /// Commands that hints give name this control socket where it is not the one that they ask by themselves.
+    pub fn with_socket(mut self, socket: &Path) -> Incidents {
+        self.reach = super::line::reach(socket);
         self
     }
 
@@ -292,7 +302,7 @@ impl Incidents {
         let names = self.interfaces.as_ref();
         let side = incident.last_frame.side as usize;
         let iface = names.and_then(|names| names.get(side)).cloned();
-        line(incident, generation, iface)
+        line(incident, generation, iface, &self.reach)
     }
 }
 
@@ -302,7 +312,6 @@ mod tests {
     use crate::frame::Net;
     use crate::telemetry::Reason;
     use crate::telemetry::event::Snippet;
-    use std::path::Path;
 
     const SECOND: u64 = 1_000_000_000;
 

@@ -1,12 +1,14 @@
 //! One line of an alert: an incident as it stands, in the form of Suricata's EVE records.
 
 use super::alerts::Incident;
+use crate::config::Control;
 use crate::frame::Meta;
 use crate::policy::{Generation, Severity, Side, Verdict};
 use crate::telemetry::Cause;
 use crate::worker::reason_alert;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 /// Destinations that a line lists.
@@ -103,7 +105,13 @@ pub struct Alert {
 }
 
 /// The line of an incident as it stands; `in_iface` is the name of the port that its last frame came in by.
-pub(super) fn line(incident: &Incident, generation: &Generation, in_iface: Option<String>) -> Line {
+/// `reach` is what a command of a hint needs besides.
+pub(super) fn line(
+    incident: &Incident,
+    generation: &Generation,
+    in_iface: Option<String>,
+    reach: &str,
+) -> Line {
     let event = &incident.last_frame;
     let meta = &event.meta;
     let mut forged = false;
@@ -121,7 +129,7 @@ pub(super) fn line(incident: &Incident, generation: &Generation, in_iface: Optio
     };
     let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
     let icmp = matches!(meta.proto, 1 | 58) && meta.src_ip().is_some();
-    let hint = hint(&signature, event.side, meta);
+    let hint = hint(&signature, event.side, meta, reach);
     let inside = match event.side {
         Side::Lan => (meta.src_ip().filter(|_| !forged), meta.src_mac),
         Side::Uplink => (meta.dst_ip(), meta.dst_mac),
@@ -213,11 +221,25 @@ fn destinations(incident: &Incident) -> Vec<String> {
     all.iter().take(LISTED).map(told).collect()
 }
 
-/// The commonest mistake is a new mail server that nobody added.
-fn hint(signature: &str, side: Side, meta: &Meta) -> Option<String> {
+/// The commonest mistake is a new mail server that nobody added. What stands behind `run:` is a command as a shell takes it.
+fn hint(signature: &str, side: Side, meta: &Meta, reach: &str) -> Option<String> {
     let host = meta.src_ip()?;
-    (signature == "smtp" && side == Side::Lan)
-        .then(|| format!("if {host} is a mail server, add \"{host}\" to mail_servers under [sets] and restart; else it sends mail that nobody knows of"))
+    (signature == "smtp" && side == Side::Lan).then(|| {
+        format!("if {host} is a mail server, run: portcullis sets add mail_servers {host}{reach}")
+    })
+}
+
+/// The option by which a command reaches the gate behind this socket; none for the default one.
+pub(super) fn reach(socket: &Path) -> String {
+    if socket == Path::new(Control::SOCKET) {
+        return String::new();
+    }
+    let text = socket.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    match text.chars().all(plain) {
+        true => format!(" --socket {text}"),
+        false => format!(" --socket '{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 fn protocol(meta: &Meta) -> String {

@@ -1,5 +1,6 @@
 //! The control plane: everything that is not on a frame's way. It sees the data plane through counters and event rings only.
 
+pub mod added;
 pub mod alerts;
 pub mod bringup;
 pub mod crew;

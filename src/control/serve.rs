@@ -1,5 +1,7 @@
 //! The running gate: workers on their cores, everything else on the calling thread.
 
+use super::added::Store;
+use super::alerts::Incidents;
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
 use super::keeper::Keeper;
@@ -77,7 +79,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
     let tests = config.all_tests().cloned().collect();
-    let keeper = Keeper::new(config.policy.clone(), tests)?;
+    let mut keeper = Keeper::new(config.policy.clone(), tests)?;
+    let mut store = Store::new(&config.control.state);
+    for warning in store.restore(&mut keeper) {
+        eprintln!("portcullis: warning: {warning}");
+    }
     let policy = keeper.in_force();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -143,14 +149,15 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let crew = Crew::start(workers, bridge.idle)?;
     // Threads that are started from here on keep off them too.
     affinity::keep_off(&cores);
-    let upkeep = Upkeep::start(keeper, loaded).map_err(ServeError::Os)?;
+    let upkeep = Upkeep::start(keeper, store, loaded).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
+    let incidents = Incidents::new(Arc::clone(&policy), config.alerts.window).with_socket(&path);
     let state = Arc::new(State::new(
         policy,
-        upkeep.sets(),
+        (upkeep.sets(), upkeep.desk()),
         [lan.0, uplink.0],
         counters,
-        config.alerts.window,
+        incidents,
         sinks,
     ));
     announce(&state, &config);
