@@ -1,5 +1,6 @@
 //! The commands, one a file. Exit status: 0 done, 1 the answer is no, 2 it could not be done.
 
+mod alerts;
 mod check;
 mod detach;
 mod explain;
@@ -36,6 +37,7 @@ const EXAMPLES: &str = "Examples:
   portcullis replay -c portcullis.toml --lan-prefix 10.77.0.0/24 capture.pcapng
   portcullis run -c portcullis.toml
   portcullis status
+  portcullis alerts --since 1h
   portcullis sets add mail_servers 10.0.0.25";
 
 #[derive(Subcommand)]
@@ -52,6 +54,8 @@ enum Command {
     Replay(replay::Replay),
     /// Show what a running gate has seen, forwarded and dropped
     Status(status::Status),
+    /// Show the alerts of the alert file, of one host or rule, and follow those that come
+    Alerts(alerts::Alerts),
     /// Show and change the sets of a running gate, at once and for good
     Sets(sets::Sets),
     /// Take the in-kernel gate off the NICs and put them back as they were
@@ -95,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Alerts(command) => command.run(),
         Command::Sets(command) => command.run(),
         Command::Detach(command) => command.run(),
     }

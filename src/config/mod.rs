@@ -240,6 +240,23 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
     }
 }
 
+/// The alert file of a config file, whatever else is wrong with it; `None` where it names none.
+///
+/// # Errors
+/// [`ConfigError`] where the file cannot be read, is not TOML, or says `[alerts]` wrongly.
+pub fn alert_file(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    let (text, name, dir) = read(path)?;
+    let mut reader = raw::Reader::new(&text, &name, dir);
+    let mut root = reader.root(&text);
+    let section = root.section("alerts", &mut reader);
+    let alerts = sections::alerts(&mut reader, section);
+    if reader.problems.is_empty() {
+        Ok(alerts.file)
+    } else {
+        Err(reader.into_error())
+    }
+}
+
 /// The text of a config file, what problems call it, and its directory.
 fn read(path: &Path) -> Result<(String, String, &Path), ConfigError> {
     let name = path.display().to_string();

@@ -286,7 +286,7 @@ fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
     metrics
 }
 
-fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
+pub(super) fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
     let mut alerts = Alerts {
         file: None,
         rotate: sinks::Rotate::DEFAULT,
