@@ -150,3 +150,45 @@ fn what_cannot_be_done_to_a_set_is_refused_in_one_line_and_damage_of_the_file_is
     );
     running.stop().unwrap();
 }
+
+#[test]
+fn a_host_is_called_in_its_alerts_what_it_said_to_dhcp() {
+    if !root_or_say("a_host_is_called_in_its_alerts_what_it_said_to_dhcp") {
+        return;
+    }
+    let rig = Rig::new().unwrap();
+    let running = gate(&rig, "");
+    // A discover, three times; nobody answers.
+    let mut client = rig.lan.command("udhcpc");
+    client.args([
+        "-i",
+        "lan0",
+        "-f",
+        "-n",
+        "-q",
+        "-t",
+        "2",
+        "-T",
+        "1",
+        "-s",
+        "/bin/true",
+    ]);
+    let asked = run(client.args(["-x", "hostname:desk-9"]), "", LIMIT).unwrap();
+    assert!(!asked.success(), "{asked:?}");
+    let mut attempts = Attempt::blocked_by_baseline().into_iter();
+    let tftp = attempts.find(|attempt| attempt.name == "TFTP get").unwrap();
+    let _servers = Servers::start(&rig, &Server::ALL).unwrap();
+    assert!(!tftp.run(&rig, BLOCKED).unwrap().through);
+    let line = poll_until("an alert", LIMIT, || {
+        let tftp = |line: &Value| line["alert"]["signature"] == "tftp";
+        Ok(lines(&running).into_iter().find(tftp))
+    });
+    let line = line.unwrap();
+    assert_eq!(line["alert"]["host_name"], "desk-9", "{line}");
+    assert_eq!(line["alert"]["host_name_from"], "dhcp");
+    let file = running.alert_file();
+    let show = format!("portcullis alerts --host desk-9 --file {}", file.display());
+    let table = shell(&rig, &show).stdout;
+    assert!(table.contains("desk-9 (10.77.0.9)"), "{table}");
+    running.stop().unwrap();
+}

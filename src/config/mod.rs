@@ -56,6 +56,8 @@ pub struct Config {
     pub bridge: Option<Bridge>,
     /// What is decided.
     pub policy: Policy,
+    /// `[hosts]`: what machines are called.
+    pub hosts: Vec<hosts::Host>,
     /// `[flows]`.
     pub flows: flows::Settings,
     /// `[metrics]`.
@@ -187,6 +189,8 @@ pub struct Alerts {
     pub queue: usize,
     /// How long repeats of one rule and host are counted and not repeated.
     pub window: Duration,
+    /// Whether the names of hosts are looked up in DNS.
+    pub reverse_dns: bool,
 }
 
 /// `[control]`.

@@ -21,7 +21,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let bridge = root
         .section("bridge", reader)
         .map(|section| bridge(reader, section));
-    let policy = policy::policy(reader, &mut root);
+    let (policy, hosts) = policy::policy(reader, &mut root);
     let section = root.section("flows", reader);
     let flows = flows::flows(reader, section);
     let section = root.section("metrics", reader);
@@ -52,6 +52,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     Some(Config {
         bridge,
         policy,
+        hosts,
         flows,
         metrics,
         alerts,
@@ -292,6 +293,7 @@ pub(super) fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alert
         rotate: sinks::Rotate::DEFAULT,
         queue: sinks::QUEUE as usize,
         window: Duration::from_secs(60),
+        reverse_dns: false,
     };
     let Some(mut section) = section else {
         return alerts;
@@ -303,6 +305,10 @@ pub(super) fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alert
         .take("window")
         .and_then(|value| reader.duration(&value, "window"));
     alerts.window = window.unwrap_or(alerts.window);
+    let reverse_dns = section
+        .take("reverse_dns")
+        .and_then(|value| reader.boolean(&value, "reverse_dns"));
+    alerts.reverse_dns = reverse_dns.unwrap_or(false);
     let rotate = section
         .take("rotate")
         .and_then(|value| sinks::rotate(reader, value));

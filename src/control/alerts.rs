@@ -1,7 +1,8 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
-use super::line::line;
+use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
+use super::names::Names;
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
@@ -135,6 +136,7 @@ pub struct Incidents {
     interfaces: Option<[String; 2]>,
     /// What a command that a hint gives must say to reach this gate.
     reach: String,
+    names: Names,
     open: HashMap<Key, Incident>,
     /// Open incidents by cause and MAC address.
     behind: HashMap<(Cause, [u8; 6]), u32>,
@@ -156,6 +158,7 @@ impl Incidents {
             window: window.as_nanos() as u64,
             interfaces: None,
             reach: String::new(),
+            names: Names::default(),
             open: HashMap::new(),
             behind: HashMap::new(),
             by_rule,
@@ -175,6 +178,17 @@ impl Incidents {
     pub fn with_socket(mut self, socket: &Path) -> Incidents {
         self.reach = super::line::reach(socket);
         self
+    }
+
+    /// What hosts are called.
+    pub fn with_names(mut self, names: Names) -> Incidents {
+        self.names = names;
+        self
+    }
+
+    /// What hosts are called, to learn more.
+    pub fn names(&mut self) -> &mut Names {
+        &mut self.names
     }
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
@@ -302,7 +316,12 @@ impl Incidents {
         let names = self.interfaces.as_ref();
         let side = incident.last_frame.side as usize;
         let iface = names.and_then(|names| names.get(side)).cloned();
-        line(incident, generation, iface, &self.reach)
+        let about = About {
+            in_iface: iface,
+            reach: &self.reach,
+            names: &self.names,
+        };
+        line(incident, generation, about)
     }
 }
 

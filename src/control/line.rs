@@ -1,6 +1,7 @@
 //! One line of an alert: an incident as it stands, in the form of Suricata's EVE records.
 
 use super::alerts::Incident;
+use super::names::Names;
 use crate::config::Control;
 use crate::frame::Meta;
 use crate::policy::{Generation, Severity, Side, Verdict};
@@ -81,6 +82,12 @@ pub struct Alert {
     pub level: &'static str,
     /// The inside host: its IP address, or its MAC address where the frame has none, or a forged one.
     pub host: String,
+    /// What that host is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
+    /// Who says so: `config`, `dhcp` or `dns`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_name_from: Option<&'static str>,
     /// What happened to the frame; in shadow, what would have happened.
     pub verdict: &'static str,
     /// The rule, or the whole policy, is not enforced: the alert stopped nothing.
@@ -104,14 +111,17 @@ pub struct Alert {
     pub hint: Option<String>,
 }
 
-/// The line of an incident as it stands; `in_iface` is the name of the port that its last frame came in by.
-/// `reach` is what a command of a hint needs besides.
-pub(super) fn line(
-    incident: &Incident,
-    generation: &Generation,
-    in_iface: Option<String>,
-    reach: &str,
-) -> Line {
+/// What a line says besides.
+pub(super) struct About<'a> {
+    /// The port that the last frame came in by.
+    pub in_iface: Option<String>,
+    /// What a command of a hint needs besides.
+    pub reach: &'a str,
+    pub names: &'a Names,
+}
+
+/// The line of an incident as it stands.
+pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_>) -> Line {
     let event = &incident.last_frame;
     let meta = &event.meta;
     let mut forged = false;
@@ -129,15 +139,20 @@ pub(super) fn line(
     };
     let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
     let icmp = matches!(meta.proto, 1 | 58) && meta.src_ip().is_some();
-    let hint = hint(&signature, event.side, meta, reach);
+    let hint = hint(&signature, event.side, meta, about.reach);
     let inside = match event.side {
         Side::Lan => (meta.src_ip().filter(|_| !forged), meta.src_mac),
         Side::Uplink => (meta.dst_ip(), meta.dst_mac),
     };
+    let (host_name, host_name_from) = about
+        .names
+        .of(inside.0, inside.1)
+        .map(|(name, from)| (name, from.name()))
+        .unzip();
     Line {
         timestamp: timestamp(incident.last),
         flow_id: flow_id(meta, ports),
-        in_iface,
+        in_iface: about.in_iface,
         event_type: "alert",
         direction: event.side.direction(),
         src_ip: meta.src_ip().map(|ip| ip.to_string()),
@@ -179,6 +194,8 @@ pub(super) fn line(
                 Severity::Low => 3,
             },
             level: severity.name(),
+            host_name,
+            host_name_from,
             host: inside.0.map_or_else(|| mac(inside.1), |ip| ip.to_string()),
             verdict: event.verdict.name(),
             shadow: event.shadow,

@@ -8,6 +8,8 @@ pub mod http;
 pub mod keeper;
 mod line;
 pub mod metrics;
+pub mod names;
+pub mod resolve;
 pub mod serve;
 pub mod sink;
 pub mod snapshot;
