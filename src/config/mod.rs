@@ -10,6 +10,7 @@ mod app;
 pub mod baseline;
 pub mod check;
 pub mod error;
+pub mod evidence;
 mod expect;
 mod flags;
 pub mod flows;
@@ -61,6 +62,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[alerts]`.
     pub alerts: Alerts,
+    /// `[evidence]`; `None` where no frame is kept.
+    pub evidence: Option<evidence::Evidence>,
     /// The `[[sink]]` entries.
     pub sinks: Vec<sinks::Sink>,
     /// `[control]`.

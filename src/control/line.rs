@@ -7,6 +7,7 @@ use crate::telemetry::Cause;
 use crate::worker::reason_alert;
 use serde::Serialize;
 use serde_json::{Map, Value};
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 /// Destinations that a line lists.
@@ -96,6 +97,9 @@ pub struct Alert {
     /// The first of them, without that of this line where it is the only one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
+    /// The capture with its frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<PathBuf>,
     pub first_seen: String,
     pub last_seen: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -179,6 +183,7 @@ pub(super) fn line(incident: &Incident, generation: &Generation, in_iface: Optio
             destinations: incident.destinations.len(),
             more_destinations: incident.more_destinations,
             to: destinations(incident),
+            evidence: incident.evidence.clone(),
             first_seen: timestamp(incident.first),
             last_seen: timestamp(incident.last),
             hint,

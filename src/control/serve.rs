@@ -6,7 +6,7 @@ use super::keeper::Keeper;
 use super::sink::{self, OpenError};
 use super::status::{State, now};
 use super::upkeep::Upkeep;
-use super::{http, socket};
+use super::{evidence, http, socket};
 use crate::config::Config;
 use crate::flow::Flows;
 use crate::os::affinity;
@@ -49,6 +49,11 @@ pub enum ServeError {
     },
     #[error("[alerts] file {path}: {source}; name a file that can be made", path = path.display())]
     Alerts {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("evidence {path}: {source}", path = path.display())]
+    Evidence {
         path: PathBuf,
         source: std::io::Error,
     },
@@ -112,6 +117,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         },
         other => ServeError::Sink(other),
     })?;
+    let wanted = config.evidence.as_ref();
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
     let flows = Flows::new(&config.flows);
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
@@ -121,6 +127,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
             &policy,
             &flows,
             &config.policy.lan_prefixes,
+            wanted,
             state_dir,
         )
     };
@@ -128,6 +135,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         workers,
         ports: [lan, uplink],
         events,
+        pages,
         notes,
     } = std::thread::scope(|scope| scope.spawn(bring).join())
         .map_err(|_| ServeError::WorkerEnded)??;
@@ -145,6 +153,14 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     affinity::keep_off(&cores);
     let upkeep = Upkeep::start(keeper, loaded).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
+    let names = [&lan.0, &uplink.0].map(|port| port.interface.clone());
+    let evidence = wanted.map(|wanted| {
+        evidence::start(wanted, pages, names).map_err(|source| ServeError::Evidence {
+            path: wanted.dir.clone(),
+            source,
+        })
+    });
+    let (evidence, evidence_thread) = evidence.transpose()?.unzip();
     let state = Arc::new(State::new(
         policy,
         upkeep.sets(),
@@ -152,6 +168,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         counters,
         config.alerts.window,
         sinks,
+        evidence,
     ));
     announce(&state, &config);
     let outcome = runtime.block_on(control(
@@ -165,6 +182,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     drop(upkeep);
     crew.stop();
     drain(&state, &events, u64::MAX);
+    drop(evidence_thread);
     for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
         eprintln!(
             "portcullis: warning: the sink `{name}` did not take the last {lines} alert lines in time; they are lost"

@@ -1,6 +1,7 @@
 //! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
 
 use super::alerts::Incidents;
+use super::evidence::Evidence;
 use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
@@ -123,9 +124,12 @@ impl State {
         workers: Vec<Arc<WorkerCounters>>,
         window: Duration,
         sinks: Sinks,
+        evidence: Option<Evidence>,
     ) -> State {
         let names = [&ports[0], &ports[1]].map(|port| port.interface.clone());
-        let incidents = Incidents::new(Arc::clone(&policy), window).with_interfaces(names);
+        let incidents = Incidents::new(Arc::clone(&policy), window)
+            .with_interfaces(names)
+            .with_evidence(evidence);
         let incidents = Mutex::new((incidents, sinks));
         State {
             policy,

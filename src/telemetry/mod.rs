@@ -3,7 +3,9 @@
 pub mod counters;
 pub mod event;
 pub mod reason;
+pub mod recording;
 
 pub use counters::{Counter, WorkerCounters};
 pub use event::{Cause, Event, EventRing};
 pub use reason::Reason;
+pub use recording::Recorder;
