@@ -453,3 +453,53 @@ pub fn token(path: &std::path::Path) -> std::io::Result<String> {
     }
     Ok(token.to_owned())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, parse};
+    use std::path::Path;
+
+    fn config(sinks: &str) -> Config {
+        match parse(sinks, "test", Path::new("/")) {
+            Ok(config) => config,
+            Err(error) => panic!("{}", crate::config::error::render(&error.problems, false)),
+        }
+    }
+
+    #[test]
+    fn what_is_left_out_has_a_default() {
+        let config = config(
+            "[[sink]]\nkind = \"journald\"\n[[sink]]\nkind = \"syslog\"\naddress = \"[2001:db8::10]:514\"\n",
+        );
+        let [journald, syslog] = &config.sinks[..] else {
+            panic!("{:?}", config.sinks);
+        };
+        assert_eq!((&*journald.name, &*syslog.name), ("journald", "syslog"));
+        assert_eq!((syslog.queue, syslog.level), (10_000, Severity::Low));
+        assert!(matches!(&journald.kind, Kind::Journald(path) if path == Path::new(JOURNAL)));
+        let Kind::Syslog(to) = &syslog.kind else {
+            panic!("{syslog:?}");
+        };
+        assert_eq!((&*to.host, to.port), ("2001:db8::10", 514));
+        assert!(matches!(to.transport, Transport::Udp));
+        assert!(matches!(to.facility, Facility::Local4));
+        assert_eq!(config.alerts.rotate, Rotate::DEFAULT);
+    }
+
+    #[test]
+    fn a_token_that_would_cross_a_network_in_the_clear_is_warned_about() {
+        let dir = tempfile::tempdir().unwrap();
+        let token = dir.path().join("token");
+        std::fs::write(&token, "t\n").unwrap();
+        let sink = |url: &str| {
+            let text = format!("kind = \"webhook\"\nurl = \"{url}\"\ntoken_file = {token:?}\n");
+            let about = |message: &String| message.contains("without TLS");
+            let warnings = config(&format!("[[sink]]\n{text}")).warnings;
+            warnings.iter().filter(|w| about(&w.message)).count()
+        };
+        assert_eq!(sink("http://192.0.2.10/"), 1);
+        assert_eq!(sink("http://127.0.0.1:8080/"), 0);
+        assert_eq!(sink("https://192.0.2.10/"), 0);
+    }
+}
