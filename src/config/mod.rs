@@ -8,6 +8,7 @@
 mod address;
 pub mod baseline;
 pub mod check;
+mod endpoint;
 pub mod error;
 mod expect;
 mod flags;
