@@ -9,6 +9,7 @@ mod address;
 mod app;
 pub mod baseline;
 pub mod check;
+mod endpoint;
 pub mod error;
 pub mod evidence;
 mod expect;
