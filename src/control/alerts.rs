@@ -1,6 +1,6 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
-use super::evidence::{self, Evidence, Request};
+use super::evidence::{Evidence, EvidenceStatus, Request};
 use super::line::line;
 pub use super::line::{Alert, Line, timestamp};
 use crate::app::{self, Details, Identity};
@@ -200,8 +200,8 @@ impl Incidents {
     }
 
     /// What became of evidence, where it is kept.
-    pub fn evidence(&self) -> Option<&evidence::Tally> {
-        self.evidence.as_ref().map(|evidence| &*evidence.tally)
+    pub fn evidence(&self) -> Option<EvidenceStatus> {
+        self.evidence.as_ref().map(Evidence::status)
     }
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.

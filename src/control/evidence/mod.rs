@@ -10,6 +10,7 @@ use crate::port::capture::{CaptureError, CaptureWriter, Part};
 use crate::telemetry::Counter;
 use crate::telemetry::recording::{PAGE, Page, Pages, Record, Recorder};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use serde::Serialize;
 use std::collections::VecDeque;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -52,26 +53,30 @@ pub struct Request {
     pub time: u64,
 }
 
-/// What became of evidence.
-#[derive(Debug, Default)]
-pub struct Tally {
-    /// Captures that were begun.
-    pub captures: AtomicU64,
-    /// Incidents without one: too many at once.
-    pub skipped: AtomicU64,
-    /// Captures that a disk refused a part of.
-    pub errors: AtomicU64,
-    /// Bytes of all captures.
-    pub bytes: AtomicU64,
-    missed: std::sync::OnceLock<Vec<Arc<Counter>>>,
+#[derive(Debug)]
+struct Tally {
+    captures: AtomicU64,
+    skipped: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+    missed: Vec<Arc<Counter>>,
 }
 
-impl Tally {
-    /// Frames that were not recorded: pages were still being read.
-    pub fn missed(&self) -> u64 {
-        let all = self.missed.get().into_iter().flatten();
-        all.map(|missed| missed.get()).sum()
-    }
+/// What became of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EvidenceStatus {
+    /// The folder of the captures.
+    pub dir: PathBuf,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Captures that were begun since the start.
+    pub captures: u64,
+    /// Incidents without one: too many at once, or the disk had refused one.
+    pub skipped: u64,
+    /// Captures that the disk refused, or a part of one.
+    pub errors: u64,
+    /// Frames that were not recorded: those before them were still being read.
+    pub missed_frames: u64,
 }
 
 /// The way to ask for evidence.
@@ -79,11 +84,23 @@ impl Tally {
 pub struct Evidence {
     dir: PathBuf,
     requests: Sender<Request>,
-    /// What became of it.
-    pub tally: Arc<Tally>,
+    tally: Arc<Tally>,
 }
 
 impl Evidence {
+    /// What became of it.
+    pub fn status(&self) -> EvidenceStatus {
+        let tally = &self.tally;
+        EvidenceStatus {
+            dir: self.dir.clone(),
+            bytes: tally.bytes.load(Relaxed),
+            captures: tally.captures.load(Relaxed),
+            skipped: tally.skipped.load(Relaxed),
+            errors: tally.errors.load(Relaxed),
+            missed_frames: tally.missed.iter().map(|missed| missed.get()).sum(),
+        }
+    }
+
     /// Asks for the capture of an incident; where it will be, or `None` where too many are asked for at once. Never waits.
     pub fn ask(&self, request: Request) -> Option<PathBuf> {
         let path = Store::path(&self.dir, &request.incident, &request.host, &request.rule);
@@ -132,11 +149,14 @@ pub fn start(
 ) -> std::io::Result<(Evidence, EvidenceThread)> {
     let store = Store::open(settings)?;
     let (sender, requests) = bounded(WAITING);
-    let tally = Arc::new(Tally::default());
-    tally.bytes.store(store.bytes(), Relaxed);
     let missed = pages.iter().map(|pages| Arc::clone(&pages.missed));
-    // Nobody else has this tally yet.
-    let _ = tally.missed.set(missed.collect());
+    let tally = Arc::new(Tally {
+        captures: AtomicU64::new(0),
+        skipped: AtomicU64::new(0),
+        errors: AtomicU64::new(0),
+        bytes: AtomicU64::new(store.bytes()),
+        missed: missed.collect(),
+    });
     let mut keeper = Keeper {
         settings: settings.clone(),
         store,
@@ -393,3 +413,6 @@ fn create(
     })?;
     Ok(writer)
 }
+
+#[cfg(test)]
+mod tests;
