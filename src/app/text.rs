@@ -24,12 +24,14 @@ pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
 /// Where the first CR or LF is. Eight bytes at a time: unknown text is searched to its end.
 fn line_end(bytes: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const LF: u64 = u64::from_ne_bytes([b'\n'; 8]);
+    const CR: u64 = u64::from_ne_bytes([b'\r'; 8]);
     // The highest bit of each byte that is zero, and perhaps of some above it.
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & ONES << 7;
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
     let (words, rest) = bytes.as_chunks();
     for (at, word) in words.iter().enumerate() {
         let word = u64::from_le_bytes(*word);
-        let ends = zeros(word ^ ONES * u64::from(b'\n')) | zeros(word ^ ONES * u64::from(b'\r'));
+        let ends = zeros(word ^ LF) | zeros(word ^ CR);
         if ends != 0 {
             return Some(at * 8 + ends.trailing_zeros() as usize / 8);
         }
