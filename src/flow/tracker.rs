@@ -430,7 +430,8 @@ impl Tracker {
         control.both &= !renews;
         match track.kind {
             Kind::Tcp if track.segment.opens() => {
-                if control.phase.is_over() {
+                // One that the policy has ended is over too: on the same ports another may be begun, and is judged.
+                if control.phase.is_over() || control.blocked {
                     return Found::Ask(Key::new(meta, side), Why::Reopens(slot));
                 }
                 if !forth && !control.both {
