@@ -18,10 +18,11 @@ demo=(iproute2 ethtool
 # The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
 # The tests of the sinks start rsyslogd, journald (of systemd) and Alertmanager, with configs of their own.
 # udhcpc says a host name to DHCP.
-test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy
+test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd
       prometheus-alertmanager rsyslog rsyslog-gnutls systemd)
-# CI builds the XDP gate again and compares it with the committed object.
-ci=(clang libbpf-dev linux-libc-dev)
+# CI builds the XDP gate again and compares it with the committed object, and checks the program for 64-bit ARM, where
+# ring (of rustls) has C to compile.
+ci=(clang libbpf-dev linux-libc-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 # What the rule table is measured beside, DPDK's dpdk-test-acl, and what counts its branches.
 peers=(dpdk-dev valgrind)
 

@@ -200,6 +200,7 @@ const TABLES: &[(&str, &str, &[&str])] = &[
         "[[sink]]\nkind = \"webhook\"\nurl = \"https://a/\"\n@",
         &["sink", "*"],
     ),
+    ("[evidence]", "[evidence]\ndir = \"/e\"\n@", &["evidence"]),
     ("[control]", "[control]\n@", &["control"]),
     ("the top level", "@", &[]),
 ];

@@ -1,7 +1,7 @@
 #!/bin/sh
-# A cargo runner: starts by sudo the test binaries that make network namespaces, all others as they are.
+# A cargo runner: starts by sudo the test binaries that make namespaces, all others as they are.
 case ${1##*/} in
-  whole_box*|veth-*)
+  whole_box*|veth-*|sinks-*)
     if [ "$(id -u)" -ne 0 ] && command -v sudo >/dev/null; then exec sudo -- "$@"; fi ;;
 esac
 exec "$@"

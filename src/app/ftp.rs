@@ -4,7 +4,7 @@
 
 use super::Looks;
 use super::details::Fields;
-use super::text::{begins, line, lines, skip_line_ends, word};
+use super::text::{begins, is, line, lines, skip_line_ends, word};
 
 pub(super) const STARTS: &[(u8, u8)] = &[
     (b'\t', b'\n'),
@@ -50,18 +50,18 @@ pub fn tcp(bytes: &[u8]) -> Looks {
         rest = after;
         let (name, behind) = word(found);
         if !NOTHING.eq_ignore_ascii_case(name) {
-            let known = COMMANDS.iter().any(|command| is(command, name, behind));
-            return if known { Looks::Match } else { Looks::No };
+            let command = COMMANDS.iter().find(|(command, ..)| is(command, name));
+            let fits = command.is_some_and(|command| fits(command, behind));
+            return if fits { Looks::Match } else { Looks::No };
         }
     }
 }
 
-fn is((command, needed, firsts): &Command, name: &[u8], rest: &[u8]) -> bool {
+/// Whether these are the parameters of the command.
+fn fits((_, needed, firsts): &Command, rest: &[u8]) -> bool {
     let (first, behind) = word(rest);
     let count = usize::from(!first.is_empty()) + usize::from(!word(behind).0.is_empty());
-    command.eq_ignore_ascii_case(name)
-        && count == *needed
-        && (firsts.is_empty() || firsts.iter().any(|word| word.eq_ignore_ascii_case(first)))
+    count == *needed && (firsts.is_empty() || firsts.iter().any(|word| is(word, first)))
 }
 
 /// Whether a line that begins so may be a command.

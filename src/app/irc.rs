@@ -5,7 +5,7 @@
 
 use super::Looks;
 use super::details::Fields;
-use super::text::{begins, line, lines, skip_blanks, skip_line_ends, strip, word};
+use super::text::{begins, is, line, lines, skip_blanks, skip_line_ends, strip, word};
 
 /// Text, and the ends of empty lines.
 pub(super) const STARTS: &[(u8, u8)] =
@@ -135,9 +135,7 @@ fn kind(line: &[u8]) -> Option<u8> {
 }
 
 fn find(name: &[u8]) -> Option<&'static Command> {
-    COMMANDS
-        .iter()
-        .find(|(command, ..)| command.eq_ignore_ascii_case(name))
+    COMMANDS.iter().find(|(command, ..)| is(command, name))
 }
 
 /// ManageSieve (RFC 5804 section 2.1) quotes what follows its AUTHENTICATE.
@@ -192,10 +190,10 @@ fn may_be(start: &[u8]) -> bool {
                 .any(|start| fits(first, start) || !whole && begins(start, first)))
 }
 
-/// Whether it can be a line of text: no control characters but the tab.
+/// Whether it can be a line of text: no control characters but the tab. Looks at all of it, which is faster than to stop early.
 fn is_text(line: &[u8]) -> bool {
-    line.iter()
-        .all(|byte| *byte == b'\t' || !byte.is_ascii_control())
+    let fits = |byte: &u8| *byte == b'\t' || !byte.is_ascii_control();
+    line.iter().fold(true, |all, byte| all & fits(byte))
 }
 
 /// Who registers, and where it wants to go; of a password only that there is one.

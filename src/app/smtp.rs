@@ -2,7 +2,7 @@
 
 use super::Looks;
 use super::details::{Fields, joined};
-use super::text::{begins, line, lines, skip_line_ends, strip, word};
+use super::text::{begins, is, line, lines, skip_line_ends, strip, word};
 
 pub(super) const STARTS: &[(u8, u8)] = &[
     (b'\t', b'\n'),
@@ -47,19 +47,18 @@ pub fn tcp(bytes: &[u8]) -> Looks {
         rest = after;
         let (name, behind) = word(found);
         let argument = word(behind).0;
-        let is = |command: &[u8]| command.eq_ignore_ascii_case(name);
-        if GREETINGS.iter().any(|greeting| is(greeting)) {
+        if GREETINGS.iter().any(|greeting| is(greeting, name)) {
             // Without a name it is refused, and may be said again.
             if !argument.is_empty() {
                 return Looks::Match;
             }
-        } else if is(MAIL) {
+        } else if is(MAIL, name) {
             return if begins(argument, FROM) {
                 Looks::Match
             } else {
                 Looks::No
             };
-        } else if !BEFORE.iter().any(|command| is(command)) {
+        } else if !BEFORE.iter().any(|command| is(command, name)) {
             return Looks::No;
         }
     }

@@ -18,10 +18,26 @@ pub(super) fn is_blank(byte: u8) -> bool {
 
 /// The first line without its end, which is LF, CR LF or CR, and what follows. `None` while the end is not there.
 pub(super) fn line(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let end = bytes
-        .iter()
-        .position(|byte| matches!(byte, b'\r' | b'\n'))?;
-    bytes.split_at_checked(end)
+    bytes.split_at_checked(line_end(bytes)?)
+}
+
+/// Where the first CR or LF is. Eight bytes at a time: unknown text is searched to its end.
+fn line_end(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const LF: u64 = u64::from_ne_bytes([b'\n'; 8]);
+    const CR: u64 = u64::from_ne_bytes([b'\r'; 8]);
+    // The highest bit of each byte that is zero, and perhaps of some above it.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & (ONES << 7);
+    let (words, rest) = bytes.as_chunks();
+    for (at, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        let ends = zeros(word ^ LF) | zeros(word ^ CR);
+        if ends != 0 {
+            return Some(at * 8 + ends.trailing_zeros() as usize / 8);
+        }
+    }
+    let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'))?;
+    Some(words.len() * 8 + end)
 }
 
 /// The lines that are whole, none of them empty.
@@ -42,6 +58,13 @@ pub(super) fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
         .unwrap_or((bytes, &[]))
 }
 
+/// Whether a word is this name, which is in upper case, in any case. The first letter excludes most.
+#[inline]
+pub(super) fn is(name: &[u8], word: &[u8]) -> bool {
+    name.first() == word.first().map(u8::to_ascii_uppercase).as_ref()
+        && name.eq_ignore_ascii_case(word)
+}
+
 /// Whether a name begins with this part of it, in any case.
 pub(super) fn begins(name: &[u8], part: &[u8]) -> bool {
     name.get(..part.len())
@@ -52,4 +75,37 @@ pub(super) fn begins(name: &[u8], part: &[u8]) -> bool {
 pub(super) fn strip<'a>(bytes: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = bytes.split_at_checked(start.len())?;
     head.eq_ignore_ascii_case(start).then_some(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_ends_with_the_first_of_its_ends_wherever_it_stands() {
+        for at in 0..40 {
+            for end in [b'\n', b'\r'] {
+                let mut bytes = [0x0b; 40];
+                bytes[at] = end;
+                bytes[39] = b'\n';
+                assert_eq!(line(&bytes), Some(bytes.split_at(at)));
+            }
+        }
+        assert_eq!(line(&[0x0e; 40]), None);
+        assert_eq!(line(b"\x8a\x8d\xff\0\x09\x0c"), None);
+    }
+
+    #[test]
+    fn empty_lines_and_the_one_that_is_not_whole_are_left_out() {
+        let found: Vec<_> = lines(b"\r\na b\n\n\rc\r\nd").collect();
+        assert_eq!(found, [b"a b".as_slice(), b"c"]);
+    }
+
+    #[test]
+    fn words_stand_between_blanks() {
+        assert_eq!(word(b" \ta  b"), (&b"a"[..], &b"  b"[..]));
+        assert_eq!(word(b"  "), (&b""[..], &b""[..]));
+        assert!(is(b"NICK", b"nIcK") && !is(b"NICK", b"NIC") && !is(b"NICK", b""));
+        assert!(begins(b"NICK", b"ni") && !begins(b"NICK", b"NICKS"));
+    }
 }

@@ -96,7 +96,7 @@ fn human(status: &Value) -> String {
             hits["alerts"].to_string()
         );
     }
-    out + &sinks(status) + &sets(status)
+    out + &sinks(status) + &evidence(status) + &sets(status)
 }
 
 /// Where alert lines go, and how that goes.
@@ -118,6 +118,29 @@ fn sinks(status: &Value) -> String {
             out += &format!("    {error}\n");
         }
     }
+    out
+}
+
+/// What is kept of the frames behind alerts.
+fn evidence(status: &Value) -> String {
+    let kept = &status["evidence"];
+    let Some(dir) = kept["dir"].as_str() else {
+        return String::new();
+    };
+    let mut out = format!(
+        "\nevidence  {} captures since the start, {} bytes in {dir}",
+        kept["captures"], kept["bytes"]
+    );
+    for (key, words) in [
+        ("skipped", "incidents without one"),
+        ("errors", "refused by the disk"),
+        ("missed_frames", "frames not recorded"),
+    ] {
+        if kept[key].as_u64().is_some_and(|n| n > 0) {
+            out += &format!(", {} {words}", kept[key]);
+        }
+    }
+    out.push('\n');
     out
 }
 

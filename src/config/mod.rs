@@ -9,7 +9,9 @@ mod address;
 mod app;
 pub mod baseline;
 pub mod check;
+mod endpoint;
 pub mod error;
+pub mod evidence;
 mod expect;
 mod flags;
 pub mod flows;
@@ -64,6 +66,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[alerts]`.
     pub alerts: Alerts,
+    /// `[evidence]`; `None` where no frame is kept.
+    pub evidence: Option<evidence::Evidence>,
     /// The `[[sink]]` entries.
     pub sinks: Vec<sinks::Sink>,
     /// `[control]`.

@@ -4,7 +4,7 @@ use super::raw::{Reader, Value};
 use super::section::Section;
 use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
-    flows, policy,
+    evidence, flows, policy,
     policy_tests::{self, Entry},
     sinks,
 };
@@ -30,6 +30,8 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let alerts = alerts(reader, section);
     let sinks = root.take("sink");
     let sinks = sinks::sinks(reader, sinks);
+    let section = root.section("evidence", reader);
+    let evidence = evidence::evidence(reader, section);
     let section = root.section("control", reader);
     let control = control(reader, section);
     let (mut tests, mut test_files) = (Vec::new(), Vec::new());
@@ -56,6 +58,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         flows,
         metrics,
         alerts,
+        evidence,
         sinks,
         control,
         tests,

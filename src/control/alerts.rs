@@ -1,15 +1,16 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
+use super::evidence::{Evidence, EvidenceStatus, Request};
 use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
 use super::names::Names;
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
-use crate::telemetry::{Cause, Event};
+use crate::telemetry::{Cause, Event, recording};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Open incidents at most: what is beyond it is counted, and costs no memory.
@@ -35,6 +36,8 @@ pub(super) struct Incident {
     pub more_destinations: bool,
     /// What the payload has shown; the last that has shown anything.
     pub shown: Option<Details>,
+    /// The capture with its frames.
+    pub evidence: Option<PathBuf>,
     /// Frames that a line has told of.
     told: u64,
     /// When the last line was written.
@@ -62,8 +65,27 @@ impl Incident {
             destinations: Vec::new(),
             more_destinations: false,
             shown: None,
+            evidence: None,
             told: 0,
             line: 0,
+        }
+    }
+
+    /// What there is to know for whoever keeps its frames.
+    fn request(&self, generation: &Generation) -> Request {
+        let Sight { side, meta, .. } = &self.last_frame;
+        let told = line(self, generation, About::default()).alert;
+        let (address, mac) = recording::host_of(meta, *side);
+        // The address is a lie, or there is none: the MAC address says who it is.
+        let by_mac = told.host.parse::<IpAddr>().is_err();
+        Request {
+            incident: told.incident,
+            rule: told.signature,
+            host: told.host,
+            address: (!by_mac).then_some(address),
+            mac,
+            flow: recording::flow_of(meta),
+            time: self.first,
         }
     }
 
@@ -142,6 +164,8 @@ pub struct Incidents {
     behind: HashMap<(Cause, [u8; 6]), u32>,
     by_rule: Vec<u64>,
     lines: u64,
+    /// Keeps the frames behind them; `None` where nobody does.
+    evidence: Option<Evidence>,
     /// Incidents until now.
     begun: u64,
     uncounted: u64,
@@ -163,6 +187,7 @@ impl Incidents {
             behind: HashMap::new(),
             by_rule,
             lines: 0,
+            evidence: None,
             begun: 0,
             uncounted: 0,
         }
@@ -191,6 +216,17 @@ impl Incidents {
         &mut self.names
     }
 
+    /// Each incident asks for its frames to be kept.
+    pub fn with_evidence(mut self, evidence: Option<Evidence>) -> Incidents {
+        self.evidence = evidence;
+        self
+    }
+
+    /// What became of evidence, where it is kept.
+    pub fn evidence(&self) -> Option<EvidenceStatus> {
+        self.evidence.as_ref().map(Evidence::status)
+    }
+
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
     pub fn take(&mut self, event: &Event) -> Option<Line> {
         let key = self.key(event);
@@ -207,7 +243,11 @@ impl Incidents {
             *count += 1;
             // In the order of time also across restarts, as far as the clock is right.
             let id = format!("{:x}-{count}", event.time / 1_000_000);
-            Incident::new(id, event)
+            let mut incident = Incident::new(id, event);
+            if let Some(evidence) = &self.evidence {
+                incident.evidence = evidence.ask(incident.request(&self.policy.load()));
+            }
+            incident
         });
         incident.add(event);
         if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
@@ -319,7 +359,7 @@ impl Incidents {
         let about = About {
             in_iface: iface,
             reach: &self.reach,
-            names: &self.names,
+            names: Some(&self.names),
         };
         line(incident, generation, about)
     }

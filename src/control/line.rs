@@ -9,7 +9,7 @@ use crate::telemetry::Cause;
 use crate::worker::reason_alert;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Destinations that a line lists.
@@ -105,6 +105,9 @@ pub struct Alert {
     /// The first of them, without that of this line where it is the only one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<String>,
+    /// The capture with its frames.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<PathBuf>,
     pub first_seen: String,
     pub last_seen: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -112,12 +115,13 @@ pub struct Alert {
 }
 
 /// What a line says besides.
+#[derive(Default)]
 pub(super) struct About<'a> {
     /// The port that the last frame came in by.
     pub in_iface: Option<String>,
     /// What a command of a hint needs besides.
     pub reach: &'a str,
-    pub names: &'a Names,
+    pub names: Option<&'a Names>,
 }
 
 /// The line of an incident as it stands.
@@ -146,7 +150,7 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
     };
     let (host_name, host_name_from) = about
         .names
-        .of(inside.0, inside.1)
+        .and_then(|names| names.of(inside.0, inside.1))
         .map(|(name, from)| (name, from.name()))
         .unzip();
     Line {
@@ -204,6 +208,7 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
             destinations: incident.destinations.len(),
             more_destinations: incident.more_destinations,
             to: destinations(incident),
+            evidence: incident.evidence.clone(),
             first_seen: timestamp(incident.first),
             last_seen: timestamp(incident.last),
             hint,

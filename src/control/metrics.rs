@@ -1,5 +1,6 @@
 //! The counters in Prometheus' words. Built anew for each scrape from what the workers count, so nothing is counted twice over.
 
+use super::evidence::EvidenceStatus;
 use super::sink::queue::SinkStatus;
 use super::snapshot::Snapshot;
 use super::status::PortInfo;
@@ -24,6 +25,8 @@ pub struct Source<'a> {
     pub alerts_lost: u64,
     /// By name.
     pub sinks: &'a [(String, SinkStatus)],
+    /// `None` where no evidence is kept.
+    pub evidence: Option<EvidenceStatus>,
     /// Seconds since the start.
     pub uptime: f64,
 }
@@ -38,6 +41,7 @@ pub fn text(source: &Source<'_>) -> Result<Vec<u8>, prometheus::Error> {
     frames(&registry, source)?;
     rules(&registry, source)?;
     sinks(&registry, source)?;
+    evidence(&registry, source)?;
     policy(&registry, source)?;
     flows(&registry, source)?;
     ports(&registry, source)?;
@@ -236,6 +240,46 @@ fn sinks(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Err
         let waiting = sink.waiting.try_into().unwrap_or(i64::MAX);
         queue.with_label_values(&[name]).set(waiting);
     }
+    Ok(())
+}
+
+fn evidence(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
+    let Some(kept) = &source.evidence else {
+        return Ok(());
+    };
+    for (name, help, n) in [
+        (
+            "portcullis_evidence_captures_total",
+            "Captures that were begun for an incident.",
+            kept.captures,
+        ),
+        (
+            "portcullis_evidence_skipped_total",
+            "Incidents without a capture: too many at once, or the disk had refused one.",
+            kept.skipped,
+        ),
+        (
+            "portcullis_evidence_errors_total",
+            "Captures that the disk refused, or a part of one.",
+            kept.errors,
+        ),
+        (
+            "portcullis_evidence_missed_frames_total",
+            "Frames that were not recorded, because those before them were still being read.",
+            kept.missed_frames,
+        ),
+    ] {
+        let counter = counter(registry, name, help, &[])?;
+        counter.with_label_values::<&str>(&[]).inc_by(n);
+    }
+    let bytes = gauge(
+        registry,
+        "portcullis_evidence_bytes",
+        "Bytes of the captures on disk.",
+        &[],
+    )?;
+    let kept = kept.bytes.try_into().unwrap_or(i64::MAX);
+    bytes.with_label_values::<&str>(&[]).set(kept);
     Ok(())
 }
 

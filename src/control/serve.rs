@@ -10,7 +10,7 @@ use super::resolve::Resolver;
 use super::sink::{self, OpenError};
 use super::status::{State, now};
 use super::upkeep::Upkeep;
-use super::{http, socket};
+use super::{evidence, http, socket};
 use crate::config::Config;
 use crate::flow::Flows;
 use crate::os::affinity;
@@ -54,6 +54,11 @@ pub enum ServeError {
     },
     #[error("[alerts] file {path}: {source}; name a file that can be made", path = path.display())]
     Alerts {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    #[error("evidence {path}: {source}", path = path.display())]
+    Evidence {
         path: PathBuf,
         source: std::io::Error,
     },
@@ -121,6 +126,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         },
         other => ServeError::Sink(other),
     })?;
+    let wanted = config.evidence.as_ref();
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
     let flows = Flows::new(&config.flows);
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
@@ -130,6 +136,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
             &policy,
             &flows,
             &config.policy.lan_prefixes,
+            wanted,
             state_dir,
         )
     };
@@ -137,6 +144,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         workers,
         ports: [lan, uplink],
         events,
+        pages,
         notes,
     } = std::thread::scope(|scope| scope.spawn(bring).join())
         .map_err(|_| ServeError::WorkerEnded)??;
@@ -155,11 +163,20 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     affinity::keep_off(&cores);
     let upkeep = Upkeep::start(keeper, store, loaded).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
+    let names = [&lan.0, &uplink.0].map(|port| port.interface.clone());
+    let evidence = wanted.map(|wanted| {
+        evidence::start(wanted, pages, names).map_err(|source| ServeError::Evidence {
+            path: wanted.dir.clone(),
+            source,
+        })
+    });
+    let (evidence, evidence_thread) = evidence.transpose()?.unzip();
     let resolver = config.alerts.reverse_dns.then(Resolver::start).transpose();
     let names = Names::new(&config.hosts).with_resolver(resolver.map_err(ServeError::Os)?);
     let incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
         .with_socket(&path)
-        .with_names(names);
+        .with_names(names)
+        .with_evidence(evidence);
     let state = Arc::new(State::new(
         policy,
         (upkeep.sets(), upkeep.desk()),
@@ -180,6 +197,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     drop(upkeep);
     crew.stop();
     drain(&state, (&events, &dhcp), u64::MAX);
+    drop(evidence_thread);
     for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
         eprintln!(
             "portcullis: warning: the sink `{name}` did not take the last {lines} alert lines in time; they are lost"

@@ -1,6 +1,7 @@
 //! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
 
 use super::alerts::Incidents;
+use super::evidence::EvidenceStatus;
 use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
@@ -98,6 +99,9 @@ pub struct Status {
     pub alerts_lost: u64,
     /// The file first.
     pub sinks: Named<SinkStatus>,
+    /// `None` where none is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EvidenceStatus>,
 }
 
 /// One port in a [`Status`].
@@ -163,18 +167,27 @@ impl State {
         )
     }
 
+    /// Where alerts go, and what is kept beside them.
+    fn delivery(&self) -> (Vec<(String, SinkStatus)>, Option<EvidenceStatus>) {
+        let guard = self.incidents();
+        (guard.1.status(), guard.0.evidence())
+    }
+
     /// The metrics' text.
     ///
     /// # Errors
     /// See [`super::metrics::text`].
     pub fn metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
+        // One lock at a time: a guard lives as long as the expression that it is part of.
+        let (sinks, evidence) = self.delivery();
         let source = super::metrics::Source {
             counters: &self.snapshot(),
             ports: &self.ports,
             policy: &self.policy.load(),
             set_reloads: self.sets.reloads(),
             alerts_lost: self.alerts().1,
-            sinks: &self.incidents().1.status(),
+            sinks: &sinks,
+            evidence,
             uptime: self.since.elapsed().as_secs_f64(),
         };
         super::metrics::text(&source)
@@ -193,6 +206,7 @@ impl State {
         let snapshot = self.snapshot();
         let balanced = snapshot.balanced();
         let (alerts, alerts_lost) = self.alerts();
+        let (sinks, evidence) = self.delivery();
         let generation = self.policy.load();
         let ports = self
             .ports
@@ -214,7 +228,8 @@ impl State {
             alerts,
             alert_events_lost: snapshot.events_lost,
             alerts_lost,
-            sinks: Named(self.incidents().1.status()),
+            sinks: Named(sinks),
+            evidence,
         }
     }
 }

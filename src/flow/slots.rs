@@ -105,6 +105,8 @@ const ELSEWHERE: u64 = LOCK << 1;
 /// As many as seven bits count.
 const MOST_ELSEWHERE: u64 = 127;
 const EACH_BYTE: u64 = 0x0101_0101_0101_0101;
+/// The bytes of the flows.
+const MARKS: u64 = (1 << (8 * WAYS)) - 1;
 
 /// The byte of a hash; 0 is that of an empty slot.
 #[inline]
@@ -149,7 +151,9 @@ pub enum Likely {
     Here(Slot),
     /// In its second bucket, whose tags were asked for.
     Elsewhere,
-    /// Nowhere.
+    /// Perhaps in this bucket behind another that looks like it: [`Slots::find`] says.
+    Unsure,
+    /// Nowhere: no such flow was open when this was asked.
     Nowhere,
 }
 
@@ -275,35 +279,41 @@ impl Slots {
     #[inline]
     pub fn likely(&self, hash: u64) -> Likely {
         let first = self.first(hash);
-        if let Some(slot) = self.likely_in(first, hash) {
-            return Likely::Here(slot);
+        let likely = self.likely_in(first, hash);
+        if let Likely::Nowhere = likely
+            && let Some(head) = self.head(first)
+            && head.load(Relaxed) >= ELSEWHERE
+        {
+            self.prefetch_bucket(self.second(hash));
+            return Likely::Elsewhere;
         }
-        let head = self.head(first);
-        match head.is_some_and(|head| head.load(Relaxed) >= ELSEWHERE) {
-            true => {
-                self.prefetch_bucket(self.second(hash));
-                Likely::Elsewhere
-            }
-            false => Likely::Nowhere,
-        }
+        likely
     }
 
     /// The same in the second bucket, once it was asked for.
     #[inline]
-    pub fn likely_elsewhere(&self, hash: u64) -> Option<Slot> {
+    pub fn likely_elsewhere(&self, hash: u64) -> Likely {
         self.likely_in(self.second(hash), hash)
     }
 
     #[inline]
-    fn likely_in(&self, at: usize, hash: u64) -> Option<Slot> {
-        let [head, tags @ ..] = &self.buckets.get(at)?.0;
-        // The lowest byte that is zero here is one that is alike, exactly; no jump depends on which.
+    fn likely_in(&self, at: usize, hash: u64) -> Likely {
+        let Some(Line([head, tags @ ..])) = self.buckets.get(at) else {
+            return Likely::Nowhere;
+        };
+        // The lowest byte that is zero here is one that is alike, exactly; no jump depends on which. A flow's byte stands there for as long as its tag is live, so where none is alike
+        // there is no such flow.
         let other = head.load(Relaxed) ^ mark(hash).wrapping_mul(EACH_BYTE);
-        let alike = other.wrapping_sub(EACH_BYTE) & !other & (EACH_BYTE << 7);
+        let alike = other.wrapping_sub(EACH_BYTE) & !other & (EACH_BYTE << 7) & MARKS;
         let way = alike.trailing_zeros() as usize / 8;
-        let tag = Tag(tags.get(way)?.load(Acquire));
-        let same = (tag.0 ^ hash) & Tag::HASH == 0 && tag.is_live();
-        same.then_some(Slot {
+        let Some(tag) = tags.get(way).filter(|_| alike != 0) else {
+            return Likely::Nowhere;
+        };
+        let tag = Tag(tag.load(Acquire));
+        if (tag.0 ^ hash) & Tag::HASH != 0 || !tag.is_live() {
+            return Likely::Unsure;
+        }
+        Likely::Here(Slot {
             bucket: at as u32,
             way: way as u8,
             tag,
@@ -460,7 +470,8 @@ impl Slots {
             .ok()?;
         let hash = rehash(&key);
         if let Some(head) = self.head(slot.bucket as usize) {
-            head.fetch_xor(mark(hash) << (8 * slot.way), AcqRel);
+            // Whoever wants the slot waits for this.
+            head.fetch_and(!(0xff << (8 * slot.way)), AcqRel);
         }
         if slot.tag.in_second()
             && let Some(head) = self.head(self.first(hash))
@@ -610,12 +621,16 @@ impl Slots {
                     | version << VERSION_AT
                     | Tag::BEING_WRITTEN;
                 if tag.compare_exchange(seen, writing, AcqRel, Relaxed).is_ok() {
+                    let head = self.head(bucket)?;
+                    if head.load(Acquire) >> (8 * way) & 0xff != 0 {
+                        // Of whoever has left the slot, and not yet wiped its byte: to wait for it here might be long.
+                        tag.store(Tag::EMPTY, Release);
+                        continue;
+                    }
                     if at == 1 {
                         first.fetch_add(ELSEWHERE, AcqRel);
                     }
-                    // Exchanged by exclusive or, on both ways, so that whoever left the slot a moment ago may be late with its own.
-                    let head = self.head(bucket)?;
-                    head.fetch_xor(mark(hash) << (8 * way), AcqRel);
+                    head.fetch_or(mark(hash) << (8 * way), AcqRel);
                     fence(Release);
                     return Some((bucket as u32, way as u8, writing));
                 }

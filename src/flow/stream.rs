@@ -153,7 +153,14 @@ impl Streams {
             .iter_mut()
             .position(|held| held.live && held.key == *piece.key);
         let place = match found {
-            Some(at) => &mut set[at],
+            Some(at) => {
+                let place = &mut set[at];
+                if piece.again && place.base != piece.base {
+                    // Another SYN in the place of one that nobody has answered: what came with that is not part of the connection.
+                    place.restart(piece.key, piece.base, now);
+                }
+                place
+            }
             None if piece.kept => return Known::Hidden,
             None => {
                 let place = room(&mut set, piece.key, now);

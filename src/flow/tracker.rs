@@ -48,6 +48,8 @@ pub struct Track {
     key: KeyWords,
     hash: u64,
     slot: Option<Slot>,
+    /// There was no such flow when its tags were looked at.
+    absent: bool,
     segment: Segment,
 }
 
@@ -58,6 +60,7 @@ impl Track {
         key: [0; 5],
         hash: 0,
         slot: None,
+        absent: false,
         segment: Segment {
             flags: 0,
             seq: 0,
@@ -324,7 +327,7 @@ impl Tracker {
     /// Looks for the flow by its tag, and asks for its line. True where [`Tracker::seek_elsewhere`] has to be asked too.
     #[inline]
     pub fn seek(&self, track: &mut Track) -> bool {
-        track.slot = None;
+        (track.slot, track.absent) = (None, false);
         if let Kind::Error | Kind::Later | Kind::Alone = track.kind {
             return false;
         }
@@ -335,15 +338,23 @@ impl Tracker {
                 false
             }
             Likely::Elsewhere => true,
-            Likely::Nowhere => false,
+            Likely::Unsure => false,
+            Likely::Nowhere => {
+                track.absent = true;
+                false
+            }
         }
     }
 
     /// Looks in the second bucket, once the others of the burst were looked for.
     pub fn seek_elsewhere(&self, track: &mut Track) {
-        track.slot = self.flows.slots.likely_elsewhere(track.hash);
-        if let Some(slot) = &track.slot {
-            self.flows.slots.prefetch_flow(slot);
+        match self.flows.slots.likely_elsewhere(track.hash) {
+            Likely::Here(slot) => {
+                self.flows.slots.prefetch_flow(&slot);
+                track.slot = Some(slot);
+            }
+            Likely::Nowhere => track.absent = true,
+            Likely::Elsewhere | Likely::Unsure => {}
         }
     }
 
@@ -361,6 +372,9 @@ impl Tracker {
             Kind::Tcp | Kind::Plain | Kind::Query { .. } => {}
             Kind::Error => return self.related(meta, frame, side),
             Kind::Alone | Kind::Later => return Found::Ask(Key::new(meta, side), Why::Alone),
+        }
+        if track.absent {
+            return self.unknown(track, meta, side);
         }
         let slots = &self.flows.slots;
         let likely = |slot: Slot| Some((slot, slots.get(&slot, &track.key)?));
@@ -416,7 +430,8 @@ impl Tracker {
         control.both &= !renews;
         match track.kind {
             Kind::Tcp if track.segment.opens() => {
-                if control.phase.is_over() {
+                // One that the policy has ended is over too: on the same ports another may be begun, and is judged.
+                if control.phase.is_over() || control.blocked {
                     return Found::Ask(Key::new(meta, side), Why::Reopens(slot));
                 }
                 if !forth && !control.both {

@@ -1,12 +1,10 @@
 //! Capture files, read and written with pcap-parser. What a file says is hostile: lengths are bounded, an error is an error, never a panic.
 
-use pcap_parser::pcapng::{
-    Block, EnhancedPacketBlock, InterfaceDescriptionBlock, SectionHeaderBlock,
-};
+pub use super::capture_writer::{CaptureWriter, Part};
+use pcap_parser::pcapng::Block;
 use pcap_parser::traits::{PcapNGPacketBlock, PcapReaderIterator};
-use pcap_parser::{Linktype, PcapBlockOwned, PcapError, ToVec, create_reader};
+use pcap_parser::{Linktype, PcapBlockOwned, PcapError, create_reader};
 use std::fs::File;
-use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 const BUFFER: usize = 1 << 20;
@@ -270,94 +268,6 @@ fn clock(clocks: &[Clock], interface: usize) -> Result<Clock, Refused> {
         .get(interface)
         .copied()
         .ok_or_else(|| Refused::Broken("a frame of an interface that was not described".into()))
-}
-
-/// Writes pcapng with nanosecond times.
-pub struct CaptureWriter {
-    path: PathBuf,
-    out: BufWriter<File>,
-}
-
-impl CaptureWriter {
-    /// Creates the file, or empties it.
-    ///
-    /// # Errors
-    /// [`CaptureError::Io`].
-    pub fn create(path: &Path) -> Result<CaptureWriter, CaptureError> {
-        let io = |source| CaptureError::Io {
-            path: path.into(),
-            source,
-        };
-        let mut writer = CaptureWriter {
-            path: path.into(),
-            out: BufWriter::new(File::create(path).map_err(io)?),
-        };
-        let mut section = SectionHeaderBlock {
-            block_type: pcap_parser::SHB_MAGIC,
-            block_len1: 0,
-            bom: pcap_parser::BOM_MAGIC,
-            major_version: 1,
-            minor_version: 0,
-            section_len: -1,
-            options: vec![],
-            block_len2: 0,
-        };
-        let mut interface = InterfaceDescriptionBlock {
-            block_type: pcap_parser::IDB_MAGIC,
-            block_len1: 0,
-            linktype: Linktype::ETHERNET,
-            reserved: 0,
-            snaplen: 0,
-            // Resolution and offset are added from the fields below.
-            options: vec![],
-            block_len2: 0,
-            if_tsresol: 9,
-            if_tsoffset: 0,
-        };
-        writer.block(section.to_vec())?;
-        writer.block(interface.to_vec())?;
-        Ok(writer)
-    }
-
-    /// Appends one frame.
-    ///
-    /// # Errors
-    /// [`CaptureError::Io`].
-    pub fn write(&mut self, time: u64, frame: &[u8]) -> Result<(), CaptureError> {
-        let mut packet = EnhancedPacketBlock {
-            block_type: pcap_parser::EPB_MAGIC,
-            block_len1: 0,
-            if_id: 0,
-            ts_high: (time >> 32) as u32,
-            ts_low: time as u32,
-            caplen: frame.len() as u32,
-            origlen: frame.len() as u32,
-            data: frame,
-            options: vec![],
-            block_len2: 0,
-        };
-        self.block(packet.to_vec())
-    }
-
-    /// Writes out what is buffered.
-    ///
-    /// # Errors
-    /// [`CaptureError::Io`].
-    pub fn finish(mut self) -> Result<(), CaptureError> {
-        self.out.flush().map_err(|source| CaptureError::Io {
-            path: self.path.clone(),
-            source,
-        })
-    }
-
-    fn block<E: std::fmt::Debug>(&mut self, block: Result<Vec<u8>, E>) -> Result<(), CaptureError> {
-        let io = |source| CaptureError::Io {
-            path: self.path.clone(),
-            source,
-        };
-        let block = block.map_err(|e| io(std::io::Error::other(format!("{e:?}"))))?;
-        self.out.write_all(&block).map_err(io)
-    }
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 pub mod afxdp;
 pub mod capture;
+mod capture_writer;
 pub mod gate;
 pub mod memory;
 pub mod pcap;

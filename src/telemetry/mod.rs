@@ -4,7 +4,9 @@ pub mod counters;
 pub mod dhcp;
 pub mod event;
 pub mod reason;
+pub mod recording;
 
 pub use counters::{Counter, WorkerCounters};
 pub use event::{Cause, Event, EventRing};
 pub use reason::Reason;
+pub use recording::Recorder;

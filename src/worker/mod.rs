@@ -15,7 +15,7 @@ use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::counters::SideCounters;
 use crate::telemetry::dhcp::{self, DhcpRequest, DhcpRing};
-use crate::telemetry::{Cause, EventRing, Reason, WorkerCounters};
+use crate::telemetry::{Cause, EventRing, Reason, Recorder, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
 use court::{Court, Ruling};
@@ -64,6 +64,8 @@ pub struct Worker<P: Port> {
     counters: Arc<WorkerCounters>,
     teller: Teller,
     dhcp: DhcpRing,
+    /// `None` where no evidence is kept.
+    recorder: Option<Recorder>,
     burst: Burst,
     shown: Showcase,
 }
@@ -96,9 +98,16 @@ impl<P: Port> Worker<P> {
             counters,
             teller,
             dhcp: dhcp::ring(),
+            recorder: None,
             burst: Burst::new(),
             shown: Showcase::new(),
         }
+    }
+
+    /// Records every frame that it receives, for evidence.
+    pub fn with_recorder(mut self, recorder: Option<Recorder>) -> Worker<P> {
+        self.recorder = recorder;
+        self
     }
 
     /// What this worker counts, for others to read.
@@ -149,6 +158,9 @@ impl<P: Port> Worker<P> {
         }
         let lost = &self.counters.events_lost;
         self.teller.tell_rest(now, false, lost);
+        if let Some(recorder) = &mut self.recorder {
+            recorder.tick(now.steady);
+        }
         self.counters.turns.add(1);
         self.counters.busy_turns.add((received > 0) as u64);
         self.counters.last_turn.store(now.wall, Relaxed);
@@ -225,6 +237,9 @@ impl<P: Port> Worker<P> {
         let lengths = self.burst.received.iter().map(Frame::len);
         counters.rx.add(self.burst.received.len() as u64);
         counters.rx_bytes.add(lengths.map(|len| len as u64).sum());
+        if self.recorder.is_some() {
+            self.record(side, now);
+        }
         // Taken out for as long as its frames are dealt out, and put back with its capacity.
         let mut received = std::mem::take(&mut self.burst.received);
         let mut rulings = std::mem::take(&mut self.burst.rulings);
@@ -235,6 +250,22 @@ impl<P: Port> Worker<P> {
         desk.close();
         rulings.clear();
         (self.burst.received, self.burst.rulings) = (received, rulings);
+    }
+
+    /// Keeps a copy of the burst, with what becomes of each frame.
+    fn record(&mut self, side: Side, now: Now) {
+        let Some(recorder) = &mut self.recorder else {
+            return;
+        };
+        let burst = &self.burst;
+        let frames = burst.received.iter().zip(&burst.rulings).zip(&burst.metas);
+        for ((frame, ruling), meta) in frames {
+            let verdict = match burst.shadow {
+                true => Verdict::Forward,
+                false => ruling.verdict,
+            };
+            recorder.record(now.wall, side, meta, verdict, self.umem.bytes(frame));
+        }
     }
 
     /// What frames of one queue are dealt out with, and the headers of the burst.

@@ -1,6 +1,6 @@
 //! The models.
 
-use crate::slots::{Fresh, KeyWords, Opened, Slots, Tag};
+use crate::slots::{Fresh, KeyWords, Likely, Opened, Slots, Tag};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -33,8 +33,14 @@ fn open(slots: &Slots, key: &KeyWords, control: u64) -> Opened {
     slots.open(key, hash(key), &fresh(control), over, rank, hash, |_| ())
 }
 
-/// The control words of every entry of this key.
+/// The control words of every entry of this key, which is where one looks for it at a glance, too.
 fn entries(slots: &Slots, key: &KeyWords) -> Vec<u64> {
+    let glance = match slots.likely(hash(key)) {
+        Likely::Elsewhere => slots.likely_elsewhere(hash(key)),
+        likely => likely,
+    };
+    let nowhere = matches!(glance, Likely::Nowhere);
+    assert!(!nowhere || slots.find(key, hash(key)).is_none());
     (0..slots.buckets())
         .flat_map(|bucket| slots.live(bucket).collect::<Vec<_>>())
         .filter(|slot| slots.key(slot) == Some(*key))

@@ -122,6 +122,15 @@ impl Attempt {
                 &format!("ii -s {at} -p 6667 -n v{{nick}} -i {{dir}}"),
                 Proof::Appears("93.184.216.34/out", "irc.rig.test"),
             ),
+            // The handshake passes: only what the client says first tells what it is.
+            Attempt::new(
+                "IRC, another port",
+                addr::HOST,
+                to(8080),
+                blocked("irc"),
+                &format!("ii -s {at} -p 8080 -n w{{nick}} -i {{dir}}"),
+                Proof::Appears("93.184.216.34/out", "irc.rig.test"),
+            ),
             Attempt::new(
                 "SNMP get",
                 addr::HOST,

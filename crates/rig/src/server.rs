@@ -26,7 +26,7 @@ pub enum Server {
     Dnsmasq,
     /// aiosmtpd: SMTP on TCP 25, delivering into a maildir.
     Aiosmtpd,
-    /// ngircd: IRC on TCP 6667.
+    /// ngircd: IRC on TCP 6667 and 8080.
     Ngircd,
     /// net-snmp's snmpd: UDP 161.
     Snmpd,
@@ -73,7 +73,7 @@ impl Server {
         match self {
             Server::Dnsmasq => &[(Udp, 53), (Tcp, 53), (Udp, 69)],
             Server::Aiosmtpd => &[(Tcp, 25)],
-            Server::Ngircd => &[(Tcp, 6667)],
+            Server::Ngircd => &[(Tcp, 6667), (Tcp, 8080)],
             Server::Snmpd => &[(Udp, 161)],
             Server::Smbd => &[(Tcp, 445), (Tcp, 139)],
             Server::Dcerpcd => &[(Tcp, 135)],
@@ -227,7 +227,7 @@ fn files(dir: &Path) -> std::io::Result<()> {
     std::fs::write(
         dir.join("ngircd.conf"),
         format!(
-            "[Global]\nName = irc.rig.test\nInfo = rig\nListen = {at}\nPorts = 6667\nMotdPhrase = hello\n\
+            "[Global]\nName = irc.rig.test\nInfo = rig\nListen = {at}\nPorts = 6667,8080\nMotdPhrase = hello\n\
              PidFile = {here}/ngircd.pid\n[Options]\nDNS = no\nIdent = no\nPAM = no\n"
         ),
     )?;

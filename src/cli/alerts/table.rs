@@ -64,6 +64,12 @@ impl Table {
         if let Some(shown) = shown(line) {
             out += &format!("{}\n", cut(&format!("{INDENT}{shown}"), self.width));
         }
+        if let Some(capture) = text(&line["alert"]["evidence"]) {
+            out += &format!(
+                "{}\n",
+                cut(&format!("{INDENT}frames: {capture}"), self.width)
+            );
+        }
         if let Some(hint) = line["alert"]["hint"].as_str() {
             out += &wrapped(&safe(hint), self.width);
         }
@@ -226,7 +232,7 @@ mod tests {
             "app_proto": "tftp", "tftp": { "operation": "read", "file": "\\x1b[2Jtool.bin" },
             "alert": {
                 "signature": "tftp", "level": "high", "verdict": "drop", "packets": 7, "host": "10.77.0.9",
-                "host_name": "desk-9", "destinations": 3, "hint": "if 10.77.0.9 is a mail server, run: portcullis sets add mail_servers 10.77.0.9",
+                "host_name": "desk-9", "destinations": 3, "evidence": "/var/lib/portcullis/evidence/1-tftp.pcapng", "hint": "if 10.77.0.9 is a mail server, run: portcullis sets add mail_servers 10.77.0.9",
             },
         })
     }
@@ -242,6 +248,7 @@ mod tests {
             [
                 "2026-01-01 00:00:10  high      desk-9 (10.77.0.9)  tftp          drop           7  [2606:2800:220:1::34]:69 and 2 others",
                 "    tftp: operation=read file=\\x1b[2Jtool.bin",
+                "    frames: /var/lib/portcullis/evidence/1-tftp.pcapng",
                 "    if 10.77.0.9 is a mail server, run: portcullis sets add mail_servers 10.77.0.9",
             ]
         );

@@ -10,16 +10,19 @@ mod sockets;
 pub use error::BringupError;
 pub use sockets::in_use;
 
+use super::evidence;
 use super::status::PortInfo;
 use crate::action::reject::Rejector;
 use crate::config::Bridge;
+use crate::config::evidence::Evidence;
 use crate::flow::Flows;
 use crate::policy::{InForce, Side};
 use crate::port::afxdp::AfXdpPort;
 use crate::port::gate::Gate;
+use crate::telemetry::recording::Pages;
 use crate::telemetry::{EventRing, event};
 use crate::worker::Worker;
-use af_xdp::{Frame, Pages, Socket, Umem, UmemConfig};
+use af_xdp::{Frame, Pages as PageSize, Socket, Umem, UmemConfig};
 use ipnet::IpNet;
 use look::look;
 use prepare::prepare;
@@ -38,6 +41,8 @@ pub struct Ready {
     pub ports: [(PortInfo, Gate); 2],
     /// One from each worker.
     pub events: Vec<EventRing>,
+    /// What the workers record their frames in, one each; none where no evidence is kept.
+    pub pages: Vec<Pages>,
     /// What a person should know: huge pages that were not there, a veth.
     pub notes: Vec<String>,
 }
@@ -51,6 +56,7 @@ pub fn bring_up(
     policy: &InForce,
     flows: &Arc<Flows>,
     inside: &[IpNet],
+    evidence: Option<&Evidence>,
     state: &Path,
 ) -> Result<Ready, BringupError> {
     let mut notes = Vec::new();
@@ -71,11 +77,20 @@ pub fn bring_up(
     for port in [&lan, &uplink] {
         notes.extend(port.slow_note(bridge));
     }
-    let (workers, events) =
+    let (mut workers, events) =
         distribute(bridge, umem, memory, sockets, policy, flows, inside, &cores);
+    let made = evidence.map(|evidence| evidence::pages(evidence, workers.len()));
+    let (pages, recorders) = made.unwrap_or_default();
+    if !recorders.is_empty() {
+        let recording = workers.into_iter().zip(recorders);
+        workers = recording
+            .map(|((worker, core), recorder)| (worker.with_recorder(Some(recorder)), core))
+            .collect();
+    }
     Ok(Ready {
         workers,
         events,
+        pages,
         notes,
         ports: [lan.keep(), uplink.keep()],
     })
@@ -125,7 +140,7 @@ fn memory(
         headroom: 0,
         huge_pages: bridge.huge_pages,
     })?;
-    if bridge.huge_pages && made.0.pages() == Pages::Small {
+    if bridge.huge_pages && made.0.pages() == PageSize::Small {
         let pages = (u64::from(frames) * u64::from(bridge.chunk)).div_ceil(2 << 20);
         notes.push(format!("no huge pages are free, so packet memory is in small ones; to change that: sysctl vm.nr_hugepages={pages}"));
     }

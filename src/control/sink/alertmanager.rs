@@ -32,7 +32,7 @@ pub(super) struct Alertmanager {
     /// What fires; at most `most`. One more is posted once, and not again.
     firing: HashMap<Labels, Firing>,
     most: usize,
-    again: Instant,
+    pub(super) again: Instant,
 }
 
 struct Firing {

@@ -58,7 +58,9 @@ impl Http {
             return Ok(());
         }
         let said: String = text.chars().take(QUOTED).collect();
-        let why = format!("{} answers {status} {said}", self.url);
+        // The path may be a secret: those of many chat services are.
+        let server = self.url.authority().map_or("", |server| server.as_str());
+        let why = format!("{server} answers {status} {said}");
         // The rest may be put right on the other side: a path, a token, a server behind a proxy.
         let refused = [
             StatusCode::BAD_REQUEST,

@@ -217,6 +217,7 @@ async fn run(queue: Arc<Queue>, mut outlet: Outlet) {
     let mut wait = waits();
     // Lines that go one by one, to find the one among them that is not taken.
     let mut singly = 0usize;
+    let mut away = false;
     loop {
         let most = if singly > 0 { 1 } else { outlet.most() };
         let lines = match outlet.due() {
@@ -232,6 +233,12 @@ async fn run(queue: Arc<Queue>, mut outlet: Outlet) {
                 queue.well();
                 singly = singly.saturating_sub(lines.len());
                 wait = waits();
+                if std::mem::take(&mut away) {
+                    eprintln!(
+                        "portcullis: note: the sink `{}` takes alerts again",
+                        queue.name
+                    );
+                }
                 continue;
             }
             Err(failure) => failure,
@@ -245,6 +252,14 @@ async fn run(queue: Arc<Queue>, mut outlet: Outlet) {
             queue.give_up(1);
             singly = singly.saturating_sub(1);
         } else {
+            // Once, and not for each attempt: status and metrics have the rest.
+            if !std::mem::replace(&mut away, true) {
+                eprintln!(
+                    "portcullis: warning: the sink `{}` takes no alerts, which wait in its queue: {}",
+                    queue.name,
+                    text::clean(&failure.why)
+                );
+            }
             let pause = wait.next().unwrap_or(LONGEST_WAIT);
             let most = if queue.is_closed() { LAST_WAIT } else { pause };
             queue.pause(pause.min(most)).await;
@@ -274,7 +289,11 @@ mod tests {
     use crate::policy::{Generation, RuleId, Side, Verdict};
     use crate::telemetry::event::Snippet;
     use crate::telemetry::{Cause, Event, Reason};
+    use axum::Router;
+    use axum::routing::post;
     use std::path::Path;
+    use std::sync::Mutex;
+    use tokio::net::TcpListener;
 
     /// A line about TFTP by 10.77.0.(8 + n).
     pub(super) fn line(n: u32) -> Line {
@@ -318,6 +337,50 @@ mod tests {
                 .skip(8)
                 .all(|wait| *wait >= LONGEST_WAIT && *wait <= 2 * LONGEST_WAIT)
         );
+    }
+
+    /// A server that counts the alerts of each request.
+    async fn counting(requests: Arc<Mutex<Vec<usize>>>) -> u16 {
+        let count = move |body: String| async move {
+            let all: Vec<serde_json::Value> = serde_json::from_str(&body).unwrap();
+            requests.lock().unwrap().push(all.len());
+        };
+        let router = Router::new().route("/api/v2/alerts", post(count));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        port
+    }
+
+    #[tokio::test]
+    async fn what_fires_is_posted_again_though_no_line_comes() {
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let port = counting(Arc::clone(&requests)).await;
+        let to = sinks::Http {
+            url: format!("http://127.0.0.1:{port}").parse().unwrap(),
+            roots: sinks::Roots::System,
+            token_file: None,
+        };
+        let hold = Duration::from_secs(180);
+        let mut outlet = alertmanager::Alertmanager::new(&to, hold, 10).unwrap();
+        outlet.again = Instant::now() + Duration::from_millis(300);
+        let queue = Arc::new(Queue::new("a", "alertmanager", Severity::Low, 10));
+        queue.push(&Arc::new(line(1)));
+        queue.push(&Arc::new(line(2)));
+        let task = tokio::spawn(run(Arc::clone(&queue), Outlet::Alertmanager(outlet)));
+        let two = async {
+            while requests.lock().unwrap().len() < 2 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        timeout(Duration::from_secs(10), two).await.unwrap();
+        assert_eq!(*requests.lock().unwrap(), [2, 2]);
+        assert_eq!((queue.status().sent, queue.status().errors), (2, 0));
+        queue.close();
+        timeout(Duration::from_secs(10), task)
+            .await
+            .unwrap()
+            .unwrap();
     }
 
     #[test]

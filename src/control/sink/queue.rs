@@ -111,14 +111,21 @@ impl Queue {
 
     /// The oldest `n` are delivered.
     pub fn delivered(&self, n: usize) {
-        self.lines().drain(..n);
-        self.sent.fetch_add(n as u64, Relaxed);
+        let n = self.remove(n);
+        self.sent.fetch_add(n, Relaxed);
     }
 
     /// The oldest `n` will never be delivered.
     pub fn give_up(&self, n: usize) {
-        self.lines().drain(..n);
-        self.lost.fetch_add(n as u64, Relaxed);
+        let n = self.remove(n);
+        self.lost.fetch_add(n, Relaxed);
+    }
+
+    fn remove(&self, n: usize) -> u64 {
+        let mut lines = self.lines();
+        let n = n.min(lines.len());
+        lines.drain(..n);
+        n as u64
     }
 
     /// What was tried last succeeded.

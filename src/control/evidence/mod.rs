@@ -1,0 +1,418 @@
+//! Evidence: the frames behind an alert, in a capture that any analyser opens.
+//!
+//! When an incident begins, the frames of its flow that are still among the last ones recorded are written down, and then the next frames of its host. A thread of its
+//! own does it: what a disk takes its time for holds nobody up, and what it refuses ends evidence and nothing else.
+
+mod store;
+
+use crate::config::evidence::Evidence as Settings;
+use crate::port::capture::{CaptureError, CaptureWriter, Part};
+use crate::telemetry::Counter;
+use crate::telemetry::recording::{PAGE, Page, Pages, Record, Recorder};
+use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
+use serde::Serialize;
+use std::collections::VecDeque;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use store::Store;
+
+/// How often the pages of the workers are looked at.
+const OFTEN: Duration = Duration::from_millis(20);
+/// Captures that are written at once; what begins beyond it has none.
+const AT_ONCE: usize = 64;
+/// Requests that wait.
+const WAITING: usize = 256;
+/// How long a host is watched for its next frames.
+const LONGEST: Duration = Duration::from_secs(60);
+/// The frames of the burst that alerted may be in a page that comes later: so long a flow's earlier frames are looked for.
+const PAUSE: Duration = Duration::from_secs(30);
+/// The parts of a capture beside its frames, and the comments, are no longer than this for each frame.
+const OVERHEAD: u64 = 128;
+
+/// An incident that begins.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// What its lines call it.
+    pub incident: String,
+    /// The rule or the reason.
+    pub rule: String,
+    /// The inside host in words.
+    pub host: String,
+    /// Its address; `None` where that is a lie, so that the MAC address alone says who it is.
+    pub address: Option<u128>,
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// The flow of the frame that alerted.
+    pub flow: u64,
+    /// When that came, nanoseconds since the Unix epoch.
+    pub time: u64,
+}
+
+#[derive(Debug)]
+struct Tally {
+    captures: AtomicU64,
+    skipped: AtomicU64,
+    errors: AtomicU64,
+    bytes: AtomicU64,
+    missed: Vec<Arc<Counter>>,
+}
+
+/// What became of evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EvidenceStatus {
+    /// The folder of the captures.
+    pub dir: PathBuf,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Captures that were begun since the start.
+    pub captures: u64,
+    /// Incidents without one: too many at once, or the disk had refused one.
+    pub skipped: u64,
+    /// Captures that the disk refused, or a part of one.
+    pub errors: u64,
+    /// Frames that were not recorded: those before them were still being read.
+    pub missed_frames: u64,
+}
+
+/// The way to ask for evidence.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    dir: PathBuf,
+    requests: Sender<Request>,
+    tally: Arc<Tally>,
+}
+
+impl Evidence {
+    /// What became of it.
+    pub fn status(&self) -> EvidenceStatus {
+        let tally = &self.tally;
+        EvidenceStatus {
+            dir: self.dir.clone(),
+            bytes: tally.bytes.load(Relaxed),
+            captures: tally.captures.load(Relaxed),
+            skipped: tally.skipped.load(Relaxed),
+            errors: tally.errors.load(Relaxed),
+            missed_frames: tally.missed.iter().map(|missed| missed.get()).sum(),
+        }
+    }
+
+    /// Asks for the capture of an incident; where it will be, or `None` where too many are asked for at once. Never waits.
+    pub fn ask(&self, request: Request) -> Option<PathBuf> {
+        let path = Store::path(&self.dir, &request.incident, &request.host, &request.rule);
+        match self.requests.try_send(request) {
+            Ok(()) => Some(path),
+            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
+                self.tally.skipped.fetch_add(1, Relaxed);
+                None
+            }
+        }
+    }
+}
+
+/// The thread that writes evidence; ends when it is dropped.
+pub struct EvidenceThread {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for EvidenceThread {
+    fn drop(&mut self) {
+        self.stop.store(true, Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It has said on standard error why, if it panicked.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Pages for `workers` workers, and their hands on them.
+pub fn pages(settings: &Settings, workers: usize) -> (Vec<Pages>, Vec<Recorder>) {
+    // Half of them are on their way: the worker's, full ones, empty ones.
+    let count = (settings.ring as usize / PAGE).max(8);
+    let made = (0..workers).map(|_| Pages::new(count, settings.snap as usize));
+    made.unzip()
+}
+
+/// Starts the thread.
+///
+/// # Errors
+/// That the folder cannot be made or read, or that there is no thread to be had.
+pub fn start(
+    settings: &Settings,
+    pages: Vec<Pages>,
+    interfaces: [String; 2],
+) -> std::io::Result<(Evidence, EvidenceThread)> {
+    let store = Store::open(settings)?;
+    let (sender, requests) = bounded(WAITING);
+    let missed = pages.iter().map(|pages| Arc::clone(&pages.missed));
+    let tally = Arc::new(Tally {
+        captures: AtomicU64::new(0),
+        skipped: AtomicU64::new(0),
+        errors: AtomicU64::new(0),
+        bytes: AtomicU64::new(store.bytes()),
+        missed: missed.collect(),
+    });
+    let mut keeper = Keeper {
+        settings: settings.clone(),
+        store,
+        interfaces,
+        recent: pages.iter().map(|_| VecDeque::new()).collect(),
+        // The rest is for the worker to fill meanwhile.
+        most: (settings.ring as usize / PAGE).max(8) / 2,
+        pages,
+        open: Vec::new(),
+        tally: Arc::clone(&tally),
+        paused: None,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::Builder::new()
+        .name("evidence".to_owned())
+        .spawn(move || keeper.run(&requests, &stopped))?;
+    let evidence = Evidence {
+        dir: settings.dir.clone(),
+        requests: sender,
+        tally,
+    };
+    let thread = EvidenceThread {
+        stop,
+        thread: Some(thread),
+    };
+    Ok((evidence, thread))
+}
+
+/// One capture that is being written.
+struct Open {
+    request: Request,
+    path: PathBuf,
+    writer: CaptureWriter,
+    bytes: u64,
+    /// Frames of the host that are still to come.
+    left: u32,
+    until: Instant,
+}
+
+impl Open {
+    /// Whether a frame belongs in it: of the flow whenever it came, of the host from the alert on.
+    fn wants(&self, record: &Record<'_>) -> bool {
+        let host = match self.request.address {
+            Some(address) => record.host == address,
+            None => record.mac == self.request.mac,
+        };
+        record.flow == self.request.flow || (host && record.time >= self.request.time)
+    }
+
+    /// Writes one frame if it belongs in it. False where the capture is full.
+    fn take(&mut self, record: &Record<'_>, most: u64) -> Result<bool, CaptureError> {
+        if !self.wants(record) {
+            return Ok(true);
+        }
+        let bytes = record.bytes.len() as u64 + OVERHEAD;
+        if self.bytes + bytes > most {
+            return Ok(false);
+        }
+        self.bytes += bytes;
+        let comment = record.fate.describe();
+        self.writer.write_part(&Part {
+            interface: record.side as u32,
+            time: record.time,
+            len: record.len,
+            bytes: record.bytes,
+            comment: comment.as_deref(),
+        })?;
+        if record.time >= self.request.time {
+            self.left = self.left.saturating_sub(1);
+        }
+        Ok(self.left > 0)
+    }
+}
+
+struct Keeper {
+    settings: Settings,
+    store: Store,
+    interfaces: [String; 2],
+    pages: Vec<Pages>,
+    /// The last pages of each worker, oldest first.
+    recent: Vec<VecDeque<Page>>,
+    /// How many of each.
+    most: usize,
+    open: Vec<Open>,
+    tally: Arc<Tally>,
+    /// After an error of the disk nothing is begun until then.
+    paused: Option<Instant>,
+}
+
+impl Keeper {
+    fn run(&mut self, requests: &Receiver<Request>, stop: &AtomicBool) {
+        loop {
+            let stopping = stop.load(Relaxed);
+            let first = requests.recv_timeout(if stopping { Duration::ZERO } else { OFTEN });
+            for request in first.into_iter().chain(requests.try_iter()) {
+                self.begin(request);
+            }
+            self.read();
+            let now = Instant::now();
+            self.close(|open| stopping || now >= open.until);
+            if stopping {
+                return;
+            }
+        }
+    }
+
+    /// Begins the capture of an incident with what is still there of its flow.
+    fn begin(&mut self, request: Request) {
+        let paused = self.paused.is_some_and(|until| Instant::now() < until);
+        if self.open.len() >= AT_ONCE || paused {
+            self.tally.skipped.fetch_add(1, Relaxed);
+            return;
+        }
+        let path = Store::path(
+            &self.settings.dir,
+            &request.incident,
+            &request.host,
+            &request.rule,
+        );
+        self.store.make_room(&path, self.settings.file);
+        let comment = format!(
+            "incident {}, rule {}, host {}",
+            request.incident, request.rule, request.host
+        );
+        let writer = match create(&path, &comment, &self.interfaces) {
+            Ok(writer) => writer,
+            Err(error) => return self.refused(&error, &path),
+        };
+        self.tally.captures.fetch_add(1, Relaxed);
+        let mut open = Open {
+            request,
+            path,
+            writer,
+            bytes: 0,
+            left: self.settings.frames,
+            until: Instant::now() + LONGEST,
+        };
+        let mut goes_on = Ok(true);
+        for page in self.recent.iter().flatten() {
+            for record in page.records() {
+                if let Ok(true) = goes_on {
+                    goes_on = open.take(&record, self.settings.file);
+                }
+            }
+        }
+        match goes_on {
+            Ok(true) => self.open.push(open),
+            Ok(false) => self.end(open),
+            Err(error) => {
+                self.refused(&error, &open.path);
+                self.end(open);
+            }
+        }
+    }
+
+    /// Takes the pages that the workers have handed over since.
+    fn read(&mut self) {
+        for worker in 0..self.pages.len() {
+            // As many as there can be, so that a worker that fills them faster does not keep us here.
+            for _ in 0..self.most {
+                let Some(page) = self.pages[worker].take() else {
+                    break;
+                };
+                self.search(&page);
+                let recent = &mut self.recent[worker];
+                recent.push_back(page);
+                if recent.len() > self.most
+                    && let Some(oldest) = recent.pop_front()
+                {
+                    self.pages[worker].give(oldest);
+                }
+            }
+        }
+    }
+
+    /// Writes the frames of a page into the captures that they belong in.
+    fn search(&mut self, page: &Page) {
+        if self.open.is_empty() {
+            return;
+        }
+        let mut over = Vec::new();
+        for record in page.records() {
+            for (at, open) in self.open.iter_mut().enumerate() {
+                if over.iter().any(|(ended, _)| *ended == at) {
+                    continue;
+                }
+                match open.take(&record, self.settings.file) {
+                    Ok(true) => {}
+                    Ok(false) => over.push((at, None)),
+                    Err(error) => over.push((at, Some(error))),
+                }
+            }
+        }
+        over.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+        for (at, error) in over {
+            let open = self.open.swap_remove(at);
+            if let Some(error) = error {
+                self.refused(&error, &open.path);
+            }
+            self.end(open);
+        }
+    }
+
+    /// Ends the captures of which this holds.
+    fn close(&mut self, over: impl Fn(&Open) -> bool) {
+        let mut at = 0;
+        while at < self.open.len() {
+            if over(&self.open[at]) {
+                let open = self.open.swap_remove(at);
+                self.end(open);
+            } else {
+                at += 1;
+            }
+        }
+        for open in &mut self.open {
+            // So that whoever reads the alert finds what is there by now; an error comes again with the next frame.
+            let _ = open.writer.flush();
+        }
+    }
+
+    fn end(&mut self, open: Open) {
+        if let Err(error) = open.writer.finish() {
+            self.refused(&error, &open.path);
+        }
+        self.store.add(&open.path);
+        self.tally.bytes.store(self.store.bytes(), Relaxed);
+    }
+
+    /// A disk that is full, a folder that is gone: no evidence for a while, and filtering as before.
+    fn refused(&mut self, error: &CaptureError, path: &Path) {
+        self.tally.errors.fetch_add(1, Relaxed);
+        let before = self.paused.replace(Instant::now() + PAUSE);
+        if before.is_none_or(|until| Instant::now() >= until) {
+            eprintln!(
+                "portcullis: warning: evidence stops for {} s: {error} ({})",
+                PAUSE.as_secs(),
+                path.display()
+            );
+        }
+    }
+}
+
+fn create(
+    path: &Path,
+    comment: &str,
+    interfaces: &[String; 2],
+) -> Result<CaptureWriter, CaptureError> {
+    let writer = CaptureWriter::create_for(path, comment, interfaces)?;
+    let owner = std::fs::Permissions::from_mode(0o600);
+    std::fs::set_permissions(path, owner).map_err(|source| CaptureError::Io {
+        path: path.into(),
+        source,
+    })?;
+    Ok(writer)
+}
+
+#[cfg(test)]
+mod tests;
