@@ -4,6 +4,7 @@
 
 use rig::{Attempt, Gate, GateKind, Output, Rig, Server, Servers, poll_until, root_or_say, run};
 use serde_json::Value;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -148,6 +149,25 @@ fn what_cannot_be_done_to_a_set_is_refused_in_one_line_and_damage_of_the_file_is
         set["added"],
         serde_json::json!(["10.77.0.26", "10.77.0.32/28"])
     );
+    // Whoever speaks to the socket without the program.
+    let say = |text: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        // It need not be read to its end.
+        let _ = stream.write_all(text.as_bytes());
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        answer
+    };
+    let many = "\"10.77.0.40\",".repeat(5_000);
+    let many = many.trim_end_matches(',');
+    let asked = |set: &str| {
+        format!("{{\"command\":\"sets-add\",\"set\":\"{set}\",\"entries\":[{many}]}}\n")
+    };
+    assert!(say(&asked("mail_servers")).contains("at once are the most"));
+    assert!(say(&asked(&"\\u001b".repeat(50_000))).contains("there is no set"));
+    say(&"[".repeat(1 << 20));
+    assert!(say("{\"command\":\"sets-drop\"}\n").contains("error"));
+    assert!(ours(&rig, "sets list").contains("generation 2;"));
     running.stop().unwrap();
 }
 

@@ -27,8 +27,7 @@ const EXAMPLES: &str = "Examples:
   portcullis sets add partners 192.0.2.0/24 198.51.100.1-198.51.100.9 2001:db8::/32
   portcullis sets remove mail_servers 10.0.0.25
 
-What is added is in force at once, and kept across restarts in sets.json in the folder of `[control] state`.
-A change that makes the config's own [[test]] entries fail is refused.";
+What is added is in force at once, and kept across restarts in sets.json in the folder of `[control] state`. A change that makes the config's own [[test]] entries fail is refused.";
 
 #[derive(clap::Subcommand)]
 enum Command {

@@ -260,6 +260,20 @@ mod tests {
     }
 
     #[test]
+    fn what_a_command_adds_stays_when_the_file_of_the_set_changes_and_the_other_way_round() {
+        let (mut keeper, set) = keeper(None);
+        let add = |keeper: &mut Keeper, last| keeper.replace_added(set, last, |_| Ok(()));
+        add(&mut keeper, ranges(ONE + 8, ONE + 8)).unwrap();
+        assert!(keeper.replace_set(set, ranges(ONE, ONE + 1)).unwrap());
+        for dst in [ONE, ONE + 1, ONE + 8] {
+            assert_eq!(verdict(&keeper, dst), Verdict::Forward);
+        }
+        add(&mut keeper, Vec::new()).unwrap();
+        assert_eq!(verdict(&keeper, ONE + 8), Verdict::Drop(Reason::Rule));
+        assert_eq!(verdict(&keeper, ONE + 1), Verdict::Forward);
+    }
+
+    #[test]
     fn a_set_with_which_the_policy_fails_its_own_tests_is_refused_and_nothing_changes() {
         let (mut keeper, set) = keeper(None);
         let refused = keeper.replace_set(set, Vec::new()).unwrap_err();

@@ -803,4 +803,33 @@ mod tests {
             assert!(names.iter().any(|n| n == name), "{name}");
         }
     }
+
+    #[test]
+    fn what_lan_clients_ask_dhcp_is_copied_and_a_full_ring_is_counted() {
+        let mut bench = Bench::new(16);
+        let ask = |sport, dport| {
+            let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 9], [0xff; 6])
+                .ipv4([0; 4], [255; 4], 64)
+                .udp(sport, dport);
+            let mut bytes = Vec::new();
+            builder.write(&mut bytes, b"request").unwrap();
+            bytes
+        };
+        bench.arrive(Side::Lan, &ask(68, 67));
+        bench.arrive(Side::Lan, &ask(67, 68));
+        bench.arrive(Side::Uplink, &ask(68, 67));
+        bench.worker.turn(1);
+        let ring = bench.worker.dhcp();
+        let request = ring.pop().unwrap();
+        assert_eq!((request.mac, request.v6), ([2, 0, 0, 0, 0, 9], false));
+        assert_eq!(request.bytes(), b"request");
+        assert!(ring.is_empty(), "the answer, and what comes from outside");
+        for _ in 0..ring.capacity() + 3 {
+            bench.arrive(Side::Lan, &ask(68, 67));
+        }
+        for _ in 0..8 {
+            bench.worker.turn(2);
+        }
+        assert_eq!(bench.worker.counters().dhcp_lost.get(), 3);
+    }
 }

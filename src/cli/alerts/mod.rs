@@ -64,8 +64,7 @@ const EXAMPLES: &str = "Examples:
   portcullis alerts --host 52:54:00:12:34:56
   portcullis alerts --host 10.77.3.0/24 --json | jq -r .alert.signature | sort | uniq -c
 
-An incident is a rule and an inside host; the file has a line when it begins and one for each window in which it
-goes on. The latest has the counts of all, so it alone is shown; --all shows each. Times are UTC.";
+An incident is a rule and an inside host; the file has a line when it begins and one for each window in which it goes on. The latest has the counts of all, so it alone is shown; --all shows each. Times are UTC.";
 
 impl Alerts {
     pub(super) fn run(self) -> ExitCode {

@@ -33,6 +33,8 @@ const USUAL: [usize; 6] = [19, 8, 15, 12, 7, 7];
 pub(super) struct Table {
     width: usize,
     columns: [usize; 6],
+    /// There is room for names beside addresses; else they have the second line.
+    names: bool,
 }
 
 impl Table {
@@ -44,23 +46,32 @@ impl Table {
     }
 
     fn wide<'a>(width: usize, lines: impl Iterator<Item = &'a Value>) -> Table {
-        let mut columns = USUAL;
+        let (mut named, mut bare) = (USUAL, USUAL);
         for line in lines {
-            for (column, cell) in columns.iter_mut().zip(cells(line)) {
-                *column = (*column).max(cell.width()).min(WIDEST);
+            for (columns, name) in [(&mut named, true), (&mut bare, false)] {
+                for (column, cell) in columns.iter_mut().zip(cells(line, name)) {
+                    *column = (*column).max(cell.width()).min(WIDEST);
+                }
             }
         }
-        Table { width, columns }
+        let fits = named.iter().sum::<usize>() + 2 * (named.len() - 1) <= width;
+        Table {
+            width,
+            columns: if fits { named } else { bare },
+            names: fits,
+        }
     }
 
     /// The names of the columns.
     pub fn head(&self) -> String {
-        self.line(COLUMNS.map(str::to_owned), "to")
+        self.line(COLUMNS.map(str::to_owned), "", "to")
     }
 
-    /// One alert: its line, what the payload showed, and what to do.
+    /// One alert: its line, what the payload showed, where its frames are, and what to do.
     pub fn row(&self, line: &Value) -> String {
-        let mut out = self.line(cells(line), &to(line));
+        let name = text(&line["alert"]["host_name"]).filter(|_| !self.names);
+        let name = name.map_or(String::new(), |name| format!("{name} "));
+        let mut out = self.line(cells(line, self.names), &name, &to(line));
         if let Some(shown) = shown(line) {
             out += &format!("{}\n", cut(&format!("{INDENT}{shown}"), self.width));
         }
@@ -77,7 +88,7 @@ impl Table {
     }
 
     /// Where it does not fit, the other end has a line of its own.
-    fn line(&self, cells: [String; 6], to: &str) -> String {
+    fn line(&self, cells: [String; 6], name: &str, to: &str) -> String {
         let mut out = String::new();
         for (at, (cell, width)) in cells.iter().zip(self.columns).enumerate() {
             let cell = cut(cell, width);
@@ -89,24 +100,24 @@ impl Table {
                 format!("{cell}{gap}  ")
             };
         }
-        match out.width() + to.width() <= self.width {
+        match name.is_empty() && out.width() + to.width() <= self.width {
             true => format!("{}\n", (out + to).trim_end()),
             false => format!(
                 "{}\n{}\n",
                 cut(out.trim_end(), self.width),
-                cut(&format!("{INDENT}-> {to}"), self.width)
+                cut(&format!("{INDENT}{name}-> {to}"), self.width)
             ),
         }
     }
 }
 
-fn cells(line: &Value) -> [String; 6] {
+fn cells(line: &Value, name: bool) -> [String; 6] {
     let alert = &line["alert"];
     let at = time(line).map(|at| {
         let text = humantime::format_rfc3339_seconds(at).to_string();
         text.trim_end_matches('Z').replace('T', " ")
     });
-    let host = match text(&alert["host_name"]) {
+    let host = match text(&alert["host_name"]).filter(|_| name) {
         Some(name) => format!("{name} ({})", word(&alert["host"])),
         None => word(&alert["host"]),
     };
@@ -143,6 +154,7 @@ fn to(line: &Value) -> String {
         ""
     };
     match alert["destinations"].as_u64() {
+        Some(2) if more.is_empty() => format!("{end} and 1 other"),
         Some(n @ 2..) => format!("{end} and {}{more} others", n - 1),
         _ => end,
     }
@@ -253,6 +265,15 @@ mod tests {
             ]
         );
         assert_eq!(table.head().find("host"), rows[0].find("desk-9"));
+        let narrow = Table::wide(80, [&line].into_iter()).row(&line);
+        let two: Vec<&str> = narrow.lines().take(2).collect();
+        assert_eq!(
+            two,
+            [
+                "2026-01-01 00:00:10  high      10.77.0.9        tftp          drop           7",
+                "    desk-9 -> [2606:2800:220:1::34]:69 and 2 others",
+            ]
+        );
         for width in NARROWEST..120 {
             let table = Table::wide(width, [&line].into_iter());
             for text in [table.head(), table.row(&line)] {
