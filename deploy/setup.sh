@@ -17,7 +17,8 @@ demo=(iproute2 ethtool
       bind9-dnsutils curl ii snmp smbclient iputils-ping)
 # The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
 # The tests of the sinks start rsyslogd, journald (of systemd) and Alertmanager, with configs of their own.
-test=(nftables nmap hping3 thc-ipv6 python3-scapy tshark atftpd
+# udhcpc says a host name to DHCP.
+test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd
       prometheus-alertmanager rsyslog rsyslog-gnutls systemd)
 # CI builds the XDP gate again and compares it with the committed object, and checks the program for 64-bit ARM, where
 # ring (of rustls) has C to compile.

@@ -107,6 +107,7 @@ fn the_example_of_the_specification_loads_with_every_value_in_its_place() {
         config.control.socket,
         Path::new("/run/portcullis/control.sock")
     );
+    assert_eq!(config.control.state, Path::new("/var/lib/portcullis"));
     assert_eq!(config.warnings.len(), 0, "{:?}", config.warnings);
 }
 

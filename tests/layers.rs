@@ -59,6 +59,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         &[
             "cli",
             "action",
+            "app",
             "config",
             "control",
             "flow",

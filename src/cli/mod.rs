@@ -1,15 +1,19 @@
 //! The commands, one a file. Exit status: 0 done, 1 the answer is no, 2 it could not be done.
 
+mod alerts;
 mod check;
 mod detach;
 mod explain;
+mod gate;
 mod replay;
 mod run;
+mod sets;
 mod status;
 mod test;
 
 use crate::config::{self, Config};
 use clap::{Args, Parser, Subcommand};
+use gate::Gate;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -32,7 +36,9 @@ const EXAMPLES: &str = "Examples:
   portcullis explain -c portcullis.toml --dir out --proto udp --src 10.77.0.9:40000 --dst 93.184.216.34:69
   portcullis replay -c portcullis.toml --lan-prefix 10.77.0.0/24 capture.pcapng
   portcullis run -c portcullis.toml
-  portcullis status";
+  portcullis status
+  portcullis alerts --since 1h
+  portcullis sets add mail_servers 10.0.0.25";
 
 #[derive(Subcommand)]
 enum Command {
@@ -48,9 +54,16 @@ enum Command {
     Replay(replay::Replay),
     /// Show what a running gate has seen, forwarded and dropped
     Status(status::Status),
+    /// Show the alerts of the alert file, of one host or rule, and follow those that come
+    Alerts(alerts::Alerts),
+    /// Show and change the sets of a running gate, at once and for good
+    Sets(sets::Sets),
     /// Take the in-kernel gate off the NICs and put them back as they were
     Detach(detach::Detach),
 }
+
+/// Where the config is, unless a command is told.
+const CONFIG: &str = "/etc/portcullis/portcullis.toml";
 
 /// The config that a command reads.
 #[derive(Args)]
@@ -60,7 +73,7 @@ struct ConfigFile {
         short,
         long,
         value_name = "FILE",
-        default_value = "/etc/portcullis/portcullis.toml"
+        default_value = CONFIG
     )]
     config: PathBuf,
 }
@@ -86,6 +99,8 @@ pub fn main() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Alerts(command) => command.run(),
+        Command::Sets(command) => command.run(),
         Command::Detach(command) => command.run(),
     }
 }

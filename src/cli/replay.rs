@@ -5,6 +5,7 @@ use crate::action::reject::Rejector;
 use crate::config::Config;
 use crate::control::alerts::{Incidents, Line};
 use crate::control::keeper::Keeper;
+use crate::control::names::Names;
 use crate::control::snapshot::{Flowed, Named, RuleHits, Snapshot};
 use crate::flow::Flows;
 use crate::policy::Side;
@@ -140,7 +141,9 @@ impl Replay {
             rejector,
             Arc::clone(&ring),
         );
-        let mut incidents = Incidents::new(Arc::clone(&policy), config.alerts.window);
+        let mut incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
+            .with_names(Names::new(&config.hosts));
+        let dhcp = worker.dhcp();
         let (mut first, mut last) = (None, 0);
         loop {
             let Some(now) = Stage::lock(&stage).next_time() else {
@@ -151,6 +154,9 @@ impl Replay {
             keeper.expire(Duration::from_nanos(now - *first.get_or_insert(now)))?;
             keeper.sweep();
             worker.turn(now);
+            while let Some(request) = dhcp.pop() {
+                incidents.names().hear(&request);
+            }
             while let Some(event) = ring.pop() {
                 incidents.take(&event);
             }

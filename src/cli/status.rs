@@ -1,19 +1,14 @@
 //! `portcullis status`.
 
-use super::{ConfigFile, cannot, print_json};
-use crate::config;
-use crate::control::socket::{self, Request};
+use super::{Gate, print_json};
+use crate::control::socket::Request;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(clap::Args)]
 pub(super) struct Status {
     #[command(flatten)]
-    config: ConfigFile,
-    /// The control socket of the gate; without it, the one that the config names
-    #[arg(long, value_name = "PATH")]
-    socket: Option<PathBuf>,
+    gate: Gate,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -21,38 +16,14 @@ pub(super) struct Status {
 
 impl Status {
     pub(super) fn run(self) -> ExitCode {
-        let path = match (&self.socket, self.config.config.exists()) {
-            (Some(path), _) => path.clone(),
-            (None, true) => match config::control_socket(&self.config.config) {
-                Ok(socket) => socket,
-                Err(e) => return cannot(e),
-            },
-            (None, false) => PathBuf::from("/run/portcullis/control.sock"),
-        };
-        match socket::ask(&path, &Request::Status) {
+        match self.gate.ask(&Request::Status) {
             Ok(status) if self.json => print_json(&status),
             Ok(status) => {
                 print!("{}", human(&status));
                 ExitCode::SUCCESS
             }
-            Err(e) => cannot(silence(&path, &e)),
+            Err(code) => code,
         }
-    }
-}
-
-/// Why there is no answer.
-fn silence(path: &Path, e: &std::io::Error) -> String {
-    use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied, TimedOut, WouldBlock};
-    let path = path.display();
-    match e.kind() {
-        NotFound | ConnectionRefused => format!(
-            "no gate is running behind {path}; start it with `portcullis run`, or name another socket with --socket"
-        ),
-        WouldBlock | TimedOut => {
-            format!("a gate has {path} open and does not answer: its process is stopped or hangs")
-        }
-        PermissionDenied => format!("{path}: {e}; ask as root"),
-        _ => format!("{path}: {e}"),
     }
 }
 

@@ -43,6 +43,7 @@ mod warn;
 pub use error::{ConfigError, Problem};
 pub use places::Places;
 pub use policy_tests::{TestFile, load as load_tests};
+pub use set::{entry as set_entry, find as find_set};
 pub use set_file::load as load_set;
 
 use crate::policy::{Policy, PolicyTest};
@@ -57,6 +58,8 @@ pub struct Config {
     pub bridge: Option<Bridge>,
     /// What is decided.
     pub policy: Policy,
+    /// `[hosts]`: what machines are called.
+    pub hosts: Vec<hosts::Host>,
     /// `[flows]`.
     pub flows: flows::Settings,
     /// `[metrics]`.
@@ -190,6 +193,8 @@ pub struct Alerts {
     pub queue: usize,
     /// How long repeats of one rule and host are counted and not repeated.
     pub window: Duration,
+    /// Whether the names of hosts are looked up in DNS.
+    pub reverse_dns: bool,
 }
 
 /// `[control]`.
@@ -197,6 +202,15 @@ pub struct Alerts {
 pub struct Control {
     /// The Unix socket that `status` and its like talk to.
     pub socket: PathBuf,
+    /// The folder of what is kept across restarts.
+    pub state: PathBuf,
+}
+
+impl Control {
+    /// The socket of a config that names none.
+    pub const SOCKET: &str = "/run/portcullis/control.sock";
+    /// The folder of a config that names none.
+    pub const STATE: &str = "/var/lib/portcullis";
 }
 
 impl Config {
@@ -229,6 +243,23 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
     let control = sections::control(&mut reader, section);
     if reader.problems.is_empty() {
         Ok(control.socket)
+    } else {
+        Err(reader.into_error())
+    }
+}
+
+/// The alert file of a config file, whatever else is wrong with it; `None` where it names none.
+///
+/// # Errors
+/// [`ConfigError`] where the file cannot be read, is not TOML, or says `[alerts]` wrongly.
+pub fn alert_file(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
+    let (text, name, dir) = read(path)?;
+    let mut reader = raw::Reader::new(&text, &name, dir);
+    let mut root = reader.root(&text);
+    let section = root.section("alerts", &mut reader);
+    let alerts = sections::alerts(&mut reader, section);
+    if reader.problems.is_empty() {
+        Ok(alerts.file)
     } else {
         Err(reader.into_error())
     }

@@ -1,6 +1,7 @@
 //! `[policy]`, the rules and the baseline, put together into one checked [`Policy`].
 
 use super::header::{self, Header, Profile};
+use super::hosts::Host;
 use super::raw::Reader;
 use super::rule::{self, Stated};
 use super::section::Section;
@@ -14,8 +15,8 @@ pub(super) const SPOOFED: &str = "spoofed-source";
 /// The rule that `uplink = "inner"` switches off.
 pub(super) const BOGON: &str = "bogon-destination";
 
-/// Reads `[lan]`, `[policy]`, `[sets]` and `[[rule]]`.
-pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
+/// Reads `[lan]`, `[policy]`, `[sets]`, `[hosts]` and `[[rule]]`.
+pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> (Policy, Vec<Host>) {
     let section = root.section("lan", reader);
     let lan_prefixes = header::lan_prefixes(reader, section);
     let section = root.section("policy", reader);
@@ -31,7 +32,8 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
             .collect(),
     );
     let section = root.section("hosts", reader);
-    let pins = hosts::hosts(reader, section);
+    let hosts = hosts::hosts(reader, section);
+    let pins = hosts::pins(&hosts);
     let mut stated = Vec::new();
     if let Some(value) = root.take("rule") {
         for section in reader.sections(value, "rule") {
@@ -97,7 +99,7 @@ pub(super) fn policy(reader: &mut Reader, root: &mut Section<'_>) -> Policy {
     }
     warn::warn(reader, &policy, &own, &overrides);
     strict::warn(reader, &header, &policy, &overrides);
-    policy
+    (policy, hosts)
 }
 
 /// The names of every built-in rule, whatever the profile.

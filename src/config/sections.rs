@@ -8,7 +8,7 @@ use super::{
     policy_tests::{self, Entry},
     sinks,
 };
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use toml::de::DeValue;
 
@@ -21,7 +21,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let bridge = root
         .section("bridge", reader)
         .map(|section| bridge(reader, section));
-    let policy = policy::policy(reader, &mut root);
+    let (policy, hosts) = policy::policy(reader, &mut root);
     let section = root.section("flows", reader);
     let flows = flows::flows(reader, section);
     let section = root.section("metrics", reader);
@@ -54,6 +54,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     Some(Config {
         bridge,
         policy,
+        hosts,
         flows,
         metrics,
         alerts,
@@ -289,12 +290,13 @@ fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
     metrics
 }
 
-fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
+pub(super) fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
     let mut alerts = Alerts {
         file: None,
         rotate: sinks::Rotate::DEFAULT,
         queue: sinks::QUEUE as usize,
         window: Duration::from_secs(60),
+        reverse_dns: false,
     };
     let Some(mut section) = section else {
         return alerts;
@@ -306,6 +308,10 @@ fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
         .take("window")
         .and_then(|value| reader.duration(&value, "window"));
     alerts.window = window.unwrap_or(alerts.window);
+    let reverse_dns = section
+        .take("reverse_dns")
+        .and_then(|value| reader.boolean(&value, "reverse_dns"));
+    alerts.reverse_dns = reverse_dns.unwrap_or(false);
     let rotate = section
         .take("rotate")
         .and_then(|value| sinks::rotate(reader, value));
@@ -319,17 +325,17 @@ fn alerts(reader: &mut Reader, section: Option<Section<'_>>) -> Alerts {
 }
 
 pub(super) fn control(reader: &mut Reader, section: Option<Section<'_>>) -> Control {
-    let default = Path::new("/run/portcullis/control.sock");
-    let Some(mut section) = section else {
-        return Control {
-            socket: default.to_owned(),
-        };
+    let mut control = Control {
+        socket: Control::SOCKET.into(),
+        state: Control::STATE.into(),
     };
-    let socket = section
-        .take("socket")
-        .and_then(|value| reader.path(&value, "socket"));
+    let Some(mut section) = section else {
+        return control;
+    };
+    let mut path = |key| section.take(key).and_then(|value| reader.path(&value, key));
+    let (socket, state) = (path("socket"), path("state"));
     section.finish(reader);
-    Control {
-        socket: socket.unwrap_or_else(|| default.to_owned()),
-    }
+    control.socket = socket.unwrap_or(control.socket);
+    control.state = state.unwrap_or(control.state);
+    control
 }

@@ -2,6 +2,7 @@
 
 use super::address;
 use super::baseline;
+use super::error::nearest;
 use super::raw::{Reader, Value};
 use super::section::Section;
 use super::set_file::{self, Fault, HELP_OF_FILE};
@@ -65,11 +66,56 @@ pub(super) fn sets(
     sets
 }
 
+/// The longest entry that is read: two IPv6 addresses and what is between them, and then some.
+const LONGEST_ENTRY: usize = 100;
+
+/// An entry as a command gives it: an address, a prefix or a range.
+///
+/// # Errors
+/// What is wrong with it and what would be right, in one line.
+pub fn entry(text: &str) -> Result<AddrRange, String> {
+    let whole = if text.len() > LONGEST_ENTRY { "" } else { text };
+    address::range(whole).map_err(|(message, help)| match whole.is_empty() {
+        true => format!("{} is not an entry of a set", address::quoted(text)),
+        false if text.starts_with(['!', '@']) => format!("{message}; {IN_A_SET}"),
+        false => format!("{message}; {help}"),
+    })
+}
+
+/// The place of the set of this name, with or without `@`.
+///
+/// # Errors
+/// That there is none, the nearest one, and all there are.
+pub fn find(sets: &[Set], name: &str) -> Result<usize, String> {
+    let name = name.strip_prefix('@').unwrap_or(name);
+    let found = sets.iter().position(|set| set.name == name);
+    found.ok_or_else(|| {
+        let short: String = name.chars().take(LONGEST_ENTRY).collect();
+        let names = || sets.iter().map(|set| set.name.as_str());
+        let near = nearest(&short, names());
+        let near = near.map_or(String::new(), |near| format!("did you mean `{near}`? "));
+        let all: Vec<_> = names().take(MOST_NAMED).collect();
+        let more = if sets.len() > all.len() {
+            " and others"
+        } else {
+            ""
+        };
+        format!(
+            "there is no set {}; {near}There are {}{more}",
+            address::quoted(&short),
+            all.join(", ")
+        )
+    })
+}
+
+/// Sets that an error names.
+const MOST_NAMED: usize = 50;
+
 fn ranges(reader: &mut Reader, name: &str, value: Value<'_>) -> Vec<AddrRange> {
     match value.get_ref() {
         DeValue::Array(array) => array
             .iter()
-            .filter_map(|item| entry(reader, item, name))
+            .filter_map(|item| item_of(reader, item, name))
             .collect(),
         _ => {
             let help = "write a list of addresses, prefixes and ranges, or { file = \"a/path\" }";
@@ -84,7 +130,7 @@ fn ranges(reader: &mut Reader, name: &str, value: Value<'_>) -> Vec<AddrRange> {
     }
 }
 
-fn entry(reader: &mut Reader, item: &Value<'_>, name: &str) -> Option<AddrRange> {
+fn item_of(reader: &mut Reader, item: &Value<'_>, name: &str) -> Option<AddrRange> {
     let text = reader.string(item, name)?;
     match address::range(&text) {
         Ok(range) => Some(range),

@@ -1,15 +1,16 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
 use super::evidence::{Evidence, EvidenceStatus, Request};
-use super::line::line;
+use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
+use super::names::Names;
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
 use crate::telemetry::{Cause, Event, recording};
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Open incidents at most: what is beyond it is counted, and costs no memory.
@@ -71,9 +72,9 @@ impl Incident {
     }
 
     /// What there is to know for whoever keeps its frames.
-    fn request(&self, generation: &Generation) -> Request {
+    fn request(&self, generation: &Generation, about: About<'_>) -> Request {
         let Sight { side, meta, .. } = &self.last_frame;
-        let told = line(self, generation, None).alert;
+        let told = line(self, generation, about).alert;
         let (address, mac) = recording::host_of(meta, *side);
         // The address is a lie, or there is none: the MAC address says who it is.
         let by_mac = told.host.parse::<IpAddr>().is_err();
@@ -155,6 +156,9 @@ pub struct Incidents {
     window: u64,
     /// What the two ports are called, by side.
     interfaces: Option<[String; 2]>,
+    /// What a command that a hint gives must say to reach this gate.
+    reach: String,
+    names: Names,
     open: HashMap<Key, Incident>,
     /// Open incidents by cause and MAC address.
     behind: HashMap<(Cause, [u8; 6]), u32>,
@@ -177,6 +181,8 @@ impl Incidents {
             policy,
             window: window.as_nanos() as u64,
             interfaces: None,
+            reach: String::new(),
+            names: Names::default(),
             open: HashMap::new(),
             behind: HashMap::new(),
             by_rule,
@@ -204,6 +210,23 @@ impl Incidents {
         self.evidence.as_ref().map(Evidence::status)
     }
 
+    /// Commands that hints give name this control socket where it is not the one that they ask by themselves.
+    pub fn with_socket(mut self, socket: &Path) -> Incidents {
+        self.reach = super::line::reach(socket);
+        self
+    }
+
+    /// What hosts are called.
+    pub fn with_names(mut self, names: Names) -> Incidents {
+        self.names = names;
+        self
+    }
+
+    /// What hosts are called, to learn more.
+    pub fn names(&mut self) -> &mut Names {
+        &mut self.names
+    }
+
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
     pub fn take(&mut self, event: &Event) -> Option<Line> {
         let key = self.key(event);
@@ -222,7 +245,13 @@ impl Incidents {
             let id = format!("{:x}-{count}", event.time / 1_000_000);
             let mut incident = Incident::new(id, event);
             if let Some(evidence) = &self.evidence {
-                incident.evidence = evidence.ask(incident.request(&self.policy.load()));
+                let about = About {
+                    in_iface: None,
+                    reach: &self.reach,
+                    names: &self.names,
+                };
+                let request = incident.request(&self.policy.load(), about);
+                incident.evidence = evidence.ask(request);
             }
             incident
         });
@@ -333,7 +362,12 @@ impl Incidents {
         let names = self.interfaces.as_ref();
         let side = incident.last_frame.side as usize;
         let iface = names.and_then(|names| names.get(side)).cloned();
-        line(incident, generation, iface)
+        let about = About {
+            in_iface: iface,
+            reach: &self.reach,
+            names: &self.names,
+        };
+        line(incident, generation, about)
     }
 }
 
@@ -343,7 +377,6 @@ mod tests {
     use crate::frame::Net;
     use crate::telemetry::Reason;
     use crate::telemetry::event::Snippet;
-    use std::path::Path;
 
     const SECOND: u64 = 1_000_000_000;
 

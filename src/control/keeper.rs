@@ -11,6 +11,10 @@ use std::time::Duration;
 pub struct Keeper {
     /// The rules as they were loaded, and the sets as they are now.
     policy: Policy,
+    /// By set: what the config or a file says of it.
+    stated: Vec<Vec<AddrRange>>,
+    /// By set: what commands have added to that.
+    added: Vec<Vec<AddrRange>>,
     tests: Vec<PolicyTest>,
     /// By rule: its time-to-live is over.
     over: Vec<bool>,
@@ -37,6 +41,8 @@ pub enum Refused {
         rule: String,
         expected: String,
     },
+    #[error("it cannot be kept across restarts: {0}")]
+    NotKept(String),
 }
 
 impl Keeper {
@@ -52,6 +58,8 @@ impl Keeper {
             .collect();
         ends.sort_unstable_by(|a, b| b.cmp(a));
         Ok(Keeper {
+            stated: policy.sets.iter().map(|set| set.ranges.clone()).collect(),
+            added: vec![Vec::new(); policy.sets.len()],
             ends,
             over: vec![false; policy.rules.len()],
             policy,
@@ -96,31 +104,71 @@ impl Keeper {
         Ok(ended)
     }
 
-    /// Puts `ranges` in the place of what the set at this index held, if that is a policy that compiles and passes its own tests.
-    /// False where the set holds just these already, and nothing was done.
+    /// What the config or a file says of the set at this index.
+    pub fn stated(&self, set: usize) -> &[AddrRange] {
+        self.stated.get(set).map_or(&[], Vec::as_slice)
+    }
+
+    /// What commands have added to the set at this index.
+    pub fn added(&self, set: usize) -> &[AddrRange] {
+        self.added.get(set).map_or(&[], Vec::as_slice)
+    }
+
+    /// Puts `ranges` in the place of what the config or a file said of the set at this index, if that is a policy that compiles and
+    /// passes its own tests. False where it said just this already, and nothing was done.
     ///
     /// # Errors
     /// [`Refused`]; everything is then as it was.
     pub fn replace_set(&mut self, set: usize, ranges: Vec<AddrRange>) -> Result<bool, Refused> {
-        let Some(held) = self.policy.sets.get_mut(set) else {
+        if self.stated.get(set).is_none_or(|stated| *stated == ranges) {
             return Ok(false);
+        }
+        let all = [&ranges[..], self.added(set)].concat();
+        let next = self.with_set(set, all)?;
+        if let Some(stated) = self.stated.get_mut(set) {
+            *stated = ranges;
+        }
+        self.swap(next);
+        Ok(true)
+    }
+
+    /// Puts `ranges` in the place of what commands have added to the set at this index. When the new policy is compiled and passed its
+    /// own tests, `keep` is to keep the change across restarts; it is in force when that was done.
+    ///
+    /// # Errors
+    /// [`Refused`]; everything is then as it was.
+    pub fn replace_added(
+        &mut self,
+        set: usize,
+        ranges: Vec<AddrRange>,
+        keep: impl FnOnce(&Keeper) -> Result<(), String>,
+    ) -> Result<(), Refused> {
+        let before = self.policy.sets.get(set).map(|set| set.ranges.clone());
+        let all = [self.stated(set), &ranges[..]].concat();
+        let next = self.with_set(set, all)?;
+        if let Err(why) = keep(self) {
+            if let (Some(held), Some(before)) = (self.policy.sets.get_mut(set), before) {
+                held.ranges = before;
+            }
+            return Err(Refused::NotKept(why));
+        }
+        if let Some(added) = self.added.get_mut(set) {
+            *added = ranges;
+        }
+        self.swap(next);
+        Ok(())
+    }
+
+    /// The next generation, in which the set holds `ranges`.
+    fn with_set(&mut self, set: usize, ranges: Vec<AddrRange>) -> Result<Generation, Refused> {
+        let held = |keeper: &mut Keeper, ranges| match keeper.policy.sets.get_mut(set) {
+            Some(held) => std::mem::replace(&mut held.ranges, ranges),
+            None => Vec::new(),
         };
-        if held.ranges == ranges {
-            return Ok(false);
-        }
-        let before = std::mem::replace(&mut held.ranges, ranges);
-        match self.judged() {
-            Ok(next) => {
-                self.swap(next);
-                Ok(true)
-            }
-            Err(refused) => {
-                if let Some(held) = self.policy.sets.get_mut(set) {
-                    held.ranges = before;
-                }
-                Err(refused)
-            }
-        }
+        let before = held(self, ranges);
+        self.judged().inspect_err(|_| {
+            held(self, before);
+        })
     }
 
     /// The next generation, if the policy's own tests pass.

@@ -1,13 +1,15 @@
 //! One line of an alert: an incident as it stands, in the form of Suricata's EVE records.
 
 use super::alerts::Incident;
+use super::names::Names;
+use crate::config::Control;
 use crate::frame::Meta;
 use crate::policy::{Generation, Severity, Side, Verdict};
 use crate::telemetry::Cause;
 use crate::worker::reason_alert;
 use serde::Serialize;
 use serde_json::{Map, Value};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 /// Destinations that a line lists.
@@ -80,6 +82,12 @@ pub struct Alert {
     pub level: &'static str,
     /// The inside host: its IP address, or its MAC address where the frame has none, or a forged one.
     pub host: String,
+    /// What that host is called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_name: Option<String>,
+    /// Who says so: `config`, `dhcp` or `dns`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host_name_from: Option<&'static str>,
     /// What happened to the frame; in shadow, what would have happened.
     pub verdict: &'static str,
     /// The rule, or the whole policy, is not enforced: the alert stopped nothing.
@@ -106,8 +114,17 @@ pub struct Alert {
     pub hint: Option<String>,
 }
 
-/// The line of an incident as it stands; `in_iface` is the name of the port that its last frame came in by.
-pub(super) fn line(incident: &Incident, generation: &Generation, in_iface: Option<String>) -> Line {
+/// What a line says besides.
+pub(super) struct About<'a> {
+    /// The port that the last frame came in by.
+    pub in_iface: Option<String>,
+    /// What a command of a hint needs besides.
+    pub reach: &'a str,
+    pub names: &'a Names,
+}
+
+/// The line of an incident as it stands.
+pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_>) -> Line {
     let event = &incident.last_frame;
     let meta = &event.meta;
     let mut forged = false;
@@ -125,15 +142,20 @@ pub(super) fn line(incident: &Incident, generation: &Generation, in_iface: Optio
     };
     let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
     let icmp = matches!(meta.proto, 1 | 58) && meta.src_ip().is_some();
-    let hint = hint(&signature, event.side, meta);
+    let hint = hint(&signature, event.side, meta, about.reach);
     let inside = match event.side {
         Side::Lan => (meta.src_ip().filter(|_| !forged), meta.src_mac),
         Side::Uplink => (meta.dst_ip(), meta.dst_mac),
     };
+    let (host_name, host_name_from) = about
+        .names
+        .of(inside.0, inside.1)
+        .map(|(name, from)| (name, from.name()))
+        .unzip();
     Line {
         timestamp: timestamp(incident.last),
         flow_id: flow_id(meta, ports),
-        in_iface,
+        in_iface: about.in_iface,
         event_type: "alert",
         direction: event.side.direction(),
         src_ip: meta.src_ip().map(|ip| ip.to_string()),
@@ -175,6 +197,8 @@ pub(super) fn line(incident: &Incident, generation: &Generation, in_iface: Optio
                 Severity::Low => 3,
             },
             level: severity.name(),
+            host_name,
+            host_name_from,
             host: inside.0.map_or_else(|| mac(inside.1), |ip| ip.to_string()),
             verdict: event.verdict.name(),
             shadow: event.shadow,
@@ -218,11 +242,25 @@ fn destinations(incident: &Incident) -> Vec<String> {
     all.iter().take(LISTED).map(told).collect()
 }
 
-/// The commonest mistake is a new mail server that nobody added.
-fn hint(signature: &str, side: Side, meta: &Meta) -> Option<String> {
+/// The commonest mistake is a new mail server that nobody added. What stands behind `run:` is a command as a shell takes it.
+fn hint(signature: &str, side: Side, meta: &Meta, reach: &str) -> Option<String> {
     let host = meta.src_ip()?;
-    (signature == "smtp" && side == Side::Lan)
-        .then(|| format!("if {host} is a mail server, add \"{host}\" to mail_servers under [sets] and restart; else it sends mail that nobody knows of"))
+    (signature == "smtp" && side == Side::Lan).then(|| {
+        format!("if {host} is a mail server, run: portcullis sets add mail_servers {host}{reach}")
+    })
+}
+
+/// The option by which a command reaches the gate behind this socket; none for the default one.
+pub(super) fn reach(socket: &Path) -> String {
+    if socket == Path::new(Control::SOCKET) {
+        return String::new();
+    }
+    let text = socket.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@".contains(c);
+    match text.chars().all(plain) {
+        true => format!(" --socket {text}"),
+        false => format!(" --socket '{}'", text.replace('\'', "'\\''")),
+    }
 }
 
 fn protocol(meta: &Meta) -> String {

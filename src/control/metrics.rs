@@ -196,6 +196,14 @@ fn rules(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Err
     .inc_by(source.counters.events_lost);
     counter(
         registry,
+        "portcullis_dhcp_requests_lost_total",
+        "DHCP requests that were not read for a host name.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .inc_by(source.counters.dhcp_lost);
+    counter(
+        registry,
         "portcullis_alerts_lost_total",
         "Alerts that could not be written to the file, or not be kept apart.",
         &[],

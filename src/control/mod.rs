@@ -1,5 +1,6 @@
 //! The control plane: everything that is not on a frame's way. It sees the data plane through counters and event rings only.
 
+pub mod added;
 pub mod alerts;
 pub mod bringup;
 pub mod crew;
@@ -8,6 +9,8 @@ pub mod http;
 pub mod keeper;
 mod line;
 pub mod metrics;
+pub mod names;
+pub mod resolve;
 pub mod serve;
 pub mod sink;
 pub mod snapshot;

@@ -1,8 +1,12 @@
 //! The running gate: workers on their cores, everything else on the calling thread.
 
+use super::added::Store;
+use super::alerts::Incidents;
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
 use super::keeper::Keeper;
+use super::names::Names;
+use super::resolve::Resolver;
 use super::sink::{self, OpenError};
 use super::status::{State, now};
 use super::upkeep::Upkeep;
@@ -12,6 +16,7 @@ use crate::flow::Flows;
 use crate::os::affinity;
 use crate::policy::CompileError;
 use crate::telemetry::EventRing;
+use crate::telemetry::dhcp::DhcpRing;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,7 +87,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
     let tests = config.all_tests().cloned().collect();
-    let keeper = Keeper::new(config.policy.clone(), tests)?;
+    let mut keeper = Keeper::new(config.policy.clone(), tests)?;
+    let mut store = Store::new(&config.control.state);
+    for warning in store.restore(&mut keeper) {
+        eprintln!("portcullis: warning: {warning}");
+    }
     let policy = keeper.in_force();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -142,6 +151,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     for note in &notes {
         eprintln!("portcullis: note: {note}");
     }
+    let dhcp: Vec<DhcpRing> = workers.iter().map(|(worker, _)| worker.dhcp()).collect();
     let counters = workers
         .iter()
         .map(|(worker, _)| worker.counters())
@@ -151,22 +161,27 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let crew = Crew::start(workers, bridge.idle)?;
     // Threads that are started from here on keep off them too.
     affinity::keep_off(&cores);
-    let upkeep = Upkeep::start(keeper, loaded).map_err(ServeError::Os)?;
+    let upkeep = Upkeep::start(keeper, store, loaded).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
-    let names = [&lan.0, &uplink.0].map(|port| port.interface.clone());
+    let interfaces = [&lan.0, &uplink.0].map(|port| port.interface.clone());
     let evidence = wanted.map(|wanted| {
-        evidence::start(wanted, pages, names).map_err(|source| ServeError::Evidence {
+        evidence::start(wanted, pages, interfaces).map_err(|source| ServeError::Evidence {
             path: wanted.dir.clone(),
             source,
         })
     });
     let (evidence, evidence_thread) = evidence.transpose()?.unzip();
+    let resolver = config.alerts.reverse_dns.then(Resolver::start).transpose();
+    let names = Names::new(&config.hosts).with_resolver(resolver.map_err(ServeError::Os)?);
+    let incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
+        .with_socket(&path)
+        .with_names(names);
     let state = Arc::new(State::new(
         policy,
-        upkeep.sets(),
+        (upkeep.sets(), upkeep.desk()),
         [lan.0, uplink.0],
         counters,
-        config.alerts.window,
+        incidents,
         sinks,
         evidence,
     ));
@@ -175,13 +190,13 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         signals,
         Arc::clone(&state),
         &crew,
-        &events,
+        (&events, &dhcp),
         metrics,
         listener,
     ));
     drop(upkeep);
     crew.stop();
-    drain(&state, &events, u64::MAX);
+    drain(&state, (&events, &dhcp), u64::MAX);
     drop(evidence_thread);
     for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
         eprintln!(
@@ -239,7 +254,7 @@ async fn control(
     mut signals: Signals,
     state: Arc<State>,
     crew: &Crew,
-    events: &[EventRing],
+    rings: Rings<'_>,
     metrics: Option<tokio::net::TcpListener>,
     listener: tokio::net::UnixListener,
 ) -> Result<(), ServeError> {
@@ -260,7 +275,7 @@ async fn control(
             _ = signals.interrupt.recv() => break Ok(()),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
-                drain(&state, events, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
+                drain(&state, rings, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
                 if !crew.complete() {
                     break Err(ServeError::WorkerEnded);
                 }
@@ -274,10 +289,19 @@ async fn control(
     outcome
 }
 
-/// Empties the event rings; at a time other than 0, also closes the incidents whose window is over by then.
-fn drain(state: &State, events: &[EventRing], expire: u64) {
+/// What the workers push into.
+type Rings<'a> = (&'a [EventRing], &'a [DhcpRing]);
+
+/// Empties the rings; at a time other than 0, also closes the incidents whose window is over by then.
+fn drain(state: &State, (events, dhcp): Rings<'_>, expire: u64) {
     let mut guard = state.incidents();
     let (incidents, sinks) = &mut *guard;
+    for ring in dhcp {
+        for _ in 0..ring.capacity() {
+            let Some(request) = ring.pop() else { break };
+            incidents.names().hear(&request);
+        }
+    }
     for ring in events {
         // Bounded, so that one loud ring does not keep the others waiting.
         for _ in 0..ring.capacity() {

@@ -1,5 +1,6 @@
 //! The control socket: a Unix socket, one JSON request a line, one JSON answer a line.
 
+use super::added::Ask;
 use super::status::State;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
@@ -10,10 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncReader};
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
-/// The longest request that is read.
-const LONGEST: u64 = 4096;
+/// The longest request that is read: as many entries as one command may have, the longest that there are.
+const LONGEST: u64 = 512 << 10;
+/// How long a request may take to come, and its answer to go.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long what was asked may take: a change of a large policy compiles it.
+const WORK: Duration = Duration::from_secs(60);
+/// How many may ask at once; others wait.
+const AT_ONCE: usize = 16;
 
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -21,6 +29,32 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub enum Request {
     /// The whole [`Status`](super::status::Status).
     Status,
+    /// What each set holds.
+    SetsList,
+    /// Adds entries to a set.
+    SetsAdd {
+        /// Its name.
+        set: String,
+        /// Addresses, prefixes and ranges.
+        entries: Vec<String>,
+    },
+    /// Takes entries out that were added so.
+    SetsRemove {
+        /// Its name.
+        set: String,
+        /// As they were added.
+        entries: Vec<String>,
+    },
+}
+
+impl Request {
+    /// How long an answer may take.
+    fn patience(&self) -> Duration {
+        match self {
+            Request::Status => PATIENCE,
+            _ => PATIENCE + WORK,
+        }
+    }
 }
 
 /// Binds the socket for its owner only. One that nobody answers on is left over from a process that died, and is replaced.
@@ -55,11 +89,16 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
 
 /// Answers for ever.
 pub async fn serve(listener: UnixListener, gate: Arc<State>) {
+    let room = Arc::new(Semaphore::new(AT_ONCE));
     while let Ok((stream, _)) = listener.accept().await {
+        let Ok(seat) = Arc::clone(&room).acquire_owned().await else {
+            return;
+        };
         let gate = Arc::clone(&gate);
         tokio::spawn(async move {
-            // Whoever does not ask in time, or goes away, gets no answer: nothing else depends on it.
-            let _ = tokio::time::timeout(PATIENCE, answer(stream, gate)).await;
+            // Whoever goes away gets no answer: nothing else depends on it.
+            let _ = answer(stream, gate).await;
+            drop(seat);
         });
     }
 }
@@ -67,15 +106,35 @@ pub async fn serve(listener: UnixListener, gate: Arc<State>) {
 async fn answer(stream: UnixStream, gate: Arc<State>) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut line = String::new();
-    AsyncReader::new(read.take(LONGEST))
-        .read_line(&mut line)
-        .await?;
+    let mut reader = AsyncReader::new(read.take(LONGEST));
+    timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let text = match serde_json::from_str(&line) {
-        Ok(Request::Status) => serde_json::to_string(&gate.status()),
-        Err(e) => serde_json::to_string(&serde_json::json!({ "error": e.to_string() })),
+        Ok(request) => done(request, &gate).await,
+        Err(_) if line.len() as u64 >= LONGEST => error("the request is too long"),
+        Err(e) => error(&e.to_string()),
     };
-    write.write_all(text.unwrap_or_default().as_bytes()).await?;
-    write.write_all(b"\n").await
+    let mut bytes = text.into_bytes();
+    bytes.push(b'\n');
+    timeout(PATIENCE, write.write_all(&bytes)).await?
+}
+
+async fn done(request: Request, gate: &State) -> String {
+    let ask = match request {
+        Request::Status => return serde_json::to_string(&gate.status()).unwrap_or_default(),
+        Request::SetsList => Ask::List,
+        Request::SetsAdd { set, entries } => Ask::Add { set, entries },
+        Request::SetsRemove { set, entries } => Ask::Remove { set, entries },
+    };
+    match timeout(WORK, gate.desk.ask(ask)).await {
+        Ok(answer) => answer.to_string(),
+        Err(_) => {
+            error("it takes longer than a minute; `portcullis sets list` shows what became of it")
+        }
+    }
+}
+
+fn error(what: &str) -> String {
+    serde_json::json!({ "error": what }).to_string()
 }
 
 /// Asks a running gate.
@@ -84,7 +143,8 @@ async fn answer(stream: UnixStream, gate: Arc<State>) -> std::io::Result<()> {
 /// That nobody answers, or not in JSON.
 pub fn ask(path: &Path, request: &Request) -> std::io::Result<serde_json::Value> {
     let mut stream = StdStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(request.patience()))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
     let mut text = serde_json::to_vec(request)?;
     text.push(b'\n');
     stream.write_all(&text)?;

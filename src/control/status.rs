@@ -5,7 +5,7 @@ use super::evidence::{Evidence, EvidenceStatus};
 use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
-use super::upkeep::{SetStatus, Sets};
+use super::upkeep::{Desk, SetStatus, Sets};
 use crate::policy::InForce;
 use crate::port::gate::{GateStats, GateStatsReader};
 use crate::telemetry::WorkerCounters;
@@ -65,6 +65,8 @@ pub struct State {
     pub policy: InForce,
     /// The sets that come from files.
     pub sets: Arc<Sets>,
+    /// Where commands about sets go.
+    pub desk: Desk,
     /// By side.
     pub ports: [PortInfo; 2],
     /// One for each worker.
@@ -122,21 +124,20 @@ impl State {
     /// The state of a gate that is ready now.
     pub fn new(
         policy: InForce,
-        sets: Arc<Sets>,
+        (sets, desk): (Arc<Sets>, Desk),
         ports: [PortInfo; 2],
         workers: Vec<Arc<WorkerCounters>>,
-        window: Duration,
+        incidents: Incidents,
         sinks: Sinks,
         evidence: Option<Evidence>,
     ) -> State {
         let names = [&ports[0], &ports[1]].map(|port| port.interface.clone());
-        let incidents = Incidents::new(Arc::clone(&policy), window)
-            .with_interfaces(names)
-            .with_evidence(evidence);
+        let incidents = incidents.with_interfaces(names).with_evidence(evidence);
         let incidents = Mutex::new((incidents, sinks));
         State {
             policy,
             sets,
+            desk,
             ports,
             workers,
             since: Instant::now(),

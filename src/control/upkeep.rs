@@ -1,5 +1,6 @@
 //! The thread that keeps the policy: it ends rules whose time is over and reads the set files that change, away from the workers' cores.
 
+use super::added::{self, Ask, Store};
 use super::keeper::Keeper;
 use super::snapshot::Named;
 use super::watch::Watch;
@@ -10,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
 /// A file is read when its folder was quiet for so long: an editor, or a copy, writes in several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -58,24 +60,51 @@ impl Sets {
     }
 }
 
+/// Commands that may wait for the thread.
+const WAITING: usize = 16;
+
+/// A command, and where its answer goes.
+type Job = (Ask, oneshot::Sender<serde_json::Value>);
+
+/// Where commands about sets are given to the thread.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    jobs: SyncSender<Job>,
+    wake: SyncSender<()>,
+}
+
+impl Desk {
+    /// Does what is asked, on the thread that keeps the policy. An `error` in the answer says why it was not done.
+    pub async fn ask(&self, ask: Ask) -> serde_json::Value {
+        let (answer, answered) = oneshot::channel();
+        if self.jobs.try_send((ask, answer)).is_err() {
+            return serde_json::json!({ "error": "too many commands wait already; try again" });
+        }
+        // A channel that is full wakes it as well.
+        let _ = self.wake.try_send(());
+        let ended = serde_json::json!({ "error": "the gate is ending" });
+        answered.await.unwrap_or(ended)
+    }
+}
+
 /// The thread. It ends when this is dropped, which does not wait for it: compiling a large policy takes its time.
 pub struct Upkeep {
     sets: Arc<Sets>,
     stop: Arc<AtomicBool>,
-    wake: SyncSender<()>,
+    desk: Desk,
 }
 
 impl Upkeep {
-    /// Starts the thread, on the cores of the calling one. The policy was loaded at `loaded`.
+    /// Starts the thread, on the cores of the calling one. The policy was loaded at `loaded`; `store` is where what commands add is kept.
     ///
     /// # Errors
     /// That there is no thread to be had.
-    pub fn start(keeper: Keeper, loaded: Instant) -> std::io::Result<Upkeep> {
+    pub fn start(keeper: Keeper, store: Store, loaded: Instant) -> std::io::Result<Upkeep> {
         let of_file = |(index, set): (usize, &crate::policy::Set)| {
             let file = set.file.clone()?;
             let status = SetStatus {
                 file: file.clone(),
-                entries: set.ranges.len(),
+                entries: keeper.stated(index).len(),
                 ..SetStatus::default()
             };
             Some(((index, file), (set.name.clone(), status)))
@@ -85,8 +114,11 @@ impl Upkeep {
         let sets = Arc::new(Sets(Mutex::new(status)));
         let stop = Arc::new(AtomicBool::new(false));
         let (wake, woken) = sync_channel(1);
+        let (jobs, asked) = sync_channel(WAITING);
         let work = Work {
             keeper,
+            store,
+            asked,
             loaded,
             files,
             sets: Arc::clone(&sets),
@@ -95,12 +127,18 @@ impl Upkeep {
         std::thread::Builder::new()
             .name("policy".into())
             .spawn(move || work.run(sender, &woken, &ending))?;
-        Ok(Upkeep { sets, stop, wake })
+        let desk = Desk { jobs, wake };
+        Ok(Upkeep { sets, stop, desk })
     }
 
     /// What became of the sets.
     pub fn sets(&self) -> Arc<Sets> {
         Arc::clone(&self.sets)
+    }
+
+    /// Where commands about sets are given to the thread.
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 }
 
@@ -108,13 +146,15 @@ impl Drop for Upkeep {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);
         // A channel that is full wakes it as well.
-        let _ = self.wake.try_send(());
+        let _ = self.desk.wake.try_send(());
     }
 }
 
 /// What the thread works on.
 struct Work {
     keeper: Keeper,
+    store: Store,
+    asked: Receiver<Job>,
     loaded: Instant,
     /// Index of the set and its file; in the order of `sets`.
     files: Vec<(usize, PathBuf)>,
@@ -140,6 +180,7 @@ impl Work {
         loop {
             let swept = !self.keeper.sweep();
             self.expire();
+            self.answer();
             let now = Instant::now();
             if signs.due(now) {
                 signs = Signs::default();
@@ -177,6 +218,15 @@ impl Work {
     fn until_end(&self) -> Option<Duration> {
         let end = self.keeper.next_end()?;
         Some(end.saturating_sub(self.loaded.elapsed()))
+    }
+
+    fn answer(&mut self) {
+        while let Ok((ask, to)) = self.asked.try_recv() {
+            let answer = added::answer(&mut self.keeper, &mut self.store, &ask);
+            added::log(&answer);
+            // Whoever asked may have gone: it is done all the same.
+            let _ = to.send(answer);
+        }
     }
 
     fn expire(&mut self) {
@@ -305,9 +355,9 @@ mod tests {
         policy.rules[0].ttl = ttl;
         let keeper = Keeper::new(policy, config.tests).unwrap();
         Kept {
-            dir,
             in_force: keeper.in_force(),
-            upkeep: Upkeep::start(keeper, Instant::now()).unwrap(),
+            upkeep: Upkeep::start(keeper, Store::new(dir.path()), Instant::now()).unwrap(),
+            dir,
         }
     }
 

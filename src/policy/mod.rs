@@ -12,7 +12,7 @@ pub mod rule;
 pub mod table;
 pub mod test;
 
-pub use addr::{AddrMatch, AddrRange, Family, Set, Term};
+pub use addr::{AddrMatch, AddrRange, Family, Set, Term, bits as addr_bits};
 pub use explain::{Explanation, explain};
 pub use generation::{Generation, InForce};
 pub use rule::{

@@ -1,6 +1,7 @@
 //! What the data plane tells the control plane: reasons, counters, event records.
 
 pub mod counters;
+pub mod dhcp;
 pub mod event;
 pub mod reason;
 pub mod recording;

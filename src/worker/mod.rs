@@ -10,10 +10,11 @@ mod teller;
 
 use crate::action::reject::Rejector;
 use crate::flow::Tracker;
-use crate::frame::Meta;
+use crate::frame::{Meta, Net};
 use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::counters::SideCounters;
+use crate::telemetry::dhcp::{self, DhcpRequest, DhcpRing};
 use crate::telemetry::{Cause, EventRing, Reason, Recorder, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
@@ -64,6 +65,7 @@ pub struct Worker<P: Port> {
     teller: Teller,
     /// `None` where no evidence is kept.
     recorder: Option<Recorder>,
+    dhcp: DhcpRing,
     burst: Burst,
     shown: Showcase,
 }
@@ -96,6 +98,7 @@ impl<P: Port> Worker<P> {
             counters,
             teller,
             recorder: None,
+            dhcp: dhcp::ring(),
             burst: Burst::new(),
             shown: Showcase::new(),
         }
@@ -110,6 +113,11 @@ impl<P: Port> Worker<P> {
     /// What this worker counts, for others to read.
     pub fn counters(&self) -> Arc<WorkerCounters> {
         Arc::clone(&self.counters)
+    }
+
+    /// Where the requests of DHCP clients are copied to.
+    pub fn dhcp(&self) -> DhcpRing {
+        Arc::clone(&self.dhcp)
     }
 
     /// The ports of one side.
@@ -268,6 +276,7 @@ impl<P: Port> Worker<P> {
             rejector: &mut self.rejector,
             all: &self.counters,
             teller: &mut self.teller,
+            dhcp: &self.dhcp,
             forward: &mut self.burst.forward,
             replies: &mut self.burst.replies,
             held: &mut self.held,
@@ -324,6 +333,7 @@ struct Desk<'a> {
     rejector: &'a mut Rejector,
     all: &'a WorkerCounters,
     teller: &'a mut Teller,
+    dhcp: &'a DhcpRing,
     forward: &'a mut Vec<Frame>,
     replies: &'a mut Vec<Frame>,
     held: &'a mut Held,
@@ -340,6 +350,9 @@ impl Desk<'_> {
     #[inline]
     fn deal(&mut self, mut frame: Frame, meta: &Meta, ruling: &Ruling) {
         let len = frame.len() as u64;
+        if dhcp::is_request(meta.sport, meta.dport) {
+            self.hear(&frame, meta);
+        }
         if let Some((rule, verdict)) = ruling.shadowed {
             self.hit(rule, len);
             self.tell(Cause::Rule(rule), verdict, true, &frame, meta, ruling);
@@ -383,6 +396,19 @@ impl Desk<'_> {
                 }
             }
         }
+    }
+
+    /// Copies what a client of the LAN asks DHCP, whatever becomes of it.
+    #[cold]
+    fn hear(&self, frame: &Frame, meta: &Meta) {
+        if self.from.0 != Side::Lan || meta.proto != 17 {
+            return;
+        }
+        let own = usize::from(meta.payload)..usize::from(meta.end);
+        let payload = self.umem.bytes(frame).get(own).unwrap_or_default();
+        let request = DhcpRequest::of(meta.src_mac, meta.net == Net::V6, payload);
+        let told = self.dhcp.push(request).is_ok();
+        self.all.dhcp_lost.add((!told).into());
     }
 
     #[inline]

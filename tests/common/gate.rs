@@ -46,7 +46,7 @@ pub fn config(lab: &Lab, bridge: &str, more: &str) -> String {
         "[bridge]\nlan = \"gl0\"\nuplink = \"gu0\"\nhuge_pages = false\n{idle}{bridge}\n\n\
          [lan]\nprefixes = [\"10.77.0.0/24\", \"fd77::/64\"]\n\n\
          [sets]\nmail_servers = [\"10.77.0.25\"]\n\n{metrics}\n\
-         [alerts]\nfile = \"{dir}/alerts.jsonl\"\n\n[control]\nsocket = \"{dir}/control.sock\"\n\n{more}\n"
+         [alerts]\nfile = \"{dir}/alerts.jsonl\"\n\n[control]\nsocket = \"{dir}/control.sock\"\nstate = \"{dir}/state\"\n\n{more}\n"
     )
 }
 

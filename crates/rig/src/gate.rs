@@ -60,6 +60,7 @@ file = "{dir}/alerts.jsonl"
 
 [control]
 socket = "{dir}/control.sock"
+state  = "{dir}/state"
 
 {more}"#,
             metrics = Gate::METRICS,
