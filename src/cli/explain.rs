@@ -143,6 +143,10 @@ fn human(explanation: &Explanation, all: bool) -> String {
         let list = explanation.in_shadow.join(", ");
         text += &format!("  matched before it, in shadow and not enforced: {list}\n");
     }
+    if !explanation.once_known.is_empty() {
+        let list = shortened(&explanation.once_known, all);
+        text += &format!("  once its payload is known, instead: {list}\n");
+    }
     if !explanation.also.is_empty() {
         let list = shortened(&explanation.also, all);
         text += &format!("  would have matched after it: {list}\n");
@@ -346,12 +350,14 @@ forward by rule ssh, alert low
             origin: String::new(),
             note: None,
             in_shadow: vec!["quiet".to_owned()],
+            once_known: vec!["irc (app irc)".to_owned()],
             also: (0..30).map(|at| format!("a{at}")).collect(),
             misses,
             misses_left_out: 9000,
         };
         let text = human(&explanation, false);
-        assert_eq!(text.lines().count(), 19, "{text}");
+        assert_eq!(text.lines().count(), 20, "{text}");
+        assert!(text.contains("once its payload is known, instead: irc (app irc)\n"));
         assert!(text.starts_with("forward by rule last, ttl 1h, limit 5 in 1s\n"));
         assert!(
             text.contains("in shadow and not enforced: quiet\n"),

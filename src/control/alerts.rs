@@ -72,9 +72,9 @@ impl Incident {
     }
 
     /// What there is to know for whoever keeps its frames.
-    fn request(&self, generation: &Generation) -> Request {
+    fn request(&self, generation: &Generation, about: About<'_>) -> Request {
         let Sight { side, meta, .. } = &self.last_frame;
-        let told = line(self, generation, About::default()).alert;
+        let told = line(self, generation, about).alert;
         let (address, mac) = recording::host_of(meta, *side);
         // The address is a lie, or there is none: the MAC address says who it is.
         let by_mac = told.host.parse::<IpAddr>().is_err();
@@ -199,6 +199,17 @@ impl Incidents {
         self
     }
 
+    /// Each incident asks for its frames to be kept.
+    pub fn with_evidence(mut self, evidence: Option<Evidence>) -> Incidents {
+        self.evidence = evidence;
+        self
+    }
+
+    /// What became of evidence, where it is kept.
+    pub fn evidence(&self) -> Option<EvidenceStatus> {
+        self.evidence.as_ref().map(Evidence::status)
+    }
+
     /// Commands that hints give name this control socket where it is not the one that they ask by themselves.
     pub fn with_socket(mut self, socket: &Path) -> Incidents {
         self.reach = super::line::reach(socket);
@@ -214,17 +225,6 @@ impl Incidents {
     /// What hosts are called, to learn more.
     pub fn names(&mut self) -> &mut Names {
         &mut self.names
-    }
-
-    /// Each incident asks for its frames to be kept.
-    pub fn with_evidence(mut self, evidence: Option<Evidence>) -> Incidents {
-        self.evidence = evidence;
-        self
-    }
-
-    /// What became of evidence, where it is kept.
-    pub fn evidence(&self) -> Option<EvidenceStatus> {
-        self.evidence.as_ref().map(Evidence::status)
     }
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
@@ -245,7 +245,13 @@ impl Incidents {
             let id = format!("{:x}-{count}", event.time / 1_000_000);
             let mut incident = Incident::new(id, event);
             if let Some(evidence) = &self.evidence {
-                incident.evidence = evidence.ask(incident.request(&self.policy.load()));
+                let about = About {
+                    in_iface: None,
+                    reach: &self.reach,
+                    names: &self.names,
+                };
+                let request = incident.request(&self.policy.load(), about);
+                incident.evidence = evidence.ask(request);
             }
             incident
         });
@@ -359,7 +365,7 @@ impl Incidents {
         let about = About {
             in_iface: iface,
             reach: &self.reach,
-            names: Some(&self.names),
+            names: &self.names,
         };
         line(incident, generation, about)
     }

@@ -115,13 +115,12 @@ pub struct Alert {
 }
 
 /// What a line says besides.
-#[derive(Default)]
 pub(super) struct About<'a> {
     /// The port that the last frame came in by.
     pub in_iface: Option<String>,
     /// What a command of a hint needs besides.
     pub reach: &'a str,
-    pub names: Option<&'a Names>,
+    pub names: &'a Names,
 }
 
 /// The line of an incident as it stands.
@@ -150,7 +149,7 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
     };
     let (host_name, host_name_from) = about
         .names
-        .and_then(|names| names.of(inside.0, inside.1))
+        .of(inside.0, inside.1)
         .map(|(name, from)| (name, from.name()))
         .unzip();
     Line {

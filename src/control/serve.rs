@@ -163,9 +163,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     affinity::keep_off(&cores);
     let upkeep = Upkeep::start(keeper, store, loaded).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
-    let names = [&lan.0, &uplink.0].map(|port| port.interface.clone());
+    let interfaces = [&lan.0, &uplink.0].map(|port| port.interface.clone());
     let evidence = wanted.map(|wanted| {
-        evidence::start(wanted, pages, names).map_err(|source| ServeError::Evidence {
+        evidence::start(wanted, pages, interfaces).map_err(|source| ServeError::Evidence {
             path: wanted.dir.clone(),
             source,
         })
@@ -175,8 +175,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let names = Names::new(&config.hosts).with_resolver(resolver.map_err(ServeError::Os)?);
     let incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
         .with_socket(&path)
-        .with_names(names)
-        .with_evidence(evidence);
+        .with_names(names);
     let state = Arc::new(State::new(
         policy,
         (upkeep.sets(), upkeep.desk()),
@@ -184,6 +183,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         counters,
         incidents,
         sinks,
+        evidence,
     ));
     announce(&state, &config);
     let outcome = runtime.block_on(control(

@@ -1,7 +1,7 @@
 //! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
 
 use super::alerts::Incidents;
-use super::evidence::EvidenceStatus;
+use super::evidence::{Evidence, EvidenceStatus};
 use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
@@ -129,9 +129,10 @@ impl State {
         workers: Vec<Arc<WorkerCounters>>,
         incidents: Incidents,
         sinks: Sinks,
+        evidence: Option<Evidence>,
     ) -> State {
         let names = [&ports[0], &ports[1]].map(|port| port.interface.clone());
-        let incidents = incidents.with_interfaces(names);
+        let incidents = incidents.with_interfaces(names).with_evidence(evidence);
         let incidents = Mutex::new((incidents, sinks));
         State {
             policy,

@@ -63,9 +63,9 @@ pub struct Worker<P: Port> {
     rejector: Rejector,
     counters: Arc<WorkerCounters>,
     teller: Teller,
-    dhcp: DhcpRing,
     /// `None` where no evidence is kept.
     recorder: Option<Recorder>,
+    dhcp: DhcpRing,
     burst: Burst,
     shown: Showcase,
 }
@@ -97,8 +97,8 @@ impl<P: Port> Worker<P> {
             rejector,
             counters,
             teller,
-            dhcp: dhcp::ring(),
             recorder: None,
+            dhcp: dhcp::ring(),
             burst: Burst::new(),
             shown: Showcase::new(),
         }

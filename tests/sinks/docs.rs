@@ -41,13 +41,13 @@ fn every_field_of_a_line_stands_in_the_table_and_has_the_form_that_eve_gives_it(
     line.vlan = vec![7];
     line.alert.shadow = true;
     line.alert.hint = Some(String::new());
-    line.alert.host_name = Some(String::new());
-    line.alert.host_name_from = Some("dhcp");
     line.alert.more_destinations = true;
     line.alert.to = vec![String::new()];
     line.alert.evidence = Some("a".into());
     // What a payload shows is listed below the table.
     line.shown.clear();
+    line.alert.host_name = Some(String::new());
+    line.alert.host_name_from = Some("dhcp");
     let line = serde_json::to_value(&line).unwrap();
     let mut found = Vec::new();
     paths(&line, "", &mut found);

@@ -8,7 +8,7 @@ pub use near::{FieldMiss, MOST, Miss};
 
 use super::rule::{Origin, Policy, Rule};
 use super::table::Table;
-use super::{Key, RuleId, Verdict, admit, oracle};
+use super::{AppSet, Key, RuleId, Verdict, admit, oracle};
 use crate::frame::Meta;
 use serde::Serialize;
 
@@ -34,6 +34,9 @@ pub struct Explanation {
     pub note: Option<&'static str>,
     /// Rules in shadow before it that match: what they would have done was not done. In order.
     pub in_shadow: Vec<String>,
+    /// Rules before it that its payload may yet bring the flow under, with what they ask for: `irc (app irc)`. In order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub once_known: Vec<String>,
     /// The rules that match too and come later, in order, without the default.
     pub also: Vec<String>,
     /// The rules before it that do not match, by how near they came: the fewest fields first, then in order. At most
@@ -114,11 +117,30 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
         note: note(key).or(policy.shadow.then_some(
             "the whole policy is in shadow: this is counted and alerted on, and the frame is forwarded",
         )),
+        once_known: once_known(&policy.rules[..found.index()], policy, key),
         in_shadow: in_shadow.map(|rule| rule.name.clone()).collect(),
         misses,
         misses_left_out,
         also: also.map(|rule| rule.name.clone()).collect(),
     })
+}
+
+/// Of these rules, those that ask for an application and otherwise match; none where it is known what the payload is.
+fn once_known(rules: &[Rule], policy: &Policy, key: &Key) -> Vec<String> {
+    if key.app != 0 {
+        return Vec::new();
+    }
+    let any = Key {
+        app: AppSet::ANY,
+        ..*key
+    };
+    let asks = |rule: &Rule| {
+        let mut clauses = rule.clauses.iter();
+        let app =
+            clauses.find_map(|clause| clause.app.filter(|_| oracle::matches(policy, clause, &any)));
+        app.map(|app| format!("{} (app {app})", rule.name))
+    };
+    rules.iter().filter_map(asks).collect()
 }
 
 /// What happens to a packet that this rule decides. The default rule is for IP alone.
