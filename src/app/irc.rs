@@ -11,8 +11,14 @@ use super::text::{begins, is, line, lines, skip_blanks, skip_line_ends, strip, w
 pub(super) const STARTS: &[(u8, u8)] =
     &[(b'\t', b'\n'), (b'\r', b'\r'), (0x20, 0x7e), (0x80, 0xff)];
 
+/// Lines that are looked at where some are none of IRC's.
+const MOST_LINES: usize = 64;
 /// The longest line that a server reads (RFC 1459 section 2.3): a longer one that is not IRC's is not looked behind.
 const LONGEST: usize = 512;
+
+/// Lines that a server answers or ignores before registration: whoever says so many and nothing else is taken for a client all the same, so that nobody has to be read line by line for
+/// long.
+const MOST_IGNORED: usize = 16;
 
 /// What registers, a bit each.
 const NICK: u8 = 1;
@@ -87,6 +93,7 @@ impl Seen {
 pub fn tcp(bytes: &[u8]) -> Looks {
     let mut seen = Seen::default();
     let mut rest = bytes;
+    let mut read = 0;
     loop {
         rest = skip_blanks(skip_line_ends(rest));
         let Some((found, after)) = line(rest) else {
@@ -101,8 +108,12 @@ pub fn tcp(bytes: &[u8]) -> Looks {
             None if found.len() <= LONGEST && is_text(found) => seen.foreign = true,
             None => return Looks::No,
         }
-        if seen.is_irc() {
+        read += 1;
+        if seen.is_irc() || (read > MOST_IGNORED && !seen.foreign) {
             return Looks::Match;
+        }
+        if read > MOST_LINES {
+            return Looks::No;
         }
     }
     if seen.foreign || rest.is_empty() || seen.kinds & !IGNORED != 0 || may_be(rest) {

@@ -36,10 +36,14 @@ const BEFORE: [&[u8]; 7] = [
     b"XFORWARD",
 ];
 
+/// Lines before a greeting that are read.
+const MOST_BEFORE: usize = 16;
+
 /// Over TCP: a match once the line is whole that says so.
 pub fn tcp(bytes: &[u8]) -> Looks {
     let mut rest = bytes;
-    loop {
+    // Whoever says so many of these and nothing else is a client all the same, and is not read line by line for long.
+    for _ in 0..MOST_BEFORE {
         rest = skip_line_ends(rest);
         let Some((found, after)) = line(rest) else {
             return start(rest);
@@ -62,6 +66,7 @@ pub fn tcp(bytes: &[u8]) -> Looks {
             return Looks::No;
         }
     }
+    Looks::Match
 }
 
 /// Whether a line that begins so may be a command.

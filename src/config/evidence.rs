@@ -66,6 +66,11 @@ pub(super) fn evidence(reader: &mut Reader, section: Option<Section<'_>>) -> Opt
         *number = stated.unwrap_or(*number);
     }
     section.finish(reader);
+    if kept.file > kept.per_host || kept.per_host > kept.disk {
+        let help = "one capture is of one host, and those of one host are a part of all: write `file` <= `per_host` <= `disk`";
+        let message = "[evidence]: a part is larger than the whole";
+        reader.error(header.clone(), message, "`file`, `per_host`, `disk`", help);
+    }
     if !dir_there {
         let help = "add `dir = \"/var/lib/portcullis/evidence\"`, or take [evidence] out: without it no frame is kept";
         reader.error(header, "[evidence] without `dir`", "where to?", help);
@@ -112,6 +117,8 @@ mod tests {
             "ring = \"1kB\"",
             "disk = 5",
             "size = 1",
+            "file = \"9MiB\"",
+            "disk = \"2MiB\"",
         ] {
             assert!(
                 read(&format!("[evidence]\ndir = \"/e\"\n{wrong}\n")).is_err(),

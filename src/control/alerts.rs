@@ -8,7 +8,7 @@ use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
 use crate::telemetry::{Cause, Event, recording};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -160,6 +160,8 @@ pub struct Incidents {
     reach: String,
     names: Names,
     open: HashMap<Key, Incident>,
+    /// Their keys, oldest first; closed ones may still be among them.
+    order: VecDeque<Key>,
     /// Open incidents by cause and MAC address.
     behind: HashMap<(Cause, [u8; 6]), u32>,
     by_rule: Vec<u64>,
@@ -184,6 +186,7 @@ impl Incidents {
             reach: String::new(),
             names: Names::default(),
             open: HashMap::new(),
+            order: VecDeque::new(),
             behind: HashMap::new(),
             by_rule,
             lines: 0,
@@ -232,11 +235,13 @@ impl Incidents {
         let key = self.key(event);
         if !self.open.contains_key(&key) {
             let behind = self.behind.entry((key.0, key.1)).or_insert(0);
-            if self.open.len() >= OPEN_AT_MOST || *behind >= OPEN_FOR_A_MAC {
-                self.uncounted += 1;
+            if *behind >= OPEN_FOR_A_MAC {
+                self.uncounted += u64::from(event.frames);
                 return None;
             }
             *behind += 1;
+            self.make_room();
+            self.order.push_back(key);
         }
         let count = &mut self.begun;
         let incident = self.open.entry(key).or_insert_with(|| {
@@ -280,14 +285,32 @@ impl Incidents {
             {
                 lines.extend(self.tell(key, now));
             } else {
-                self.open.remove(&key);
-                if let Some(behind) = self.behind.get_mut(&(key.0, key.1)) {
-                    *behind = behind.saturating_sub(1);
-                }
+                self.close(&key);
             }
         }
         self.behind.retain(|_, open| *open > 0);
+        self.order.retain(|key| self.open.contains_key(key));
         lines
+    }
+
+    /// Closes the oldest where there are too many: a new host alerts, however many there were before it. What no line has told of the oldest is counted.
+    fn make_room(&mut self) {
+        while self.open.len() >= OPEN_AT_MOST {
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
+            if let Some(gone) = self.close(&oldest) {
+                self.uncounted += gone.packets - gone.told;
+            }
+        }
+    }
+
+    fn close(&mut self, key: &Key) -> Option<Incident> {
+        let gone = self.open.remove(key)?;
+        if let Some(behind) = self.behind.get_mut(&(key.0, key.1)) {
+            *behind = behind.saturating_sub(1);
+        }
+        Some(gone)
     }
 
     /// Every open incident as it stands, in the order of its first frame: for the end of a replay.
@@ -449,6 +472,22 @@ mod tests {
             })
             .count();
         assert_eq!((lines, all.uncounted()), (1, 0));
+    }
+
+    #[test]
+    fn a_machine_with_many_mac_addresses_does_not_silence_another() {
+        let mut all = incidents();
+        for n in 0..100_000u32 {
+            let mut forged = event(&all, "tftp", 9, n, SECOND);
+            forged.meta.src_mac = [2, 0, 0, (n >> 17) as u8, (n >> 9) as u8, 1];
+            all.take(&forged);
+        }
+        assert_eq!(all.open.len(), OPEN_AT_MOST);
+        let other = event(&all, "irc", 10, 0x0a4d_0a0a, SECOND);
+        assert!(all.take(&other).is_some());
+        assert_eq!(all.open.len(), OPEN_AT_MOST);
+        all.expire(100 * SECOND);
+        assert!(all.open.is_empty() && all.order.is_empty());
     }
 
     #[test]

@@ -285,6 +285,12 @@ impl Control {
         }
     }
 
+    /// What the payload was identified as, in a word.
+    #[inline]
+    pub fn app_of(word: u64) -> u8 {
+        (word >> 51 & 0x1f) as u8
+    }
+
     /// Whether the flow of a word is blocked.
     #[inline]
     pub fn is_blocked(word: u64) -> bool {
@@ -323,7 +329,7 @@ impl Control {
             blocked: Control::is_blocked(word),
             both: bit(42),
             scale: [Control::scale_of(word, 0), Control::scale_of(word, 1)],
-            app: (word >> 51 & 0x1f) as u8,
+            app: Control::app_of(word),
             watch: Watch::ALL[(word >> 56 & 3) as usize],
         }
     }

@@ -1,7 +1,8 @@
 //! The first bytes of what a client sends over TCP, put in order until it is known what they are: the memory for it is bounded, and most connections never need any.
 //!
-//! A client's first segment usually says what it is, and then nothing is kept. What is kept here is of connections whose first bytes came in pieces, or not in
-//! order. A byte that comes twice has to be the same both times: which of two the receiver would take is not for anybody in the middle to say.
+//! A byte that comes twice has to be the same both times: which of two the receiver would take is not for anybody in the middle to say. So what a client has said is kept until
+//! its server has acknowledged it, also where one segment has said it all: a segment that is made so that this box reads it and the server does not cannot stand for what the server
+//! reads after it.
 
 use super::datagram::locked;
 use super::key::FlowKey;
@@ -14,21 +15,30 @@ const WAYS: usize = 4;
 const WORDS: usize = MOST / 64;
 /// Whoever has not said what it is for so long makes room first, nanoseconds.
 const STALE: u64 = 30_000_000_000;
+/// Segments in which a client may say what it is: each is looked at under the lock of its set.
+const PIECES: u32 = 256;
+/// Bytes that a server may say before a client whose application alone is let through.
+const GREETING: u32 = 4096;
 
 /// What is known of a stream after one more segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Known {
     /// What it is; `None` for none of those that are known.
     Is(Option<App>),
-    /// Not yet.
-    More,
+    /// What it was known to be before: the bytes agree.
+    Same,
+    /// Not yet. Whether the segment begins beyond what is looked at.
+    More {
+        /// It does.
+        far: bool,
+    },
     /// Bytes came twice, and were not the same.
     Overlap,
-    /// It cannot be known: [`MOST`] bytes say nothing, or what came before is kept no more.
+    /// It cannot be known: [`MOST`] bytes say nothing, they come in too many pieces, or what came before is kept no more.
     Hidden,
 }
 
-/// The bytes by which a stream was known, or those that it has shown so far, where they are not those of one segment; no more than there is room for.
+/// The bytes by which a stream was known, where they are not those of one segment; no more than there is room for.
 pub struct Shown<'a> {
     /// Room for them.
     pub bytes: &'a mut [u8],
@@ -56,7 +66,9 @@ pub struct Piece<'a> {
     pub bytes: &'a [u8],
     /// Something of this stream was kept before.
     pub kept: bool,
-    /// It may be that the receiver does not take this, and the client sends it again: data on a SYN (RFC 7413 section 4.2). It is kept, whatever it is.
+    /// It is known what the stream is, and not yet whether its server has read the same.
+    pub known: bool,
+    /// It may be that the receiver does not take this, and the client sends it again: data on a SYN (RFC 7413 section 4.2). It decides nothing.
     pub again: bool,
 }
 
@@ -65,6 +77,16 @@ struct Stream {
     key: KeyWords,
     base: u32,
     since: u64,
+    /// Bytes by which it was known what the stream is, once it was.
+    settled: Option<u32>,
+    /// Bytes when that was asked last.
+    asked: usize,
+    /// Segments that came until then.
+    pieces: u32,
+    /// Bytes that the server has said until then.
+    heard: u32,
+    /// All that is here came on a SYN.
+    only_syn: bool,
     held: [u64; WORDS],
     bytes: [u8; MOST],
 }
@@ -76,6 +98,11 @@ impl Stream {
             key: [0; 5],
             base: 0,
             since: 0,
+            settled: None,
+            asked: 0,
+            pieces: 0,
+            heard: 0,
+            only_syn: true,
             held: [0; WORDS],
             bytes: [0; MOST],
         }
@@ -83,6 +110,8 @@ impl Stream {
 
     fn restart(&mut self, key: &KeyWords, base: u32, since: u64) {
         (self.live, self.key, self.base, self.since) = (true, *key, base, since);
+        (self.settled, self.asked, self.pieces, self.heard) = (None, 0, 0, 0);
+        self.only_syn = true;
         self.held = [0; WORDS];
     }
 
@@ -109,11 +138,53 @@ impl Stream {
         let rest = self.held.get(full).map_or(0, |word| word.trailing_ones());
         &self.bytes[..(full * 64 + rest as usize).min(MOST)]
     }
+
+    /// Takes one more segment.
+    fn take(&mut self, piece: &Piece<'_>, shown: &mut Shown<'_>) -> Known {
+        let at = piece.seq.wrapping_sub(self.base) as i32;
+        if !self.put(at, piece.bytes) {
+            return Known::Overlap;
+        }
+        if self.settled.is_some() {
+            return Known::Same;
+        }
+        self.pieces += 1;
+        self.only_syn &= piece.again;
+        let far = at >= MOST as i32;
+        let whole = self.whole();
+        let len = whole.len();
+        // The same again, or what does not join: nothing that was not asked before.
+        if len <= self.asked {
+            return match self.pieces > PIECES {
+                true => Known::Hidden,
+                false => Known::More { far },
+            };
+        }
+        if self.pieces > 1 || at != 0 {
+            shown.show(whole);
+        }
+        let identity = app::identify_tcp(whole);
+        if !piece.again {
+            self.asked = len;
+        }
+        let is = |this: &mut Stream, app| {
+            if !piece.again {
+                this.settled = Some(len as u32);
+            }
+            Known::Is(app)
+        };
+        match identity {
+            Identity::Known(app) => is(self, Some(app)),
+            Identity::Unknown => is(self, None),
+            Identity::More if len >= MOST || self.pieces > PIECES => Known::Hidden,
+            Identity::More => Known::More { far },
+        }
+    }
 }
 
 type Set = [Box<Stream>; WAYS];
 
-/// The streams that are not known yet, of all workers. Every place has its memory from the start.
+/// The streams that are not known yet, or not for certain, of all workers. Every place has its memory from the start.
 pub struct Streams {
     sets: Box<[Mutex<Set>]>,
 }
@@ -142,25 +213,18 @@ impl Streams {
 
     /// Takes one more segment; what is known then. `hash` is that of the key; `shown` is given what the stream is known by.
     pub fn take(&self, piece: &Piece<'_>, hash: u64, now: u64, shown: &mut Shown<'_>) -> Known {
-        if !piece.kept && piece.seq == piece.base && !piece.again {
-            let known = known(piece.bytes);
-            if known != Known::More {
-                return known;
-            }
-        }
         let mut set = self.set(hash);
-        let found = set
-            .iter_mut()
-            .position(|held| held.live && held.key == *piece.key);
-        let place = match found {
-            Some(at) => {
-                let place = &mut set[at];
-                if piece.again && place.base != piece.base {
-                    // Another SYN in the place of one that nobody has answered: what came with that is not part of the connection.
+        let place = match place(&mut set, piece.key) {
+            Some(place) => {
+                // That of a connection before, or of a SYN that nobody has answered and another one is in the place of.
+                let other = place.base != piece.base && (!piece.kept || piece.again);
+                if other {
                     place.restart(piece.key, piece.base, now);
                 }
                 place
             }
+            // There was no room any more to hold its client to what it has said.
+            None if piece.known => return Known::Same,
             None if piece.kept => return Known::Hidden,
             None => {
                 let place = room(&mut set, piece.key, now);
@@ -168,22 +232,42 @@ impl Streams {
                 place
             }
         };
-        let at = piece.seq.wrapping_sub(place.base) as i32;
-        if !place.put(at, piece.bytes) {
-            place.live = false;
-            return Known::Overlap;
-        }
-        let whole = place.whole();
-        shown.show(whole);
-        let known = known(whole);
-        place.live = piece.again || known == Known::More;
+        let known = place.take(piece, shown);
+        place.live &= !matches!(known, Known::Overlap | Known::Hidden);
         known
+    }
+
+    /// Takes into account that the server has acknowledged all up to `ack`. True where it has read what the stream is known by, or where that is kept no more.
+    pub fn acknowledged(&self, key: &KeyWords, hash: u64, ack: u32) -> bool {
+        let mut set = self.set(hash);
+        let Some(place) = place(&mut set, key) else {
+            return true;
+        };
+        let read = ack.wrapping_sub(place.base) as i32;
+        let all = place.settled.is_some_and(|len| read >= len as i32);
+        place.live &= !all;
+        all
+    }
+
+    /// Takes into account that the server has said so many bytes before its client. False where that is more than a greeting.
+    pub fn heard(&self, key: &KeyWords, hash: u64, base: u32, bytes: usize, now: u64) -> bool {
+        let mut set = self.set(hash);
+        let place = match place(&mut set, key) {
+            Some(place) => place,
+            None => {
+                let place = room(&mut set, key, now);
+                place.restart(key, base, now);
+                place
+            }
+        };
+        place.heard = place.heard.saturating_add(bytes as u32);
+        place.heard <= GREETING
     }
 
     /// Forgets a stream.
     pub fn forget(&self, key: &KeyWords, hash: u64) {
-        for held in self.set(hash).iter_mut() {
-            held.live &= held.key != *key;
+        if let Some(place) = place(&mut self.set(hash), key) {
+            place.live = false;
         }
     }
 
@@ -192,23 +276,20 @@ impl Streams {
     }
 }
 
-/// What the first bytes of a stream are.
-fn known(bytes: &[u8]) -> Known {
-    match app::identify_tcp(bytes) {
-        Identity::Known(app) => Known::Is(Some(app)),
-        Identity::Unknown => Known::Is(None),
-        Identity::More if bytes.len() >= MOST => Known::Hidden,
-        Identity::More => Known::More,
-    }
+/// The place of a stream.
+fn place<'a>(set: &'a mut Set, key: &KeyWords) -> Option<&'a mut Stream> {
+    let held = set.iter_mut().find(|held| held.live && held.key == *key);
+    held.map(|held| &mut **held)
 }
 
-/// A free place; else that of a stream that has been silent for long, else of the oldest of the same host, else of the oldest.
+/// A free place; else one whose stream is known already, or came on a SYN alone, or has been silent for long; else of the oldest of the same host, else of the oldest.
 fn room<'a>(set: &'a mut Set, key: &KeyWords, now: u64) -> &'a mut Stream {
     let inside = |key: &KeyWords| FlowKey::from_words(key).inside;
     let host = inside(key);
     let rank = |held: &Stream| {
         let stale = now.saturating_sub(held.since) > STALE;
-        (held.live, !stale, inside(&held.key) != host, held.since)
+        let spare = stale || held.settled.is_some() || held.only_syn;
+        (held.live, !spare, inside(&held.key) != host, held.since)
     };
     let mut oldest = 0;
     for at in 1..WAYS {
@@ -225,41 +306,50 @@ mod tests {
     use proptest::prelude::*;
 
     const KEY: KeyWords = [1, 2, 3, 4, 5];
+    const MORE: Known = Known::More { far: false };
+    const IRC: Known = Known::Is(Some(App::Irc));
 
-    fn take(
-        streams: &Streams,
-        key: &KeyWords,
-        seq: u32,
-        bytes: &[u8],
-        kept: bool,
-    ) -> (Known, Vec<u8>) {
-        let mut room = [0; 64];
-        let mut shown = Shown {
-            bytes: &mut room,
-            len: 0,
-        };
-        let piece = Piece {
+    fn piece<'a>(key: &'a KeyWords, seq: u32, bytes: &'a [u8], kept: bool) -> Piece<'a> {
+        Piece {
             key,
             base: 100,
             seq,
             bytes,
             kept,
+            known: false,
             again: false,
+        }
+    }
+
+    fn take(streams: &Streams, piece: &Piece<'_>) -> (Known, Vec<u8>) {
+        let mut room = [0; 64];
+        let mut shown = Shown {
+            bytes: &mut room,
+            len: 0,
         };
-        let known = streams.take(&piece, key[0], 0, &mut shown);
+        let known = streams.take(piece, piece.key[0], 0, &mut shown);
         let len = shown.len;
         (known, room[..len].to_vec())
     }
 
     #[test]
-    fn the_first_segment_alone_says_what_it_is_and_nothing_is_kept() {
+    fn the_first_segment_says_what_it_is_and_is_held_to_it_until_its_server_has_read_it() {
         let streams = Streams::new(4);
-        let irc = Known::Is(Some(App::Irc));
-        assert_eq!(
-            take(&streams, &KEY, 100, b"NICK bot\r\n", false),
-            (irc, vec![])
-        );
-        assert_eq!(take(&streams, &KEY, 110, b"USER", true).0, Known::Hidden);
+        let words = b"GET / HTTP/1.1\r\n";
+        let is = take(&streams, &piece(&KEY, 100, words, false)).0;
+        assert_eq!(is, Known::Is(Some(App::Http)));
+        let again = |bytes| Piece {
+            known: true,
+            ..piece(&KEY, 100, bytes, true)
+        };
+        assert_eq!(take(&streams, &again(words)).0, Known::Same);
+        assert!(!streams.acknowledged(&KEY, 1, 100));
+        assert!(streams.acknowledged(&KEY, 1, 100 + words.len() as u32));
+        // There is nothing to compare with any more.
+        assert_eq!(take(&streams, &again(b"NICK bot\r\n")).0, Known::Same);
+        let streams = Streams::new(4);
+        take(&streams, &piece(&KEY, 100, words, false));
+        assert_eq!(take(&streams, &again(b"NICK")).0, Known::Overlap);
     }
 
     proptest! {
@@ -278,120 +368,117 @@ mod tests {
             let len = pieces.len() as u64;
             pieces.sort_by_key(|(from, to)| (*from as u64 * 31 + *to as u64 * 17).wrapping_mul(order | 1) % (len * 7));
             let streams = Streams::new(4);
-            let (mut known, mut kept) = (Known::More, false);
+            let (mut known, mut kept) = (MORE, false);
             for (from, to) in pieces {
-                let mut room = [0; 64];
-                let mut shown = Shown { bytes: &mut room, len: 0 };
                 let seq = base.wrapping_add(from as u32);
-                let bytes = &whole[from..to];
-                known = streams.take(&Piece { key: &KEY, base, seq, bytes, kept, again: false }, 1, 0, &mut shown);
+                known = take(&streams, &Piece { base, ..piece(&KEY, seq, &whole[from..to], kept) }).0;
                 kept = true;
-                if known != Known::More {
+                if known != MORE {
                     break;
                 }
             }
-            prop_assert_eq!(known, Known::Is(Some(App::Irc)));
+            prop_assert_eq!(known, IRC);
         }
     }
 
     #[test]
     fn what_came_in_pieces_is_shown_whole() {
         let streams = Streams::new(4);
-        assert_eq!(take(&streams, &KEY, 100, b"NI", false).0, Known::More);
-        let irc = Known::Is(Some(App::Irc));
-        assert_eq!(
-            take(&streams, &KEY, 102, b"CK bot\r\n", true),
-            (irc, b"NICK bot\r\n".to_vec())
-        );
+        assert_eq!(take(&streams, &piece(&KEY, 100, b"NI", false)).0, MORE);
+        let rest = take(&streams, &piece(&KEY, 102, b"CK bot\r\n", true));
+        assert_eq!(rest, (IRC, b"NICK bot\r\n".to_vec()));
     }
 
     #[test]
     fn a_byte_that_comes_twice_and_is_another_spoils_the_stream() {
         let streams = Streams::new(4);
         assert_eq!(
-            take(&streams, &KEY, 101, b"ICK bot\r\n", false).0,
-            Known::More
+            take(&streams, &piece(&KEY, 101, b"ICK bot\r\n", false)).0,
+            MORE
         );
         assert_eq!(
-            take(&streams, &KEY, 100, b"GET / HTT", true).0,
+            take(&streams, &piece(&KEY, 100, b"GET / HTT", true)).0,
             Known::Overlap
         );
-        assert_eq!(
-            take(&streams, &KEY, 100, b"NICK", true).0,
-            Known::Hidden,
-            "it is forgotten"
-        );
+        let after = take(&streams, &piece(&KEY, 100, b"NICK", true)).0;
+        assert_eq!(after, Known::Hidden, "it is forgotten");
     }
 
     #[test]
     fn what_lies_before_the_first_byte_or_beyond_what_is_looked_at_is_no_part_of_it() {
         let streams = Streams::new(4);
-        assert_eq!(
-            take(&streams, &KEY, 100 + MOST as u32 + 5, b"far", false).0,
-            Known::More
-        );
-        assert_eq!(
-            take(&streams, &KEY, 98, b"xyNICK a\n", true).0,
-            Known::Is(Some(App::Irc))
-        );
+        let far = take(&streams, &piece(&KEY, 100 + MOST as u32 + 5, b"far", false)).0;
+        assert_eq!(far, Known::More { far: true });
+        assert_eq!(take(&streams, &piece(&KEY, 98, b"xyNICK a\n", true)).0, IRC);
     }
 
     #[test]
     fn a_stream_that_says_nothing_for_as_long_as_is_looked_is_hidden() {
         let streams = Streams::new(4);
         let empty_lines = [b'\n'; MOST];
+        let most = piece(&KEY, 100, &empty_lines[..MOST - 1], false);
+        assert_eq!(take(&streams, &most).0, MORE);
+        let last = piece(&KEY, 99 + MOST as u32, b"\n", true);
+        assert_eq!(take(&streams, &last).0, Known::Hidden);
+        // The same in ever more pieces, also of the same.
+        let streams = Streams::new(4);
+        let ends = (0..=PIECES).map(|n| take(&streams, &piece(&KEY, 100, b"\n", n > 0)).0);
+        assert_eq!(ends.last(), Some(Known::Hidden));
+    }
+
+    #[test]
+    fn what_a_connection_before_has_left_is_no_part_of_the_next() {
+        let streams = Streams::new(4);
+        assert_eq!(take(&streams, &piece(&KEY, 100, b"\n", false)).0, MORE);
+        let next = |seq, bytes, kept| Piece {
+            base: 9_000,
+            ..piece(&KEY, seq, bytes, kept)
+        };
+        assert_eq!(take(&streams, &next(9_000, b"N", false)).0, MORE);
+        assert_eq!(take(&streams, &next(9_001, b"ICK a\r\n", true)).0, IRC);
+    }
+
+    #[test]
+    fn data_on_a_syn_decides_nothing_and_has_to_be_the_same_when_it_comes_again() {
+        let words = b"GET / HTTP/1.1\r\n";
+        let syn = Piece {
+            again: true,
+            ..piece(&KEY, 100, words, false)
+        };
+        let streams = Streams::new(4);
+        assert!(matches!(take(&streams, &syn).0, Known::Is(Some(App::Http))));
+        let same = take(&streams, &piece(&KEY, 100, words, true)).0;
+        assert_eq!(same, Known::Is(Some(App::Http)));
+        let streams = Streams::new(4);
+        take(&streams, &syn);
         assert_eq!(
-            take(&streams, &KEY, 100, &empty_lines[..MOST - 1], false).0,
-            Known::More
+            take(&streams, &piece(&KEY, 100, b"NICK", true)).0,
+            Known::Overlap
         );
-        assert_eq!(
-            take(&streams, &KEY, 99 + MOST as u32, b"\n", true).0,
-            Known::Hidden
-        );
+    }
+
+    #[test]
+    fn a_server_may_greet_and_no_more() {
+        let streams = Streams::new(4);
+        assert!(streams.heard(&KEY, 1, 100, GREETING as usize, 0));
+        assert!(!streams.heard(&KEY, 1, 100, 1, 0));
     }
 
     #[test]
     fn a_host_with_many_streams_throws_out_its_own() {
         let streams = Streams::new(4);
         let of = |host: u64, n: u64| [0, host, n, n, 0];
-        let mut all = Vec::new();
-        for (host, n) in [(9, 0), (7, 1), (7, 2), (7, 3), (7, 4), (7, 5)] {
-            let key = of(host, n);
+        let all = [(9, 0), (7, 1), (7, 2), (7, 3), (7, 4), (7, 5)].map(|(host, n)| of(host, n));
+        for (n, key) in all.iter().enumerate() {
             let mut room = [0; 4];
             let mut shown = Shown {
                 bytes: &mut room,
                 len: 0,
             };
-            let piece = Piece {
-                key: &key,
-                base: 100,
-                seq: 100,
-                bytes: b"N",
-                kept: false,
-                again: false,
-            };
-            assert_eq!(streams.take(&piece, 0, n, &mut shown), Known::More);
-            all.push(key);
+            let first = piece(key, 100, b"N", false);
+            assert_eq!(streams.take(&first, 0, n as u64, &mut shown), MORE);
         }
-        let mut still = |key: &KeyWords| {
-            let mut room = [0; 4];
-            let mut shown = Shown {
-                bytes: &mut room,
-                len: 0,
-            };
-            let piece = Piece {
-                key,
-                base: 100,
-                seq: 101,
-                bytes: b"I",
-                kept: true,
-                again: false,
-            };
-            streams.take(&piece, 0, 9, &mut shown) == Known::More
-        };
-        assert_eq!(
-            all.iter().map(&mut still).collect::<Vec<_>>(),
-            [true, false, false, true, true, true]
-        );
+        let still = all.map(|key| take(&streams, &piece(&key, 101, b"I", true)).0 == MORE);
+        assert_eq!(still, [true, false, false, true, true, true]);
     }
 }

@@ -85,12 +85,14 @@ impl Track {
             slot,
             rule: control.rule,
             forth,
-            // What the responder has acknowledged, and that is the SYN: nothing else has passed.
-            base: match again {
-                true => self.segment.seq.wrapping_add(1),
-                false => ends[1] as u32,
+            // What the responder has acknowledged, and that is the SYN: nothing else has passed. Where it has opened too, and acknowledged nothing yet, what is right for it to.
+            base: match (again, ends) {
+                (true, _) => self.segment.seq.wrapping_add(1),
+                (false, [own, 0]) => own as u32,
+                (false, [_, other]) => other as u32,
             },
             kept: control.watch == Watch::More,
+            app: control.app,
             again,
         }
     }
@@ -107,6 +109,8 @@ pub enum Found {
         blocked: bool,
         /// It goes the way that the flow was opened.
         forth: bool,
+        /// What was seen of its payload.
+        seen: Seen,
     },
     /// It is of a live flow, and has payload that is to be looked at.
     Look(Look),
@@ -131,8 +135,23 @@ pub struct Look {
     /// The sequence number of the first byte.
     base: u32,
     kept: bool,
+    /// What the payload was known to be before, as in [`Key::app`]; 0 where it is not known.
+    pub app: u8,
     /// Data on a SYN: the receiver may not take it, and then it comes again.
     pub again: bool,
+}
+
+/// What a look comes to that other frames of the burst, or other workers, may have come before.
+#[derive(Clone, Copy, Debug)]
+pub enum Still {
+    /// It is to be looked at.
+    Look(Look),
+    /// It is known by now, and this rule lets it through.
+    Known(RuleId, Seen),
+    /// The flow has been ended, by this rule.
+    Blocked(RuleId),
+    /// The flow is gone.
+    Gone,
 }
 
 /// What was seen of a flow's payload.
@@ -408,6 +427,10 @@ impl Tracker {
             rule: Control::rule_of(word),
             blocked: Control::is_blocked(word),
             forth,
+            seen: Seen {
+                app: Control::app_of(word),
+                watch: Watch::Off,
+            },
         }
     }
 
@@ -463,18 +486,84 @@ impl Tracker {
             };
             return Found::Ask(key, Why::Renews(slot, seen));
         }
-        let looks = control.watch.is_on() && track.has_payload(meta);
-        if looks && !checksum::is_right(meta, frame) {
-            return Found::Drop(Reason::Checksum);
+        if control.watch.is_on() {
+            return self.watched(track, meta, frame, (slot, word, ends), control, forth);
         }
         self.advance(&slot, track, meta.proto, word, control, ends, forth);
-        if looks {
-            return Found::Look(track.look(slot, &control, ends, forth));
-        }
         Found::Flow {
             rule: control.rule,
             blocked: control.blocked,
             forth,
+            seen: Seen {
+                app: control.app,
+                watch: control.watch,
+            },
+        }
+    }
+
+    /// Of a frame of a flow whose payload is still to be looked at, or not yet read by its server.
+    fn watched(
+        &mut self,
+        track: &mut Track,
+        meta: &Meta,
+        frame: &[u8],
+        (slot, mut word, ends): (Slot, u64, [u64; 2]),
+        mut control: Control,
+        forth: bool,
+    ) -> Found {
+        let flags = track.segment.flags;
+        let tcp = track.kind == Kind::Tcp;
+        let payload = track.has_payload(meta);
+        if tcp && forth {
+            let opening = track.segment.opens() && control.phase == Phase::SynSent;
+            // No client sends data with a SYN once it is past that; what is urgent one server reads among the rest, and another one apart.
+            let urgent = flags & tcp::URG != 0 && control.app == 0;
+            if (payload && flags & tcp::SYN != 0 && !opening) || urgent {
+                return Found::Drop(Reason::PayloadHidden);
+            }
+            if opening && ends[0] as u32 != track.segment.seq.wrapping_add(1) {
+                // Another SYN in the place of the one before: what came with that is not part of the connection.
+                self.flows.streams.forget(&track.key, track.hash);
+                let next = Control {
+                    app: 0,
+                    watch: Watch::First,
+                    ..control
+                };
+                if self.flows.slots.change(&slot, word, next.pack()) {
+                    (word, control) = (next.pack(), next);
+                }
+            }
+        }
+        if payload && !checksum::is_right(meta, frame) {
+            return Found::Drop(Reason::Checksum);
+        }
+        self.advance(&slot, track, meta.proto, word, control, ends, forth);
+        let seen = Seen {
+            app: control.app,
+            watch: control.watch,
+        };
+        let flow = Found::Flow {
+            rule: control.rule,
+            blocked: control.blocked,
+            forth,
+            seen,
+        };
+        if !forth && control.app != 0 {
+            // The server has read what its client said, or answered it: that is what the flow is.
+            let ack = track.segment.ack;
+            let acks = tcp && flags & (tcp::ACK | tcp::RST) == tcp::ACK;
+            if !tcp || (acks && self.flows.streams.acknowledged(&track.key, track.hash, ack)) {
+                self.change(&slot, meta.proto, |control| {
+                    if control.app != 0 && control.watch.is_on() {
+                        control.watch = Watch::Off;
+                    }
+                });
+            }
+            return flow;
+        }
+        match payload {
+            true => Found::Look(track.look(slot, &control, ends, forth)),
+            false => flow,
         }
     }
 
@@ -601,6 +690,7 @@ impl Tracker {
             Why::Opens => self.open(track, &fresh, meta, side, counters),
             Why::Reopens(slot) => match self.flows.slots.restart(&slot, &fresh) {
                 Some(slot) => {
+                    self.flows.streams.forget(&track.key, track.hash);
                     track.slot = Some(slot);
                     counters.opened.add(1);
                     counters.expired.add(1);
@@ -723,6 +813,7 @@ impl Tracker {
         side: Side,
         counters: &FlowCounters,
     ) -> Settled {
+        track.slot = None;
         let flows = &*self.flows;
         let (slots, tick) = (&flows.slots, self.tick);
         let inside = FlowKey::from_words(&track.key).inside;
@@ -766,7 +857,9 @@ impl Tracker {
                         .read(&slot)
                         .is_some_and(|(word, _)| Control::unpack(word).phase.is_over());
                 if over(slot.tag) || ended {
-                    if slots.restart(&slot, fresh).is_some() {
+                    if let Some(slot) = slots.restart(&slot, fresh) {
+                        track.slot = Some(slot);
+                        flows.streams.forget(&track.key, track.hash);
                         counters.opened.add(1);
                         counters.expired.add(1);
                     }
@@ -793,6 +886,42 @@ impl Tracker {
         Some(track.look(slot, &control, ends, control.initiator == side))
     }
 
+    /// What a look has come to meanwhile: frames before it may have said what the payload is.
+    pub fn still(&self, track: &Track, look: &Look) -> Still {
+        let Some((word, ends)) = self.flows.slots.read(&look.slot) else {
+            return Still::Gone;
+        };
+        let control = Control::unpack(word);
+        if control.blocked {
+            return Still::Blocked(control.rule);
+        }
+        match control.watch.is_on() {
+            true => Still::Look(track.look(look.slot, &control, ends, look.forth)),
+            false => Still::Known(
+                control.rule,
+                Seen {
+                    app: control.app,
+                    watch: control.watch,
+                },
+            ),
+        }
+    }
+
+    /// The generation that judged a flow, its low bits.
+    pub fn generation_of(&self, why: Why) -> Option<u16> {
+        let (Why::Renews(slot, _) | Why::Turns(slot)) = why else {
+            return None;
+        };
+        let (word, _) = self.flows.slots.read(&slot)?;
+        Some(Control::generation_of(word))
+    }
+
+    /// Takes into account that a server has said so much before its client. False where that is more than a greeting.
+    pub fn hear(&self, track: &Track, look: &Look, bytes: usize) -> bool {
+        let streams = &self.flows.streams;
+        streams.heard(&track.key, track.hash, look.base, bytes, self.steady)
+    }
+
     /// Takes the client's next payload into account; what is known then.
     pub fn see(&self, track: &Track, look: &Look, payload: &[u8], shown: &mut Shown<'_>) -> Known {
         let seq = track.segment.seq;
@@ -802,6 +931,7 @@ impl Tracker {
             seq: if look.again { seq.wrapping_add(1) } else { seq },
             bytes: payload,
             kept: look.kept,
+            known: look.app != 0,
             again: look.again,
         };
         self.flows
@@ -827,13 +957,16 @@ impl Tracker {
         proto: u8,
         counters: &FlowCounters,
     ) {
-        if look.kept {
+        if !judged.seen.watch.is_on() {
             self.flows.streams.forget(&track.key, track.hash);
         }
         let was = self.change(&look.slot, proto, |control| {
-            control.rule = judged.rule;
-            control.blocked = judged.blocked;
-            (control.app, control.watch) = (judged.seen.app, judged.seen.watch);
+            // What has been ended stays so, whatever another frame of it says.
+            if !control.blocked {
+                control.rule = judged.rule;
+                control.blocked = judged.blocked;
+                (control.app, control.watch) = (judged.seen.app, judged.seen.watch);
+            }
         });
         if judged.blocked && was.is_some_and(|was| !was.blocked) {
             counters.ended.add(1);

@@ -5,10 +5,13 @@ use super::{Frag, Meta, Net};
 
 const UDP: u8 = 17;
 
-/// Whether the receiver of this datagram would take its TCP or UDP checksum for right. Of a fragment nothing can be said, so that it is.
+/// Whether the receiver of this datagram would take its checksums for right: that of an IPv4 header, and of TCP or UDP. Of a fragment nothing can be said of the latter, so that it is.
 ///
 /// `frame` is the whole frame. A UDP checksum of 0 says that there is none, which IPv4 allows and IPv6 does not (RFC 768, RFC 8200 section 8.1).
 pub fn is_right(meta: &Meta, frame: &[u8]) -> bool {
+    if !header_is_right(meta, frame) {
+        return false;
+    }
     if meta.frag != Frag::Whole {
         return true;
     }
@@ -30,6 +33,19 @@ pub fn is_right(meta: &Meta, frame: &[u8]) -> bool {
     let address = |address: u128| sum(&address.to_be_bytes());
     let pseudo = address(meta.src) + address(meta.dst) + len as u64 + u64::from(meta.proto);
     fold(pseudo + sum(segment)) == 0xffff
+}
+
+/// Of the IPv4 header (RFC 791 section 3.1); IPv6 has none.
+fn header_is_right(meta: &Meta, frame: &[u8]) -> bool {
+    if meta.net != Net::V4 {
+        return true;
+    }
+    let start = usize::from(meta.l3);
+    let len = frame
+        .get(start)
+        .map_or(0, |byte| usize::from(byte & 0xf) * 4);
+    let header = frame.get(start..start + len);
+    header.is_some_and(|header| fold(sum(header)) == 0xffff)
 }
 
 /// The sum of the 16-bit words, an odd byte padded with zero.

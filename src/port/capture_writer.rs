@@ -6,8 +6,9 @@ use pcap_parser::pcapng::{
 };
 use pcap_parser::{Linktype, ToVec};
 use std::borrow::Cow;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 /// Writes pcapng with nanosecond times.
@@ -37,10 +38,10 @@ impl CaptureWriter {
     /// # Errors
     /// [`CaptureError::Io`].
     pub fn create(path: &Path) -> Result<CaptureWriter, CaptureError> {
-        CaptureWriter::begin(path, vec![], vec![vec![]])
+        CaptureWriter::begin(path, vec![], vec![vec![]], 0o666)
     }
 
-    /// Creates the file with a comment, and with named interfaces.
+    /// Creates the file, for its owner alone, with a comment and with named interfaces.
     ///
     /// # Errors
     /// [`CaptureError::Io`].
@@ -59,21 +60,24 @@ impl CaptureWriter {
         let named = interfaces
             .iter()
             .map(|name| vec![text(OptionCode::IfName, name)]);
-        CaptureWriter::begin(path, section, named.collect())
+        CaptureWriter::begin(path, section, named.collect(), 0o600)
     }
 
     fn begin(
         path: &Path,
         section: Vec<PcapNGOption<'_>>,
         interfaces: Vec<Vec<PcapNGOption<'_>>>,
+        mode: u32,
     ) -> Result<CaptureWriter, CaptureError> {
         let io = |source| CaptureError::Io {
             path: path.into(),
             source,
         };
+        let mut open = OpenOptions::new();
+        open.write(true).create(true).truncate(true);
         let mut writer = CaptureWriter {
             path: path.into(),
-            out: BufWriter::new(File::create(path).map_err(io)?),
+            out: BufWriter::new(open.mode(mode).open(path).map_err(io)?),
         };
         let mut section = SectionHeaderBlock {
             block_type: pcap_parser::SHB_MAGIC,

@@ -5,8 +5,8 @@ use super::{Now, reason_alert};
 use crate::app::{self, App, Identity};
 use crate::flow::datagram::Piece;
 use crate::flow::{
-    Found, Judged, Kind, Known, Look, Outcome, Refused, Seen, Settled, Track, Tracker, Watch, Why,
-    opener,
+    Found, Judged, Kind, Known, Look, Outcome, Refused, Seen, Settled, Still, Track, Tracker,
+    Watch, Why, opener,
 };
 use crate::frame::{Frag, Meta, Net, checksum, tunnel};
 use crate::policy::admit::{Admit, admit};
@@ -118,8 +118,11 @@ pub(super) struct Asks {
     /// The first rule that matches a key, and the first that decides.
     pub rules: fn(&Generation, &Key) -> (RuleId, RuleId),
     /// Whether a payload yet to come may bring the flow under a rule before these two, and the first such rule that would let it through.
-    pub might: fn(&Generation, &Key, (RuleId, RuleId)) -> (bool, Option<RuleId>),
+    pub might: Might,
 }
+
+/// As [`Generation::might`].
+type Might = fn(&Generation, &Key, (RuleId, RuleId)) -> (bool, Option<RuleId>);
 
 /// On the wire.
 pub(super) const ALONE: Asks = Asks {
@@ -152,13 +155,11 @@ pub(super) fn found(
             rule,
             blocked,
             forth,
-        } => {
-            let mut ruling = of_flow(court, shadow, rule, blocked, forth);
-            if !blocked && court.generation.judges_frames() {
-                of_frame(court, shadow, track, meta, (rule, forth), &mut ruling, asks);
-            }
-            ruling
-        }
+            seen,
+        } => match blocked {
+            true => of_flow(court, shadow, rule, true, forth),
+            false => flows_on(court, shadow, track, meta, (rule, forth, seen), asks),
+        },
         Found::Look(look) => looked(court, shadow, track, meta, bytes, look, asks),
         Found::Ask(key, why) => {
             let answer = (asks.rules)(court.generation, &key);
@@ -290,7 +291,7 @@ pub(super) fn of_frame(
     shadow: bool,
     track: &Track,
     meta: &Meta,
-    (rule, forth): (RuleId, bool),
+    (rule, forth, seen): (RuleId, bool, Seen),
     ruling: &mut Ruling,
     asks: &Asks,
 ) {
@@ -298,7 +299,18 @@ pub(super) fn of_frame(
     if !forth && court.side == Side::Uplink {
         return;
     }
-    let (_, found) = (asks.rules)(generation, &Key::new(meta, court.side));
+    // What it may be that its flow is not known to be yet counts for it, as it did when it opened.
+    let asked = |key: Key| {
+        let key = Key {
+            app: seen.app,
+            ..key
+        };
+        let (_, found) = (asks.rules)(generation, &key);
+        let undecided = seen.app == 0 && seen.watch.is_on() && !generation.permits(found);
+        let might = undecided.then(|| (asks.might)(generation, &key, (found, found)));
+        might.and_then(|(_, permits)| permits).unwrap_or(found)
+    };
+    let found = asked(Key::new(meta, court.side));
     let forbids = match forth {
         true => generation.is_of_frames(found),
         false => generation.is_of_machines(found),
@@ -306,8 +318,7 @@ pub(super) fn of_frame(
     if forbids {
         *ruling = of_rules(court, shadow, (found, found));
     } else if forth && generation.names_machines(rule) {
-        let opener = opener(meta, court.side, court.side, track.kind);
-        let (_, found) = (asks.rules)(generation, &opener);
+        let found = asked(opener(meta, court.side, court.side, track.kind));
         if !generation.permits(found) {
             *ruling = of_rules(court, shadow, (found, found));
         }
@@ -325,6 +336,12 @@ pub(super) fn settled(
     (why, forth): (Why, bool),
     asks: &Asks,
 ) -> Ruling {
+    if let Why::Renews(..) = why
+        && court.tracker.generation_of(why) == Some(court.generation.number() as u16)
+    {
+        // A frame before it in this burst was the first of the new generation, and may have said more of it.
+        return found(court, shadow, track, meta, bytes, asks);
+    }
     let payload = match court.generation.names_apps() {
         true => payload(court, track, meta, bytes, answer, (why, forth), asks),
         false => Payload::of_no_interest(answer),
@@ -371,16 +388,19 @@ pub(super) fn settled(
             ruling.refuse(refused);
         } else if let Some(look) = tracker.look(track, meta, seen, court.side) {
             let looked = looked(court, shadow, track, meta, bytes, look, asks);
-            if looked.verdict != Verdict::Forward {
+            let tells = looked.cause.is_some() || looked.shadowed.is_some();
+            if looked.verdict != Verdict::Forward || (tells && ruling.cause.is_none()) {
                 return looked;
             }
+            (ruling.app, ruling.shown) = (looked.app, looked.shown);
         }
     }
     if hidden {
         return of_flow(court, shadow, rule, true, forth);
     }
     if renews && !blocked && court.generation.judges_frames() {
-        of_frame(court, shadow, track, meta, (rule, forth), &mut ruling, asks);
+        let by = (rule, forth, seen);
+        of_frame(court, shadow, track, meta, by, &mut ruling, asks);
     }
     ruling
 }
@@ -419,7 +439,8 @@ fn payload(
 ) -> Payload {
     let mut of = Payload::of_no_interest(answer);
     let (before, renews) = match why {
-        Why::Alone | Why::Related => return of,
+        Why::Related => return of,
+        Why::Alone => return alone_or_not(court, meta, bytes, of, asks),
         Why::Opens | Why::Reopens(_) | Why::Turns(_) => (Seen::default(), false),
         Why::Renews(_, seen) => (seen, true),
     };
@@ -440,13 +461,13 @@ fn payload(
     let key = opener(meta, court.side, initiator, track.kind);
     let known = |of: &mut Payload, app: u8| {
         of.answer = (asks.rules)(generation, &Key { app, ..key });
-        of.seen = Seen {
-            app,
-            watch: Watch::Off,
-        };
+        let permits = generation.permits(of.answer.1);
+        let watch = watch_on(track.kind == Kind::Tcp, app, permits);
+        of.seen = Seen { app, watch };
     };
     if before.app != 0 {
         known(&mut of, before.app);
+        of.seen.watch = before.watch;
         return of;
     }
     if renews && !before.watch.is_on() {
@@ -484,6 +505,30 @@ fn payload(
     of
 }
 
+/// A datagram that has no flow, to a group or from nowhere, is looked at by itself.
+fn alone_or_not(
+    court: &Court<'_>,
+    meta: &Meta,
+    bytes: &[u8],
+    mut of: Payload,
+    asks: &Asks,
+) -> Payload {
+    let generation = court.generation;
+    let key = Key::new(meta, court.side);
+    if meta.proto != UDP || meta.frag == Frag::Later || !(asks.might)(generation, &key, of.answer).0
+    {
+        return of;
+    }
+    match datagram(meta, bytes) {
+        Ok(app) => {
+            of.answer = (asks.rules)(generation, &Key { app, ..key });
+            of.seen.app = app;
+        }
+        Err(reason) => of.unseen = Some(reason),
+    }
+    of
+}
+
 /// What a whole datagram is, by its number; or why that cannot be known.
 fn datagram(meta: &Meta, bytes: &[u8]) -> Result<u8, Reason> {
     if !checksum::is_right(meta, bytes) {
@@ -500,7 +545,7 @@ fn datagram(meta: &Meta, bytes: &[u8]) -> Result<u8, Reason> {
     }
 }
 
-/// A frame of a live flow that has payload, and nobody knows yet what it is.
+/// A frame of a live flow that has payload, and nobody knows yet what it is, or whether its server has read the same.
 pub(super) fn looked(
     court: &mut Court<'_>,
     shadow: bool,
@@ -510,45 +555,54 @@ pub(super) fn looked(
     look: Look,
     asks: &Asks,
 ) -> Ruling {
+    // Frames before it in this burst, or another worker, may have come to it first.
+    let look = match court.tracker.still(track, &look) {
+        Still::Look(look) => look,
+        Still::Known(rule, seen) => {
+            return flows_on(court, shadow, track, meta, (rule, look.forth, seen), asks);
+        }
+        Still::Blocked(rule) => return of_flow(court, shadow, rule, true, look.forth),
+        Still::Gone => return Ruling::new(Verdict::Drop(Reason::NoFlow)),
+    };
+    let seen = Seen {
+        app: look.app,
+        watch: Watch::More,
+    };
+    let by = (look.rule, look.forth, seen);
     let payload = bytes.get(usize::from(meta.payload)..usize::from(meta.end));
     let payload = payload.unwrap_or_default();
-    let passes = |court: &mut Court<'_>| {
-        let mut ruling = of_flow(court, shadow, look.rule, false, look.forth);
-        if court.generation.judges_frames() {
-            let by = (look.rule, look.forth);
-            of_frame(court, shadow, track, meta, by, &mut ruling, asks);
-        }
-        ruling
-    };
-    let (known, shown) = if !look.forth {
-        // What the server says first may tell, and does no more than that.
-        match app::identify_banner(payload) {
-            Some(app) if track.kind == Kind::Tcp => (Known::Is(Some(app)), None),
-            _ => return passes(court),
-        }
-    } else if track.kind == Kind::Tcp {
-        let tracker = &*court.tracker;
-        let mut seen = court
-            .shown
-            .show(|shown| tracker.see(track, &look, payload, shown));
-        if meta.frag == Frag::First && seen.0 == Known::More {
-            // The rest of the segment is in fragments that nobody puts together here.
-            seen.0 = Known::Hidden;
-        }
-        seen
-    } else {
-        let known = match datagram(meta, bytes) {
-            Ok(number) => Known::Is(App::from_number(number)),
-            Err(reason) => return Ruling::new(Verdict::Drop(reason)),
-        };
-        (known, None)
-    };
+    let tcp = track.kind == Kind::Tcp;
     let initiator = if look.forth {
         court.side
     } else {
         court.side.other()
     };
     let generation = court.generation;
+    let key = opener(meta, court.side, initiator, track.kind);
+    let before = (asks.rules)(generation, &key);
+    let provisional = look.app == 0 && !generation.permits(before.1);
+    let (known, shown) = if !look.forth {
+        (
+            heard(court, track, look, payload, (tcp, provisional), asks, &key),
+            None,
+        )
+    } else if tcp {
+        let tracker = &*court.tracker;
+        let mut seen = court
+            .shown
+            .show(|shown| tracker.see(track, &look, payload, shown));
+        if meta.frag == Frag::First && matches!(seen.0, Known::More { .. }) {
+            // The rest of the segment is in fragments that nobody puts together here.
+            seen.0 = Known::Hidden;
+        }
+        seen
+    } else {
+        match datagram(meta, bytes) {
+            Ok(number) if number == look.app => (Known::Same, None),
+            Ok(number) => (Known::Is(App::from_number(number)), None),
+            Err(reason) => return Ruling::new(Verdict::Drop(reason)),
+        }
+    };
     let mut judged = Judged {
         rule: look.rule,
         blocked: true,
@@ -559,31 +613,41 @@ pub(super) fn looked(
         },
     };
     let mut ruling = match known {
-        Known::More => {
+        Known::Same => return flows_on(court, shadow, track, meta, by, asks),
+        Known::More { far } => {
             court.tracker.keep_looking(&look, meta.proto);
-            return passes(court);
+            if far && provisional {
+                // A door that is held open for first words is not one for what comes long after them.
+                return Ruling::new(Verdict::Drop(Reason::PayloadHidden));
+            }
+            return flows_on(court, shadow, track, meta, by, asks);
         }
         Known::Overlap => Ruling::new(Verdict::Drop(Reason::PayloadOverlap)),
         Known::Hidden => Ruling::new(Verdict::Drop(Reason::PayloadHidden)),
         Known::Is(app) => {
             let number = app.map_or(AppSet::UNKNOWN, |app| app as u8);
-            let key = opener(meta, court.side, initiator, track.kind);
-            let before = (asks.rules)(generation, &key);
             let answer = (asks.rules)(generation, &Key { app: number, ..key });
             let permits = generation.permits(answer.1);
             if look.again && permits {
                 court.tracker.keep_looking(&look, meta.proto);
-                return passes(court);
+                return flows_on(court, shadow, track, meta, by, asks);
             }
             judged.rule = answer.1;
             judged.blocked = !permits;
             judged.seen = Seen {
                 app: number,
-                watch: Watch::Off,
+                watch: watch_on(tcp, number, permits),
             };
             let mut ruling = match answer.1 == before.1 && answer.1 == look.rule {
                 // It was judged by that when it opened.
-                true => passes(court),
+                true => flows_on(
+                    court,
+                    shadow,
+                    track,
+                    meta,
+                    (look.rule, look.forth, judged.seen),
+                    asks,
+                ),
                 false => of_rules(court, shadow, answer),
             };
             // The same of a rule in shadow.
@@ -600,6 +664,73 @@ pub(super) fn looked(
     court
         .tracker
         .seen(track, &look, judged, meta.proto, court.counters);
+    ruling
+}
+
+/// How a flow is watched on whose payload is known: over TCP until its server has read what it is known by; over UDP, where that is nothing that is known, until somebody answers: a
+/// server does not answer what is none of its own, and so a first datagram without sense stands for nothing.
+fn watch_on(tcp: bool, number: u8, permits: bool) -> Watch {
+    match (permits, tcp) {
+        (false, _) => Watch::Off,
+        (true, true) => Watch::More,
+        (true, false) if number == AppSet::UNKNOWN => Watch::First,
+        (true, false) => Watch::Off,
+    }
+}
+
+/// What a server says before its client may show what it is. Its word alone lets nothing through: only the client's does.
+fn heard(
+    court: &Court<'_>,
+    track: &Track,
+    look: Look,
+    payload: &[u8],
+    (tcp, provisional): (bool, bool),
+    asks: &Asks,
+    key: &Key,
+) -> Known {
+    if !tcp || look.app != 0 {
+        return Known::Same;
+    }
+    if let Some(app) = app::identify_banner(payload) {
+        let key = Key {
+            app: app as u8,
+            ..*key
+        };
+        let (_, rule) = (asks.rules)(court.generation, &key);
+        if !court.generation.permits(rule) {
+            return Known::Is(Some(app));
+        }
+    }
+    if provisional {
+        return match court.tracker.hear(track, &look, payload.len()) {
+            true => Known::More { far: false },
+            false => Known::Hidden,
+        };
+    }
+    Known::Same
+}
+
+/// A frame of a flow that is let through by this rule, for all that is known by now.
+fn flows_on(
+    court: &Court<'_>,
+    shadow: bool,
+    track: &Track,
+    meta: &Meta,
+    (rule, forth, seen): (RuleId, bool, Seen),
+    asks: &Asks,
+) -> Ruling {
+    let mut ruling = of_flow(court, shadow, rule, false, forth);
+    if court.generation.judges_frames() {
+        of_frame(
+            court,
+            shadow,
+            track,
+            meta,
+            (rule, forth, seen),
+            &mut ruling,
+            asks,
+        );
+    }
     ruling
 }
 
@@ -651,7 +782,7 @@ pub(super) fn adopted(
                 shadow,
                 track,
                 meta,
-                (answer.1, forth),
+                (answer.1, forth, Seen::default()),
                 &mut ruling,
                 asks,
             );

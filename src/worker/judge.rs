@@ -5,7 +5,7 @@ use super::court::{
     settled, tunnelled,
 };
 use super::held::MOST as MOST_HELD;
-use crate::flow::{Found, Kind, Look, Track, Why};
+use crate::flow::{Found, Kind, Look, Seen, Track, Why};
 use crate::frame::{self, Frag, Meta, tunnel};
 use crate::policy::admit::{Admit, admit};
 use crate::policy::{Generation, Key, RuleId, Verdict};
@@ -47,7 +47,7 @@ enum Plan {
     /// They are asked about a frame that is not IP; what its ruling says is for where none names it.
     AskOr(u8),
     /// They are asked whether one of them forbids this frame of a flow that this rule lets through; whether it goes the way that the flow was opened.
-    OfFrame(RuleId, bool),
+    OfFrame(RuleId, bool, Seen),
     /// To be asked about alone, once the frames before it are settled.
     Again,
     /// A connection that was open before the start, perhaps.
@@ -175,10 +175,11 @@ impl Burst {
                     rule,
                     blocked,
                     forth,
+                    seen,
                 } => {
                     *ruling = of_flow(court, self.shadow, rule, blocked, forth);
                     match !blocked && court.generation.judges_frames() {
-                        true => Plan::OfFrame(rule, forth),
+                        true => Plan::OfFrame(rule, forth, seen),
                         false => Plan::Done,
                     }
                 }
@@ -245,8 +246,16 @@ impl Burst {
                     ruling.shadowed = Some((answer.0, verdict));
                 }
             }
-            Plan::OfFrame(rule, forth) => {
-                of_frame(court, shadow, track, meta, (rule, forth), ruling, &ALONE);
+            Plan::OfFrame(rule, forth, seen) => {
+                of_frame(
+                    court,
+                    shadow,
+                    track,
+                    meta,
+                    (rule, forth, seen),
+                    ruling,
+                    &ALONE,
+                );
             }
             Plan::Ask(key, why) => {
                 let forth = self.keys[usize::from(key)].side == court.side;

@@ -3,6 +3,7 @@
 //!
 //! What is counted here and not told yet is told when it is due, or when another host takes the place: nothing is left out of the count of an incident but what is counted as lost.
 
+use crate::app::App;
 use crate::frame::Meta;
 use crate::policy::{RuleId, Side, Verdict};
 use crate::telemetry::event::{Event, Snippet};
@@ -18,7 +19,7 @@ const SWEPT: usize = 4;
 /// Counters of new hosts by MAC address; a power of two.
 const MACS: usize = 256;
 /// New hosts and rules that one MAC address may tell of in a second: somebody who makes addresses up leaves room for others.
-const NEW: u32 = 1_000;
+const NEW: u32 = 500;
 
 /// Who alerts, and for what.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +40,8 @@ struct Tally {
     next: u64,
     /// A bit for each destination by its hash: a new one is told at once.
     seen: u64,
+    /// What its payload was, as far as it was told.
+    app: Option<App>,
     /// As it was told last, without the payload.
     meta: Meta,
     verdict: Verdict,
@@ -71,7 +74,7 @@ pub(super) struct Alarm<'a> {
     pub side: Side,
     pub len: usize,
     pub meta: &'a Meta,
-    pub app: Option<crate::app::App>,
+    pub app: Option<App>,
     pub payload: &'a [u8],
     /// Nanoseconds since the Unix epoch, and of the clock that only goes on.
     pub now: super::Now,
@@ -100,7 +103,8 @@ impl Teller {
             && tally.who == who
         {
             tally.pending = tally.pending.saturating_add(1);
-            let new = tally.seen & destination == 0 || alarm.app.is_some();
+            let shows = alarm.app.is_some() && alarm.app != tally.app;
+            let new = tally.seen & destination == 0 || shows;
             if !new && alarm.now.steady < tally.next {
                 return;
             }
@@ -121,17 +125,17 @@ impl Teller {
         let Some(tally) = self.tallies.get(place).copied() else {
             return;
         };
-        let (frames, seen) = match tally {
-            Some(tally) if tally.who == who => (tally.pending, tally.seen),
+        let (frames, seen, app) = match tally {
+            Some(tally) if tally.who == who => (tally.pending, tally.seen, tally.app),
             other => {
-                if let Some(tally) = other {
-                    self.rest(&tally, alarm.now.wall, lost);
-                }
                 if !self.may_be_new(&who, alarm.now.steady) {
                     lost.add(1);
                     return;
                 }
-                (1, 0)
+                if let Some(tally) = other {
+                    self.rest(&tally, alarm.now.wall, lost);
+                }
+                (1, 0, None)
             }
         };
         let event = Event {
@@ -153,6 +157,7 @@ impl Teller {
             pending: 0,
             next: alarm.now.steady.saturating_add(EVERY),
             seen: seen | destination,
+            app: alarm.app.or(app),
             meta: *alarm.meta,
             verdict: alarm.verdict,
             side: alarm.side,
@@ -325,6 +330,42 @@ mod tests {
         let frames: u64 = told.iter().map(|event| u64::from(event.frames)).sum();
         assert_eq!((frames, lost.get()), (1_000_000, 0));
         assert_eq!(told[0].payload.bytes(), b"hello");
+    }
+
+    #[test]
+    fn what_a_payload_shows_is_told_at_once_and_not_each_time() {
+        let mut teller = Teller::new(event::ring(16), [false; 4].into());
+        let lost = Counter::default();
+        let meta = host(9, 9, 1);
+        let shows = |app| Alarm {
+            app: Some(app),
+            ..alarm(&meta, SECOND)
+        };
+        teller.tell(&alarm(&meta, SECOND), &lost);
+        for app in [App::Tftp, App::Tftp, App::Tftp, App::Irc, App::Irc] {
+            teller.tell(&shows(app), &lost);
+        }
+        let told: Vec<_> = events(&teller).iter().map(|event| event.app).collect();
+        assert_eq!(told, [None, Some(App::Tftp), Some(App::Irc)]);
+    }
+
+    #[test]
+    fn every_frame_is_told_or_lost_and_none_twice() {
+        let mut teller = Teller::new(event::ring(100_000), [false; 4].into());
+        let lost = Counter::default();
+        let (mut sent, mut told) = (0, 0);
+        for n in 0..20_000 {
+            let (mac, src) = if n < 500 { (1, n) } else { (2, 1_000 + n) };
+            for _ in 0..1 + n % 3 {
+                teller.tell(&alarm(&host(mac, src, 1), SECOND), &lost);
+                sent += 1;
+            }
+        }
+        teller.tell_rest(Now::from(SECOND), true, &lost);
+        for event in events(&teller) {
+            told += u64::from(event.frames);
+        }
+        assert_eq!(told + lost.get(), sent);
     }
 
     #[test]

@@ -152,6 +152,7 @@ fn a_segment_that_its_receiver_would_not_take_is_not_looked_at_and_not_let_throu
     let mut lab = Lab::new("");
     open(&mut lab, IN, OUT);
     assert!(lab.out(&says(101, b"GET / HTTP/1.1\r\n\r\n")));
+    assert!(lab.back(&tcp(OUT, IN, ACK, 501, 119)));
     assert!(lab.out(&decoy));
 }
 

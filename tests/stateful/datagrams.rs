@@ -27,6 +27,13 @@ pub fn fragments(frame: &[u8], id: u16, cuts: &[usize]) -> Vec<Vec<u8>> {
     all
 }
 
+/// The checksum of an IPv4 header (RFC 791 section 3.1).
+pub fn header_sum(frame: &mut [u8]) {
+    let (header, _) = etherparse::Ipv4Header::from_slice(&frame[14..]).unwrap();
+    let sum = header.calc_header_checksum();
+    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+}
+
 /// One fragment: the headers of `frame`, and `data` at `offset`.
 pub fn fragment(frame: &[u8], id: u16, offset: usize, data: &[u8], more: bool) -> Vec<u8> {
     let mut out;
@@ -44,6 +51,7 @@ pub fn fragment(frame: &[u8], id: u16, offset: usize, data: &[u8], more: bool) -
         out[18..20].copy_from_slice(&id.to_be_bytes());
         let field = (offset / 8) as u16 | if more { 0x2000 } else { 0 };
         out[20..22].copy_from_slice(&field.to_be_bytes());
+        header_sum(&mut out);
     }
     out.extend(data);
     out

@@ -12,11 +12,10 @@ use crate::telemetry::recording::{PAGE, Page, Pages, Record, Recorder};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use serde::Serialize;
 use std::collections::VecDeque;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use store::Store;
@@ -59,6 +58,10 @@ struct Tally {
     skipped: AtomicU64,
     errors: AtomicU64,
     bytes: AtomicU64,
+    /// Captures that are being written.
+    open: AtomicUsize,
+    /// After an error of the disk nothing is begun.
+    paused: AtomicBool,
     missed: Vec<Arc<Counter>>,
 }
 
@@ -104,6 +107,12 @@ impl Evidence {
     /// Asks for the capture of an incident; where it will be, or `None` where too many are asked for at once. Never waits.
     pub fn ask(&self, request: Request) -> Option<PathBuf> {
         let path = Store::path(&self.dir, &request.incident, &request.host, &request.rule);
+        // A line names no capture that there will not be.
+        let under_way = self.tally.open.load(Relaxed) + self.requests.len();
+        if under_way >= AT_ONCE || self.tally.paused.load(Relaxed) {
+            self.tally.skipped.fetch_add(1, Relaxed);
+            return None;
+        }
         match self.requests.try_send(request) {
             Ok(()) => Some(path),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
@@ -155,6 +164,8 @@ pub fn start(
         skipped: AtomicU64::new(0),
         errors: AtomicU64::new(0),
         bytes: AtomicU64::new(store.bytes()),
+        open: AtomicUsize::new(0),
+        paused: AtomicBool::new(false),
         missed: missed.collect(),
     });
     let mut keeper = Keeper {
@@ -258,6 +269,11 @@ impl Keeper {
             self.read();
             let now = Instant::now();
             self.close(|open| stopping || now >= open.until);
+            if self.paused.is_some_and(|until| now >= until) {
+                self.paused = None;
+            }
+            self.tally.paused.store(self.paused.is_some(), Relaxed);
+            self.tally.open.store(self.open.len(), Relaxed);
             if stopping {
                 return;
             }
@@ -266,8 +282,7 @@ impl Keeper {
 
     /// Begins the capture of an incident with what is still there of its flow.
     fn begin(&mut self, request: Request) {
-        let paused = self.paused.is_some_and(|until| Instant::now() < until);
-        if self.open.len() >= AT_ONCE || paused {
+        if self.open.len() >= AT_ONCE || self.paused.is_some() {
             self.tally.skipped.fetch_add(1, Relaxed);
             return;
         }
@@ -277,12 +292,13 @@ impl Keeper {
             &request.host,
             &request.rule,
         );
-        self.store.make_room(&path, self.settings.file);
+        let reserved = self.open.len() as u64 * self.settings.file;
+        self.store.make_room(&path, self.settings.file, reserved);
         let comment = format!(
             "incident {}, rule {}, host {}",
             request.incident, request.rule, request.host
         );
-        let writer = match create(&path, &comment, &self.interfaces) {
+        let writer = match CaptureWriter::create_for(&path, &comment, &self.interfaces) {
             Ok(writer) => writer,
             Err(error) => return self.refused(&error, &path),
         };
@@ -389,8 +405,7 @@ impl Keeper {
     /// A disk that is full, a folder that is gone: no evidence for a while, and filtering as before.
     fn refused(&mut self, error: &CaptureError, path: &Path) {
         self.tally.errors.fetch_add(1, Relaxed);
-        let before = self.paused.replace(Instant::now() + PAUSE);
-        if before.is_none_or(|until| Instant::now() >= until) {
+        if self.paused.replace(Instant::now() + PAUSE).is_none() {
             eprintln!(
                 "portcullis: warning: evidence stops for {} s: {error} ({})",
                 PAUSE.as_secs(),
@@ -398,20 +413,6 @@ impl Keeper {
             );
         }
     }
-}
-
-fn create(
-    path: &Path,
-    comment: &str,
-    interfaces: &[String; 2],
-) -> Result<CaptureWriter, CaptureError> {
-    let writer = CaptureWriter::create_for(path, comment, interfaces)?;
-    let owner = std::fs::Permissions::from_mode(0o600);
-    std::fs::set_permissions(path, owner).map_err(|source| CaptureError::Io {
-        path: path.into(),
-        source,
-    })?;
-    Ok(writer)
 }
 
 #[cfg(test)]

@@ -78,8 +78,9 @@ impl Store {
         dir.join(format!("{incident}{BETWEEN}{host}{BETWEEN}{rule}{ENDING}"))
     }
 
-    /// Makes room for a capture of up to `bytes` of the host that is in its name: its own oldest go first, then the oldest of all.
-    pub fn make_room(&mut self, path: &Path, bytes: u64) {
+    /// Makes room for a capture of up to `bytes` of the host that is in its name: its own oldest go first, then the oldest of all. `reserved` bytes are for captures that are being
+    /// written.
+    pub fn make_room(&mut self, path: &Path, bytes: u64, reserved: u64) {
         let new = Kept {
             name: name(path),
             bytes,
@@ -96,7 +97,7 @@ impl Store {
                 None => break,
             }
         }
-        while self.bytes + bytes > self.disk && !self.kept.is_empty() {
+        while self.bytes + bytes + reserved > self.disk && !self.kept.is_empty() {
             self.remove(0);
         }
     }
@@ -156,7 +157,7 @@ mod tests {
 
     fn write(store: &mut Store, dir: &Path, n: usize, host: &str) -> PathBuf {
         let path = Store::path(dir, &format!("{n:03}"), host, "tftp");
-        store.make_room(&path, 100);
+        store.make_room(&path, 100, 0);
         std::fs::write(&path, [0; 100]).unwrap();
         store.add(&path);
         path

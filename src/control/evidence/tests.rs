@@ -2,6 +2,7 @@ use super::*;
 use crate::frame::{Meta, Net};
 use crate::policy::{Side, Verdict};
 use crate::port::capture::{CaptureReader, Captured};
+use std::os::unix::fs::PermissionsExt;
 
 const SECOND: u64 = 1_000_000_000;
 const HOST: u128 = 0x0a4d_0009;
