@@ -9,6 +9,7 @@ mod address;
 mod app;
 pub mod baseline;
 pub mod check;
+pub mod detect;
 pub mod error;
 mod expect;
 mod flags;
@@ -61,6 +62,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// `[alerts]`.
     pub alerts: Alerts,
+    /// `[detect]`.
+    pub detect: detect::Settings,
     /// The `[[sink]]` entries.
     pub sinks: Vec<sinks::Sink>,
     /// `[control]`.

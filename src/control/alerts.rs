@@ -1,11 +1,13 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
+use super::detect::Finding;
 use super::line::line;
 pub use super::line::{Alert, Line, timestamp};
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
-use crate::telemetry::{Cause, Event};
+use crate::telemetry::{Behaviour, Cause, Event};
+use serde_json::{Map, Value};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,6 +35,8 @@ pub(super) struct Incident {
     pub more_destinations: bool,
     /// What the payload has shown; the last that has shown anything.
     pub shown: Option<Details>,
+    /// What a detector goes by; the last that was told.
+    pub behaviour: Map<String, Value>,
     /// Frames that a line has told of.
     told: u64,
     /// When the last line was written.
@@ -60,6 +64,7 @@ impl Incident {
             destinations: Vec::new(),
             more_destinations: false,
             shown: None,
+            behaviour: Map::new(),
             told: 0,
             line: 0,
         }
@@ -137,6 +142,8 @@ pub struct Incidents {
     behind: HashMap<(Cause, [u8; 6]), u32>,
     by_rule: Vec<u64>,
     lines: u64,
+    /// What detectors have found.
+    findings: [u64; Behaviour::ALL.len()],
     /// Incidents until now.
     begun: u64,
     uncounted: u64,
@@ -156,6 +163,7 @@ impl Incidents {
             behind: HashMap::new(),
             by_rule,
             lines: 0,
+            findings: [0; Behaviour::ALL.len()],
             begun: 0,
             uncounted: 0,
         }
@@ -169,6 +177,24 @@ impl Incidents {
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
     pub fn take(&mut self, event: &Event) -> Option<Line> {
+        self.add(event, None)
+    }
+
+    /// The same for what a detector has found.
+    pub fn take_finding(&mut self, finding: Finding) -> Option<Line> {
+        if let Some(count) = self.findings.get_mut(finding.behaviour as usize) {
+            *count += 1;
+        }
+        self.add(&finding.event(), Some(finding.numbers))
+    }
+
+    /// What detectors have found until now, by name.
+    pub fn findings(&self) -> Vec<(&'static str, u64)> {
+        let names = Behaviour::ALL.iter().map(|behaviour| behaviour.name());
+        names.zip(self.findings).collect()
+    }
+
+    fn add(&mut self, event: &Event, behaviour: Option<Map<String, Value>>) -> Option<Line> {
         let key = self.key(event);
         if !self.open.contains_key(&key) {
             let behind = self.behind.entry((key.0, key.1)).or_insert(0);
@@ -186,6 +212,9 @@ impl Incidents {
             Incident::new(id, event)
         });
         incident.add(event);
+        if let Some(numbers) = behaviour {
+            incident.behaviour = numbers;
+        }
         if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
             return None;
         }
@@ -263,7 +292,7 @@ impl Incidents {
                 .rules()
                 .get(rule as usize)
                 .is_some_and(|rule| rule.by_mac),
-            Cause::Reason(_) => false,
+            Cause::Reason(_) | Cause::Behaviour(_) => false,
         };
         match event.side {
             // The address is a lie, so it is no part of who it was.

@@ -3,6 +3,7 @@
 pub mod alerts;
 pub mod bringup;
 pub mod crew;
+pub mod detect;
 pub mod http;
 pub mod keeper;
 mod line;

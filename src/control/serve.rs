@@ -2,6 +2,7 @@
 
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
+use super::detect::Detectors;
 use super::keeper::Keeper;
 use super::sink::{self, OpenError};
 use super::status::{State, now};
@@ -11,7 +12,7 @@ use crate::config::Config;
 use crate::flow::Flows;
 use crate::os::affinity;
 use crate::policy::CompileError;
-use crate::telemetry::EventRing;
+use crate::telemetry::{EventRing, ObservationRing, observe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const TICK: Duration = Duration::from_millis(20);
 /// How often windows that are over are looked for.
 const EXPIRE_TICKS: u32 = 25;
+
+/// Observations that a worker may be ahead of the control thread.
+const OBSERVATIONS: usize = 8192;
 
 /// How long sinks may take at the end for what they have.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -134,6 +138,21 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     for note in &notes {
         eprintln!("portcullis: note: {note}");
     }
+    let watched = Watched {
+        rings: match config.detect.enabled {
+            true => observe::rings(workers.len(), OBSERVATIONS),
+            false => Vec::new(),
+        },
+        detectors: Detectors::new(config.detect.clone()),
+    };
+    let workers: Vec<_> = workers
+        .into_iter()
+        .enumerate()
+        .map(|(index, (worker, core))| match watched.rings.get(index) {
+            Some(ring) => (worker.observing(Arc::clone(ring)), core),
+            None => (worker, core),
+        })
+        .collect();
     let counters = workers
         .iter()
         .map(|(worker, _)| worker.counters())
@@ -154,17 +173,18 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         sinks,
     ));
     announce(&state, &config);
+    let mut from_workers = FromWorkers { events, watched };
     let outcome = runtime.block_on(control(
         signals,
         Arc::clone(&state),
         &crew,
-        &events,
+        &mut from_workers,
         metrics,
         listener,
     ));
     drop(upkeep);
     crew.stop();
-    drain(&state, &events, u64::MAX);
+    drain(&state, &mut from_workers, u64::MAX);
     for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
         eprintln!(
             "portcullis: warning: the sink `{name}` did not take the last {lines} alert lines in time; they are lost"
@@ -174,6 +194,19 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     drop(inside);
     runtime.shutdown_background();
     outcome
+}
+
+/// What workers see hosts do, and what is made of it.
+struct Watched {
+    /// None where nothing is looked for.
+    rings: Vec<ObservationRing>,
+    detectors: Detectors,
+}
+
+/// What workers tell.
+struct FromWorkers {
+    events: Vec<EventRing>,
+    watched: Watched,
 }
 
 /// What ends the gate.
@@ -221,7 +254,7 @@ async fn control(
     mut signals: Signals,
     state: Arc<State>,
     crew: &Crew,
-    events: &[EventRing],
+    from_workers: &mut FromWorkers,
     metrics: Option<tokio::net::TcpListener>,
     listener: tokio::net::UnixListener,
 ) -> Result<(), ServeError> {
@@ -242,7 +275,7 @@ async fn control(
             _ = signals.interrupt.recv() => break Ok(()),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
-                drain(&state, events, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
+                drain(&state, from_workers, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
                 if !crew.complete() {
                     break Err(ServeError::WorkerEnded);
                 }
@@ -256,16 +289,26 @@ async fn control(
     outcome
 }
 
-/// Empties the event rings; at a time other than 0, also closes the incidents whose window is over by then.
-fn drain(state: &State, events: &[EventRing], expire: u64) {
+/// Empties the rings; at a time other than 0, also closes the incidents whose window is over by then.
+fn drain(state: &State, from: &mut FromWorkers, expire: u64) {
     let mut guard = state.incidents();
     let (incidents, sinks) = &mut *guard;
-    for ring in events {
+    for ring in &from.events {
         // Bounded, so that one loud ring does not keep the others waiting.
         for _ in 0..ring.capacity() {
             let Some(event) = ring.pop() else { break };
             if let Some(line) = incidents.take(&event) {
                 sinks.write(line);
+            }
+        }
+    }
+    for ring in &from.watched.rings {
+        for _ in 0..ring.capacity() {
+            let Some(seen) = ring.pop() else { break };
+            for finding in from.watched.detectors.take(&seen) {
+                if let Some(line) = incidents.take_finding(finding) {
+                    sinks.write(line);
+                }
             }
         }
     }

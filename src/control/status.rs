@@ -165,12 +165,14 @@ impl State {
     /// # Errors
     /// See [`super::metrics::text`].
     pub fn metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let findings = self.incidents().0.findings();
         let source = super::metrics::Source {
             counters: &self.snapshot(),
             ports: &self.ports,
             policy: &self.policy.load(),
             set_reloads: self.sets.reloads(),
             alerts_lost: self.alerts().1,
+            findings: &findings,
             sinks: &self.incidents().1.status(),
             uptime: self.since.elapsed().as_secs_f64(),
         };

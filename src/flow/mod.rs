@@ -31,7 +31,9 @@ pub use datagram::{Datagrams, Outcome};
 pub use kind::Kind;
 pub use state::{Timeouts, Watch};
 pub use stream::{Known, Shown};
-pub use tracker::{Found, Judged, Look, Refused, Seen, Settled, Track, Tracker, Why, opener};
+pub use tracker::{
+    Answer, Found, Judged, Look, Refused, Seen, Settled, Track, Tracker, Why, opener,
+};
 
 use crate::telemetry::counters::FlowCounters;
 use key::{FlowKey, Hasher};

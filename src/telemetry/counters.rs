@@ -94,6 +94,8 @@ pub struct WorkerCounters {
     pub flows: FlowCounters,
     /// Frames whose alert was not told: the event ring was full, or their machine had told of too many hosts in a second.
     pub events_lost: Counter,
+    /// Observations that nobody judges by: the ring was full, or one machine had made too many.
+    pub observations_lost: Counter,
     /// Turns of the loop.
     pub turns: Counter,
     /// Turns that moved at least one frame.
@@ -110,6 +112,7 @@ impl WorkerCounters {
             rules: (0..rules).map(|_| RuleCounters::default()).collect(),
             flows: FlowCounters::default(),
             events_lost: Counter::default(),
+            observations_lost: Counter::default(),
             turns: Counter::default(),
             busy_turns: Counter::default(),
             last_turn: AtomicU64::new(0),
