@@ -17,7 +17,7 @@ demo=(iproute2 ethtool
       bind9-dnsutils curl ii snmp smbclient iputils-ping)
 # The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
 # The tests of the sinks start rsyslogd, journald (of systemd) and Alertmanager, with configs of their own.
-test=(nftables nmap hping3 thc-ipv6 python3-scapy
+test=(nftables nmap hping3 thc-ipv6 python3-scapy iodine ptunnel-ng
       prometheus-alertmanager rsyslog rsyslog-gnutls systemd)
 # CI builds the XDP gate again and compares it with the committed object.
 ci=(clang libbpf-dev linux-libc-dev)
@@ -72,6 +72,7 @@ apt install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
 if command -v systemctl >/dev/null; then
   for package in "${missing[@]}"; do
     case $package in
+      iodine)                 units=(iodined) ;;
       nginx | ngircd | snmpd) units=("$package") ;;
       samba)                  units=(smbd nmbd samba-ad-dc) ;;
       rsyslog | prometheus-alertmanager) units=("$package") ;;

@@ -343,8 +343,13 @@ fn is_alphabet(rest: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{Bench, tcp, udp};
     use super::*;
+    use crate::policy::Policy;
+    use crate::telemetry::observe;
+    use etherparse::PacketBuilder;
     use proptest::prelude::*;
+    use std::sync::Arc;
 
     fn query(name: &str, kind: u16) -> Vec<u8> {
         let mut bytes = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
@@ -408,6 +413,134 @@ mod tests {
         assert!(!is_ping(&random));
         let hidden = [&iputils[..], b"hidden"].concat();
         assert!(!is_ping(&hidden), "behind a pattern");
+    }
+
+    fn observed(policy: &Policy, capacity: usize) -> (Bench, ObservationRing) {
+        let ring = observe::rings(1, capacity).remove(0);
+        let Bench {
+            worker,
+            ring: events,
+            in_force,
+        } = Bench::with(policy, 8);
+        let bench = Bench {
+            worker: worker.observing(Arc::clone(&ring)),
+            ring: events,
+            in_force,
+        };
+        (bench, ring)
+    }
+
+    fn policy(text: &str) -> Policy {
+        let config = crate::config::parse(text, "test", std::path::Path::new("."));
+        config.unwrap().policy
+    }
+
+    /// What was seen, without samples.
+    fn seen(ring: &ObservationRing) -> Vec<What> {
+        let all = std::iter::from_fn(|| ring.pop()).map(|seen| seen.what);
+        all.filter(|what| !matches!(what, What::Sent { .. }))
+            .collect()
+    }
+
+    /// What answers `udp` or `tcp` of the tests of a worker.
+    fn back(udp: bool, port: u16, flags: &[u8]) -> Vec<u8> {
+        let link = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 9]);
+        let step = link.ipv4([93, 184, 216, 34], [10, 77, 0, 9], 64);
+        let mut frame = Vec::new();
+        if udp {
+            step.udp(port, 40_000).write(&mut frame, b"hi").unwrap();
+        } else {
+            let mut step = step.tcp(port, 40_000, 1, 1024).ack(2);
+            for flag in flags {
+                step = if *flag == b'S' {
+                    step.syn()
+                } else {
+                    step.rst()
+                };
+            }
+            step.write(&mut frame, &[]).unwrap();
+        }
+        frame
+    }
+
+    #[test]
+    fn a_flow_is_seen_when_it_opens_and_when_it_is_answered_once_each() {
+        let (mut bench, ring) = observed(&policy("[lan]\nprefixes = [\"10.77.0.0/24\"]\n"), 64);
+        let peer = |port, proto| Peer {
+            address: 0x5db8_d822,
+            port,
+            proto,
+        };
+        let opened = |port, proto, blocked| What::Opened {
+            peer: peer(port, proto),
+            blocked,
+        };
+        for _ in 0..2 {
+            for frame in [tcp(443), tcp(22), udp(4433), udp(69)] {
+                bench.arrive(Side::Lan, &frame);
+            }
+            bench.worker.turn(1);
+        }
+        let all = seen(&ring);
+        // What is refused is no flow, and opens each time.
+        let tftp = opened(69, UDP, true);
+        let (one, two, three) = (
+            opened(443, TCP, false),
+            opened(22, TCP, false),
+            opened(4433, UDP, false),
+        );
+        assert_eq!(all, [one, two, three, tftp, tftp]);
+        for _ in 0..2 {
+            bench.arrive(Side::Uplink, &back(false, 443, b"S"));
+            bench.arrive(Side::Uplink, &back(true, 4433, b""));
+            bench.arrive(Side::Uplink, &back(false, 22, b"R"));
+            bench.worker.turn(2);
+        }
+        let mut answers = seen(&ring);
+        answers.dedup();
+        assert!(answers.contains(&What::Answered(peer(443, TCP))));
+        assert!(answers.contains(&What::Answered(peer(4433, UDP))));
+        assert!(!answers.contains(&What::Answered(peer(22, TCP))), "refused");
+        assert_eq!(bench.worker.counters().observations_lost.get(), 0);
+    }
+
+    #[test]
+    fn a_forged_source_is_no_host_and_a_full_ring_is_counted() {
+        let (mut bench, ring) = observed(&policy("[lan]\nprefixes = [\"10.78.0.0/24\"]\n"), 4);
+        bench.arrive(Side::Lan, &tcp(443));
+        bench.arrive(Side::Lan, &udp(53));
+        bench.worker.turn(1);
+        assert_eq!(seen(&ring), []);
+        let (mut bench, ring) = observed(&policy(""), 4);
+        for port in 1000..1010 {
+            bench.arrive(Side::Lan, &tcp(port));
+        }
+        bench.worker.turn(1);
+        assert_eq!(seen(&ring).len(), 4);
+        assert_eq!(bench.worker.counters().observations_lost.get(), 6);
+        assert!(bench.settle().balanced());
+    }
+
+    #[test]
+    fn a_machine_that_does_too_much_leaves_room_for_another() {
+        let ring = observe::rings(1, 1 << 16).remove(0);
+        let mut observer = Observer::into(Arc::clone(&ring));
+        let lost = Counter::default();
+        let of = |mac: u8, src: u32| Meta {
+            net: Net::V4,
+            src: src.into(),
+            src_mac: [2, 0, 0, 0, 0, mac],
+            ..Meta::NONE
+        };
+        for n in 1..=100_000 {
+            observer.opened(&of(9, n), false, Now::from(1), &lost);
+        }
+        assert_eq!(lost.get(), 100_000 - u64::from(BUDGET));
+        observer.opened(&of(10, 7), false, Now::from(1), &lost);
+        let last = std::iter::from_fn(|| ring.pop()).last().unwrap();
+        assert_eq!(last.host.mac[5], 10);
+        observer.opened(&of(9, 7), false, Now::from(1 << 25), &lost);
+        assert!(ring.pop().is_some(), "later again");
     }
 
     #[test]
