@@ -2,7 +2,7 @@
 
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
-use super::detect::Detectors;
+use super::detect::{self, Detectors};
 use super::keeper::Keeper;
 use super::sink::{self, OpenError};
 use super::status::{State, now};
@@ -302,16 +302,14 @@ fn drain(state: &State, from: &mut FromWorkers, expire: u64) {
             }
         }
     }
-    for ring in &from.watched.rings {
-        for _ in 0..ring.capacity() {
-            let Some(seen) = ring.pop() else { break };
-            for finding in from.watched.detectors.take(&seen) {
-                if let Some(line) = incidents.take_finding(finding) {
-                    sinks.write(line);
-                }
+    let Watched { rings, detectors } = &mut from.watched;
+    detect::drain(rings, |seen| {
+        for finding in detectors.take(seen) {
+            if let Some(line) = incidents.take_finding(finding) {
+                sinks.write(line);
             }
         }
-    }
+    });
     if expire > 0 {
         for line in incidents.expire(expire) {
             sinks.write(line);

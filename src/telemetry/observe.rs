@@ -149,10 +149,9 @@ pub struct Ring {
 pub type ObservationRing = Arc<Ring>;
 
 impl Ring {
-    /// # Errors
-    /// The observation, where there is no room.
-    pub fn push(&self, observation: Observation) -> Result<(), Observation> {
-        self.queue.push(observation)
+    /// False where there is no room for it.
+    pub fn push(&self, observation: Observation) -> bool {
+        self.queue.push(observation).is_ok()
     }
 
     /// The oldest.

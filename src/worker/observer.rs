@@ -200,7 +200,7 @@ impl Observer {
             host,
             what,
         };
-        if budget.used > BUDGET || ring.push(observation).is_err() {
+        if budget.used > BUDGET || !ring.push(observation) {
             lost.add(1);
         }
     }

@@ -22,7 +22,7 @@ use crate::frame::{Meta, Net};
 use crate::policy::{Side, Verdict};
 use crate::telemetry::event::Snippet;
 use crate::telemetry::observe::{Host, Peer, What};
-use crate::telemetry::{Behaviour, Cause, Event, Observation};
+use crate::telemetry::{Behaviour, Cause, Event, Observation, ObservationRing};
 use hosts::Hosts;
 use serde_json::{Map, Value};
 use std::hash::{BuildHasher, RandomState};
@@ -212,6 +212,28 @@ impl Detectors {
             + size_of::<icmp_tunnel::IcmpTunnel>()
             + size_of::<upload::Upload>()
             + size_of::<beacon::Beacon>()
+    }
+}
+
+/// Empties rings in the order of time: an answer may come in by another worker than what it answers. Bounded, so that rings that are filled all the while are left in the end.
+pub fn drain(rings: &[ObservationRing], mut each: impl FnMut(&Observation)) {
+    let most: usize = rings.iter().map(|ring| ring.capacity()).sum();
+    let mut heads: Vec<Option<Observation>> = rings.iter().map(|ring| ring.pop()).collect();
+    for taken in 0.. {
+        let there = heads.iter().enumerate();
+        let times = there.filter_map(|(at, head)| Some((head.as_ref()?.steady, at)));
+        let Some((_, at)) = times.min() else { break };
+        if let Some(seen) = heads[at].take() {
+            each(&seen);
+        }
+        if taken < most {
+            // Also of those that were empty: what is in one ring may be older than what came into another since.
+            for (head, ring) in heads.iter_mut().zip(rings) {
+                if head.is_none() {
+                    *head = ring.pop();
+                }
+            }
+        }
     }
 }
 

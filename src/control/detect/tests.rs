@@ -381,6 +381,45 @@ fn a_machine_that_makes_up_a_million_addresses_takes_bounded_memory_and_hides_no
     assert!(most < 10_000, "{most} bytes a host");
 }
 
+#[test]
+fn rings_are_emptied_in_the_order_of_time_and_not_for_ever() {
+    use crate::telemetry::observe;
+    let rings = observe::rings(2, 8);
+    let seen = |steady| Observation {
+        wall: 0,
+        steady,
+        host: Host {
+            address: 9,
+            v6: false,
+            mac: [0; 6],
+            router: [0; 6],
+        },
+        what: What::Answered(Peer {
+            address: 1,
+            port: 1,
+            proto: TCP,
+        }),
+    };
+    for time in [2, 5, 7] {
+        rings[0].push(seen(time));
+    }
+    for time in [1, 3, 9] {
+        rings[1].push(seen(time));
+    }
+    let mut times = Vec::new();
+    drain(&rings, |seen| times.push(seen.steady));
+    assert_eq!(times, [1, 2, 3, 5, 7, 9]);
+    // Somebody fills one as fast as it is emptied.
+    rings[0].push(seen(1));
+    let mut count = 0;
+    drain(&rings, |_| {
+        rings[0].push(seen(2));
+        count += 1;
+    });
+    assert!((16..=18).contains(&count), "{count}");
+    drain(&[], |_| ());
+}
+
 fn any_what() -> impl Strategy<Value = What> {
     let peer = || {
         (
