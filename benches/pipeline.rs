@@ -11,7 +11,7 @@ use portcullis::action::reject::Rejector;
 use portcullis::flow::{Flows, Settings};
 use portcullis::policy::{Generation, Side};
 use portcullis::port::memory::MemoryPort;
-use portcullis::telemetry::{EventRing, event};
+use portcullis::telemetry::{EventRing, event, observe};
 use portcullis::worker::Worker;
 use std::path::Path;
 use std::sync::Arc;
@@ -153,8 +153,12 @@ fn once(worker: &mut Worker<MemoryPort>, side: Side, frame: &[u8]) {
 }
 
 /// Open connections under 1,000 rules.
-fn stateful(c: &mut Criterion, name: &str, flows: u32) {
+fn stateful(c: &mut Criterion, name: &str, flows: u32, observed: bool) {
     let (mut worker, _ring) = worker(&rules());
+    let seen = observe::rings(observed.into(), 8192).pop();
+    if let Some(ring) = &seen {
+        worker = worker.observing(Arc::clone(ring));
+    }
     for n in 0..flows {
         let syn = connection(n, Side::Lan, |step| step.syn());
         once(&mut worker, Side::Lan, &syn);
@@ -183,6 +187,7 @@ fn stateful(c: &mut Criterion, name: &str, flows: u32) {
                 spent += start.elapsed();
                 worker.ports(Side::Uplink)[0].finish();
                 worker.turn((1 << 40) + 1);
+                while seen.as_ref().and_then(|ring| ring.pop()).is_some() {}
             }
             spent
         });
@@ -225,8 +230,9 @@ fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
 fn pipeline(c: &mut Criterion) {
     rounds(c, "forward", office);
     rounds(c, "drop-and-alert", tftp);
-    stateful(c, "rules-1000-flows-10k", 10_000);
-    stateful(c, "rules-1000-flows-1M", 1_000_000);
+    stateful(c, "rules-1000-flows-10k", 10_000, false);
+    stateful(c, "rules-1000-flows-10k-observed", 10_000, true);
+    stateful(c, "rules-1000-flows-1M", 1_000_000, false);
 }
 
 criterion_group!(benches, pipeline);

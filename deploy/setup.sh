@@ -18,7 +18,7 @@ demo=(iproute2 ethtool
 # The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
 # The tests of the sinks start rsyslogd, journald (of systemd) and Alertmanager, with configs of their own.
 # udhcpc says a host name to DHCP.
-test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd
+test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd iodine ptunnel-ng
       prometheus-alertmanager rsyslog rsyslog-gnutls systemd)
 # CI builds the XDP gate again and compares it with the committed object, and checks the program for 64-bit ARM, where
 # ring (of rustls) has C to compile.
@@ -74,6 +74,7 @@ apt install -y --no-install-recommends "${missing[@]}" >/dev/null 2>&1 || {
 if command -v systemctl >/dev/null; then
   for package in "${missing[@]}"; do
     case $package in
+      iodine)                 units=(iodined) ;;
       nginx | ngircd | snmpd) units=("$package") ;;
       samba)                  units=(smbd nmbd samba-ad-dc) ;;
       rsyslog | prometheus-alertmanager) units=("$package") ;;

@@ -185,6 +185,20 @@ const TABLES: &[(&str, &str, &[&str])] = &[
     ("[metrics]", "[metrics]\n@", &["metrics"]),
     ("[alerts]", "[alerts]\n@", &["alerts"]),
     ("rotate", "[alerts]\nrotate = { @ }", &["alerts", "rotate"]),
+    ("[detect]", "[detect]\n@", &["detect"]),
+    ("scan", "[detect.scan]\n@", &["detect", "scan"]),
+    (
+        "dns_tunnel",
+        "[detect.dns_tunnel]\n@",
+        &["detect", "dns_tunnel"],
+    ),
+    (
+        "icmp_tunnel",
+        "[detect.icmp_tunnel]\n@",
+        &["detect", "icmp_tunnel"],
+    ),
+    ("upload", "[detect.upload]\n@", &["detect", "upload"]),
+    ("beacon", "[detect.beacon]\n@", &["detect", "beacon"]),
     (
         "[[sink]]",
         "[[sink]]\nkind = \"journald\"\n@",

@@ -4,6 +4,7 @@ use super::{ConfigFile, cannot, print_json};
 use crate::action::reject::Rejector;
 use crate::config::Config;
 use crate::control::alerts::{Incidents, Line};
+use crate::control::detect::Detectors;
 use crate::control::keeper::Keeper;
 use crate::control::names::Names;
 use crate::control::snapshot::{Flowed, Named, RuleHits, Snapshot};
@@ -12,7 +13,7 @@ use crate::policy::Side;
 use crate::port::Port;
 use crate::port::capture::{CaptureError, CaptureReader, CaptureWriter};
 use crate::port::pcap::{PcapPort, Sides, Stage};
-use crate::telemetry::{Reason, event};
+use crate::telemetry::{ObservationRing, Reason, event, observe};
 use crate::worker::{LONGEST_HELD, Worker};
 use af_xdp::{Umem, UmemConfig};
 use ipnet::IpNet;
@@ -26,6 +27,8 @@ use std::time::Duration;
 
 /// Frames under way in a replay.
 const FRAMES: u32 = 1024;
+/// What hosts do in one turn has room in it.
+const SEEN: usize = 4096;
 /// The chunk of a default config, so that a replay finds oversize what the gate would.
 const CHUNK: u32 = 4096;
 
@@ -144,6 +147,11 @@ impl Replay {
         let mut incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
             .with_names(Names::new(&config.hosts));
         let dhcp = worker.dhcp();
+        let mut detectors = Detectors::new(config.detect.clone());
+        let seen = observe::rings(config.detect.enabled.into(), SEEN).pop();
+        if let Some(ring) = &seen {
+            worker = worker.observing(Arc::clone(ring));
+        }
         let (mut first, mut last) = (None, 0);
         loop {
             let Some(now) = Stage::lock(&stage).next_time() else {
@@ -160,6 +168,7 @@ impl Replay {
             while let Some(event) = ring.pop() {
                 incidents.take(&event);
             }
+            judge(seen.as_ref(), &mut detectors, &mut incidents);
         }
         // Nothing arrives any more; what waits for a first fragment waits in vain, what was sent is taken back, and an oversize frame at the very end
         // is counted.
@@ -180,6 +189,15 @@ impl Replay {
         let snapshot = Snapshot::take(&[worker.counters()], &policy.load(), incidents.by_rule());
         let shadow = policy.load().is_shadow();
         Ok((report(&snapshot, &incidents, cut, shadow), broken))
+    }
+}
+
+/// What hosts were seen to do, to the detectors.
+fn judge(seen: Option<&ObservationRing>, detectors: &mut Detectors, incidents: &mut Incidents) {
+    while let Some(observation) = seen.and_then(|ring| ring.pop()) {
+        for finding in detectors.take(&observation) {
+            incidents.take_finding(finding);
+        }
     }
 }
 

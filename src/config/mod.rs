@@ -9,6 +9,7 @@ mod address;
 mod app;
 pub mod baseline;
 pub mod check;
+pub mod detect;
 mod endpoint;
 pub mod error;
 pub mod evidence;
@@ -68,6 +69,8 @@ pub struct Config {
     pub alerts: Alerts,
     /// `[evidence]`; `None` where no frame is kept.
     pub evidence: Option<evidence::Evidence>,
+    /// `[detect]`.
+    pub detect: detect::Settings,
     /// The `[[sink]]` entries.
     pub sinks: Vec<sinks::Sink>,
     /// `[control]`.

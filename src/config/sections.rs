@@ -1,10 +1,10 @@
-//! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[alerts]`, `[[sink]]`, `[control]`.
+//! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[alerts]`, `[detect]`, `[[sink]]`, `[control]`.
 
 use super::raw::{Reader, Value};
 use super::section::Section;
 use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
-    evidence, flows, policy,
+    detect, evidence, flows, policy,
     policy_tests::{self, Entry},
     sinks,
 };
@@ -28,6 +28,8 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let metrics = metrics(reader, section);
     let section = root.section("alerts", reader);
     let alerts = alerts(reader, section);
+    let section = root.section("detect", reader);
+    let detect = detect::detect(reader, section, &policy.sets);
     let sinks = root.take("sink");
     let sinks = sinks::sinks(reader, sinks);
     let section = root.section("evidence", reader);
@@ -59,6 +61,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         metrics,
         alerts,
         evidence,
+        detect,
         sinks,
         control,
         tests,

@@ -1,5 +1,6 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
+use super::detect::Finding;
 use super::evidence::{Evidence, EvidenceStatus, Request};
 use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
@@ -7,7 +8,8 @@ use super::names::Names;
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
-use crate::telemetry::{Cause, Event, recording};
+use crate::telemetry::{Behaviour, Cause, Event, recording};
+use serde_json::{Map, Value};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -38,6 +40,8 @@ pub(super) struct Incident {
     pub shown: Option<Details>,
     /// The capture with its frames.
     pub evidence: Option<PathBuf>,
+    /// What a detector goes by; the last that was told.
+    pub behaviour: Map<String, Value>,
     /// Frames that a line has told of.
     told: u64,
     /// When the last line was written.
@@ -66,6 +70,7 @@ impl Incident {
             more_destinations: false,
             shown: None,
             evidence: None,
+            behaviour: Map::new(),
             told: 0,
             line: 0,
         }
@@ -168,6 +173,8 @@ pub struct Incidents {
     lines: u64,
     /// Keeps the frames behind them; `None` where nobody does.
     evidence: Option<Evidence>,
+    /// What detectors have found.
+    findings: [u64; Behaviour::ALL.len()],
     /// Incidents until now.
     begun: u64,
     uncounted: u64,
@@ -191,6 +198,7 @@ impl Incidents {
             by_rule,
             lines: 0,
             evidence: None,
+            findings: [0; Behaviour::ALL.len()],
             begun: 0,
             uncounted: 0,
         }
@@ -232,6 +240,24 @@ impl Incidents {
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
     pub fn take(&mut self, event: &Event) -> Option<Line> {
+        self.add(event, None)
+    }
+
+    /// The same for what a detector has found.
+    pub fn take_finding(&mut self, finding: Finding) -> Option<Line> {
+        if let Some(count) = self.findings.get_mut(finding.behaviour as usize) {
+            *count += 1;
+        }
+        self.add(&finding.event(), Some(finding.numbers))
+    }
+
+    /// What detectors have found until now, by name.
+    pub fn findings(&self) -> Vec<(&'static str, u64)> {
+        let names = Behaviour::ALL.iter().map(|behaviour| behaviour.name());
+        names.zip(self.findings).collect()
+    }
+
+    fn add(&mut self, event: &Event, behaviour: Option<Map<String, Value>>) -> Option<Line> {
         let key = self.key(event);
         if !self.open.contains_key(&key) {
             let behind = self.behind.entry((key.0, key.1)).or_insert(0);
@@ -261,6 +287,9 @@ impl Incidents {
             incident
         });
         incident.add(event);
+        if let Some(numbers) = behaviour {
+            incident.behaviour = numbers;
+        }
         if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
             return None;
         }
@@ -356,7 +385,7 @@ impl Incidents {
                 .rules()
                 .get(rule as usize)
                 .is_some_and(|rule| rule.by_mac),
-            Cause::Reason(_) => false,
+            Cause::Reason(_) | Cause::Behaviour(_) => false,
         };
         match event.side {
             // The address is a lie, so it is no part of who it was.

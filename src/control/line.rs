@@ -5,7 +5,7 @@ use super::names::Names;
 use crate::config::Control;
 use crate::frame::Meta;
 use crate::policy::{Generation, Severity, Side, Verdict};
-use crate::telemetry::Cause;
+use crate::telemetry::{Behaviour, Cause};
 use crate::worker::reason_alert;
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -139,6 +139,7 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
             reason.name().to_string(),
             reason_alert(reason).unwrap_or(Severity::Low),
         ),
+        Cause::Behaviour(behaviour) => (behaviour.name().to_string(), severity(behaviour)),
     };
     let ports = matches!(meta.proto, 6 | 17 | 33 | 132 | 136) && meta.src_ip().is_some();
     let icmp = matches!(meta.proto, 1 | 58) && meta.src_ip().is_some();
@@ -154,12 +155,16 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
         .unzip();
     Line {
         timestamp: timestamp(incident.last),
-        flow_id: flow_id(meta, ports),
+        flow_id: match event.cause {
+            Cause::Behaviour(_) => None,
+            _ => flow_id(meta, ports),
+        },
         in_iface: about.in_iface,
         event_type: "alert",
         direction: event.side.direction(),
         src_ip: meta.src_ip().map(|ip| ip.to_string()),
-        src_port: ports.then_some(meta.sport),
+        // What a host does over time has no port of its own.
+        src_port: (ports && !matches!(event.cause, Cause::Behaviour(_))).then_some(meta.sport),
         dest_ip: meta.dst_ip().map(|ip| ip.to_string()),
         dest_port: ports.then_some(meta.dport),
         icmp_type: icmp.then_some(meta.sport),
@@ -188,7 +193,10 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
             rev: 1,
             category: match event.cause {
                 Cause::Rule(_) => "Potential Corporate Privacy Violation",
-                Cause::Reason(_) => "Potentially Bad Traffic",
+                Cause::Behaviour(Behaviour::ScanHorizontal | Behaviour::ScanVertical) => {
+                    "Detection of a Network Scan"
+                }
+                Cause::Reason(_) | Cause::Behaviour(_) => "Potentially Bad Traffic",
             },
             signature,
             severity: match severity {
@@ -217,16 +225,28 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
 
 /// What the payload has shown, as EVE has it: an object with the name of the protocol.
 fn shown(incident: &Incident) -> Map<String, Value> {
+    let mut shown = Map::new();
+    if !incident.behaviour.is_empty() {
+        shown.insert("behaviour".to_owned(), incident.behaviour.clone().into());
+    }
     let Some(details) = &incident.shown else {
-        return Map::new();
+        return shown;
     };
     let fields = details.fields.iter();
     let fields: Map<_, _> = fields
         .map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())))
         .collect();
-    match fields.is_empty() {
-        true => Map::new(),
-        false => Map::from_iter([(details.app.name().to_owned(), fields.into())]),
+    if !fields.is_empty() {
+        shown.insert(details.app.name().to_owned(), fields.into());
+    }
+    shown
+}
+
+/// A regular connection is mostly a program that looks for news; the others are hardly anything else.
+fn severity(behaviour: Behaviour) -> Severity {
+    match behaviour {
+        Behaviour::Beacon => Severity::Low,
+        _ => Severity::Medium,
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Source<'a> {
     pub set_reloads: (u64, u64),
     /// Alert events, lines and losses of the control thread.
     pub alerts_lost: u64,
+    /// What detectors have found, by name.
+    pub findings: &'a [(&'static str, u64)],
     /// By name.
     pub sinks: &'a [(String, SinkStatus)],
     /// `None` where no evidence is kept.
@@ -40,6 +42,7 @@ pub fn text(source: &Source<'_>) -> Result<Vec<u8>, prometheus::Error> {
     build(&registry)?;
     frames(&registry, source)?;
     rules(&registry, source)?;
+    detectors(&registry, source)?;
     sinks(&registry, source)?;
     evidence(&registry, source)?;
     policy(&registry, source)?;
@@ -210,6 +213,27 @@ fn rules(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Err
     )?
     .with_label_values::<&str>(&[])
     .inc_by(source.alerts_lost);
+    Ok(())
+}
+
+fn detectors(registry: &Registry, source: &Source<'_>) -> Result<(), prometheus::Error> {
+    let findings = counter(
+        registry,
+        "portcullis_detector_findings_total",
+        "What detectors have found in how hosts behave, told or counted into an open incident.",
+        &["detector"],
+    )?;
+    for (name, n) in source.findings {
+        findings.with_label_values(&[*name]).inc_by(*n);
+    }
+    counter(
+        registry,
+        "portcullis_observations_lost_total",
+        "What hosts did and no detector has seen: a ring was full, or one machine had done too much at once.",
+        &[],
+    )?
+    .with_label_values::<&str>(&[])
+    .inc_by(source.counters.observations_lost);
     Ok(())
 }
 

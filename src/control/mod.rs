@@ -4,6 +4,7 @@ pub mod added;
 pub mod alerts;
 pub mod bringup;
 pub mod crew;
+pub mod detect;
 pub mod evidence;
 pub mod http;
 pub mod keeper;

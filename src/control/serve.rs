@@ -4,6 +4,7 @@ use super::added::Store;
 use super::alerts::Incidents;
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
+use super::detect::{self, Detectors};
 use super::keeper::Keeper;
 use super::names::Names;
 use super::resolve::Resolver;
@@ -15,8 +16,8 @@ use crate::config::Config;
 use crate::flow::Flows;
 use crate::os::affinity;
 use crate::policy::CompileError;
-use crate::telemetry::EventRing;
 use crate::telemetry::dhcp::DhcpRing;
+use crate::telemetry::{EventRing, ObservationRing, observe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,6 +27,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 const TICK: Duration = Duration::from_millis(20);
 /// How often windows that are over are looked for.
 const EXPIRE_TICKS: u32 = 25;
+
+/// Observations that a worker may be ahead of the control thread.
+const OBSERVATIONS: usize = 8192;
 
 /// How long sinks may take at the end for what they have.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -152,6 +156,21 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         eprintln!("portcullis: note: {note}");
     }
     let dhcp: Vec<DhcpRing> = workers.iter().map(|(worker, _)| worker.dhcp()).collect();
+    let watched = Watched {
+        rings: match config.detect.enabled {
+            true => observe::rings(workers.len(), OBSERVATIONS),
+            false => Vec::new(),
+        },
+        detectors: Detectors::new(config.detect.clone()),
+    };
+    let workers: Vec<_> = workers
+        .into_iter()
+        .enumerate()
+        .map(|(index, (worker, core))| match watched.rings.get(index) {
+            Some(ring) => (worker.observing(Arc::clone(ring)), core),
+            None => (worker, core),
+        })
+        .collect();
     let counters = workers
         .iter()
         .map(|(worker, _)| worker.counters())
@@ -186,17 +205,22 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         evidence,
     ));
     announce(&state, &config);
+    let mut from_workers = FromWorkers {
+        events,
+        dhcp,
+        watched,
+    };
     let outcome = runtime.block_on(control(
         signals,
         Arc::clone(&state),
         &crew,
-        (&events, &dhcp),
+        &mut from_workers,
         metrics,
         listener,
     ));
     drop(upkeep);
     crew.stop();
-    drain(&state, (&events, &dhcp), u64::MAX);
+    drain(&state, &mut from_workers, u64::MAX);
     drop(evidence_thread);
     for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
         eprintln!(
@@ -207,6 +231,20 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     drop(inside);
     runtime.shutdown_background();
     outcome
+}
+
+/// What workers see hosts do, and what is made of it.
+struct Watched {
+    /// None where nothing is looked for.
+    rings: Vec<ObservationRing>,
+    detectors: Detectors,
+}
+
+/// What workers tell.
+struct FromWorkers {
+    events: Vec<EventRing>,
+    dhcp: Vec<DhcpRing>,
+    watched: Watched,
 }
 
 /// What ends the gate.
@@ -254,7 +292,7 @@ async fn control(
     mut signals: Signals,
     state: Arc<State>,
     crew: &Crew,
-    rings: Rings<'_>,
+    from_workers: &mut FromWorkers,
     metrics: Option<tokio::net::TcpListener>,
     listener: tokio::net::UnixListener,
 ) -> Result<(), ServeError> {
@@ -275,7 +313,7 @@ async fn control(
             _ = signals.interrupt.recv() => break Ok(()),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
-                drain(&state, rings, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
+                drain(&state, from_workers, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
                 if !crew.complete() {
                     break Err(ServeError::WorkerEnded);
                 }
@@ -289,20 +327,17 @@ async fn control(
     outcome
 }
 
-/// What the workers push into.
-type Rings<'a> = (&'a [EventRing], &'a [DhcpRing]);
-
 /// Empties the rings; at a time other than 0, also closes the incidents whose window is over by then.
-fn drain(state: &State, (events, dhcp): Rings<'_>, expire: u64) {
+fn drain(state: &State, from: &mut FromWorkers, expire: u64) {
     let mut guard = state.incidents();
     let (incidents, sinks) = &mut *guard;
-    for ring in dhcp {
+    for ring in &from.dhcp {
         for _ in 0..ring.capacity() {
             let Some(request) = ring.pop() else { break };
             incidents.names().hear(&request);
         }
     }
-    for ring in events {
+    for ring in &from.events {
         // Bounded, so that one loud ring does not keep the others waiting.
         for _ in 0..ring.capacity() {
             let Some(event) = ring.pop() else { break };
@@ -311,6 +346,14 @@ fn drain(state: &State, (events, dhcp): Rings<'_>, expire: u64) {
             }
         }
     }
+    let Watched { rings, detectors } = &mut from.watched;
+    detect::drain(rings, |seen| {
+        for finding in detectors.take(seen) {
+            if let Some(line) = incidents.take_finding(finding) {
+                sinks.write(line);
+            }
+        }
+    });
     if expire > 0 {
         for line in incidents.expire(expire) {
             sinks.write(line);

@@ -163,6 +163,8 @@ pub struct Snapshot {
     pub events_lost: u64,
     /// DHCP requests that found the ring full.
     pub dhcp_lost: u64,
+    /// Observations that were not judged by.
+    pub observations_lost: u64,
     /// Turns of each worker, and how many of them moved a frame.
     pub turns: Vec<(u64, u64)>,
     /// The last turn of each worker, nanoseconds since the Unix epoch.
@@ -198,6 +200,7 @@ impl Snapshot {
         for worker in workers {
             all.events_lost += worker.events_lost.get();
             all.dhcp_lost += worker.dhcp_lost.get();
+            all.observations_lost += worker.observations_lost.get();
             all.turns
                 .push((worker.turns.get(), worker.busy_turns.get()));
             all.last_turns.push(worker.last_turn.load(Relaxed));

@@ -181,6 +181,7 @@ impl State {
     pub fn metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
         // One lock at a time: a guard lives as long as the expression that it is part of.
         let (sinks, evidence) = self.delivery();
+        let findings = self.incidents().0.findings();
         let source = super::metrics::Source {
             counters: &self.snapshot(),
             ports: &self.ports,
@@ -189,6 +190,7 @@ impl State {
             alerts_lost: self.alerts().1,
             sinks: &sinks,
             evidence,
+            findings: &findings,
             uptime: self.since.elapsed().as_secs_f64(),
         };
         super::metrics::text(&source)

@@ -32,7 +32,7 @@ pub use kind::Kind;
 pub use state::{Timeouts, Watch};
 pub use stream::{Known, Shown};
 pub use tracker::{
-    Found, Judged, Look, Refused, Seen, Settled, Still, Track, Tracker, Why, opener,
+    Answer, Found, Judged, Look, Refused, Seen, Settled, Still, Track, Tracker, Why, opener,
 };
 
 use crate::telemetry::counters::FlowCounters;

@@ -10,7 +10,7 @@ use super::state::{self, Class, Control, Phase, Watch};
 use super::stream::{Known, Piece, Shown};
 use super::tcp::{self, Segment};
 use super::{ADOPT_AFTER_REFUSAL, Datagrams, Flows, Kind, Overflow};
-use crate::frame::{Frag, Meta, checksum, quote};
+use crate::frame::{Frag, Meta, Net, checksum, quote};
 use crate::policy::{Key, RuleId, Side};
 use crate::telemetry::Reason;
 use crate::telemetry::counters::FlowCounters;
@@ -38,6 +38,27 @@ pub struct Tracker {
     adopting: bool,
     /// Some bits of the hashes of flows that this burst may open.
     opening: u64,
+    /// Flows of the LAN whose other end has spoken for the first time.
+    answered: Vec<Answer>,
+}
+
+/// The other end of a flow of the LAN has spoken for the first time.
+#[derive(Clone, Copy, Debug)]
+pub struct Answer {
+    /// Who opened the flow.
+    pub host: u128,
+    /// The addresses are of IPv6.
+    pub v6: bool,
+    /// The MAC address that the answer goes to.
+    pub mac: [u8; 6],
+    /// The MAC address that it comes from.
+    pub router: [u8; 6],
+    /// Who answers.
+    pub peer: u128,
+    /// Its port; 0 of a ping.
+    pub port: u16,
+    /// The transport protocol.
+    pub proto: u8,
 }
 
 /// A frame on its way through the table.
@@ -224,7 +245,18 @@ impl Tracker {
             steady: 0,
             adopting: false,
             opening: 0,
+            answered: Vec::new(),
         }
+    }
+
+    /// From now on notes who answers flows of the LAN: up to `most` between two calls of [`Tracker::answers`].
+    pub fn note_answers(&mut self, most: usize) {
+        self.answered = Vec::with_capacity(most);
+    }
+
+    /// What was noted since the last time.
+    pub fn answers(&mut self) -> std::vec::Drain<'_, Answer> {
+        self.answered.drain(..)
     }
 
     /// The datagrams under way.
@@ -489,6 +521,9 @@ impl Tracker {
         if control.watch.is_on() {
             return self.watched(track, meta, frame, (slot, word, ends), control, forth);
         }
+        if side == Side::Uplink && !forth && !Control::is_answered(word) {
+            self.note_answer(track, meta);
+        }
         self.advance(&slot, track, meta.proto, word, control, ends, forth);
         Found::Flow {
             rule: control.rule,
@@ -564,6 +599,29 @@ impl Tracker {
         match payload {
             true => Found::Look(track.look(slot, &control, ends, forth)),
             false => flow,
+        }
+    }
+
+    fn note_answer(&mut self, track: &Track, meta: &Meta) {
+        let answers = match track.kind {
+            // A refusal is no answer, and the end of a connection none any more.
+            Kind::Tcp => track.segment.flags & (tcp::SYN | tcp::RST) == tcp::SYN,
+            Kind::Plain | Kind::Query { request: false, .. } => true,
+            _ => false,
+        };
+        if answers && self.answered.len() < self.answered.capacity() {
+            self.answered.push(Answer {
+                host: meta.dst,
+                v6: meta.net == Net::V6,
+                mac: meta.dst_mac,
+                peer: meta.src,
+                port: match track.kind {
+                    Kind::Query { .. } => 0,
+                    _ => meta.sport,
+                },
+                router: meta.src_mac,
+                proto: meta.proto,
+            });
         }
     }
 

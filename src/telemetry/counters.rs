@@ -96,6 +96,8 @@ pub struct WorkerCounters {
     pub events_lost: Counter,
     /// DHCP requests that found their ring full: a host may stay without a name.
     pub dhcp_lost: Counter,
+    /// Observations that nobody judges by: the ring was full, or one machine had made too many.
+    pub observations_lost: Counter,
     /// Turns of the loop.
     pub turns: Counter,
     /// Turns that moved at least one frame.
@@ -113,6 +115,7 @@ impl WorkerCounters {
             flows: FlowCounters::default(),
             events_lost: Counter::default(),
             dhcp_lost: Counter::default(),
+            observations_lost: Counter::default(),
             turns: Counter::default(),
             busy_turns: Counter::default(),
             last_turn: AtomicU64::new(0),

@@ -1,6 +1,6 @@
 //! The record that a worker hands to the control thread when a frame alerts: fixed size, nothing behind a pointer.
 
-use super::Reason;
+use super::{Behaviour, Reason};
 use crate::app::{App, MOST};
 use crate::frame::Meta;
 use crate::policy::{RuleId, Side, Verdict};
@@ -14,6 +14,8 @@ pub enum Cause {
     Rule(RuleId),
     /// A frame that is suspicious in itself.
     Reason(Reason),
+    /// What a host does over time, whatever each frame is.
+    Behaviour(Behaviour),
 }
 
 /// One alerting frame, and how many like it there were.

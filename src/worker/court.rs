@@ -1,5 +1,6 @@
 //! One frame's ruling: what its flow, the rules and the datagram that it is a part of come to.
 
+use super::observer::Observer;
 use super::shown::{Place, Showcase};
 use super::{Now, reason_alert};
 use crate::app::{self, App, Identity};
@@ -12,7 +13,7 @@ use crate::frame::{Frag, Meta, Net, checksum, tunnel};
 use crate::policy::admit::{Admit, admit};
 use crate::policy::{AppSet, Generation, Key, RuleId, Side, Verdict};
 use crate::telemetry::counters::FlowCounters;
-use crate::telemetry::{Cause, Reason};
+use crate::telemetry::{Cause, Counter, Reason};
 use af_xdp::Umem;
 
 /// Ports from here on are not those of a server: the lowest that systems give to clients of their own accord (Linux,
@@ -93,6 +94,9 @@ pub(super) struct Court<'a> {
     pub tracker: &'a mut Tracker,
     pub counters: &'a FlowCounters,
     pub shown: &'a mut Showcase,
+    pub observer: &'a mut Observer,
+    /// Observations that found no room.
+    pub unobserved: &'a Counter,
     pub side: Side,
     pub now: Now,
 }
@@ -357,6 +361,9 @@ pub(super) fn settled(
     }
     let mut ruling = of_rules(court, shadow, answer);
     let rule = answer.1;
+    if matches!(why, Why::Opens | Why::Reopens(_)) && court.side == Side::Lan {
+        observe(court, meta, rule);
+    }
     ruling.app = App::from_number(seen.app);
     if provisional {
         // It has not matched yet, and may never.
@@ -403,6 +410,17 @@ pub(super) fn settled(
         of_frame(court, shadow, track, meta, by, &mut ruling, asks);
     }
     ruling
+}
+
+/// A host of the LAN opens a flow, or wants to. Where the rule says that its address is a lie, it is nobody's.
+fn observe(court: &mut Court<'_>, meta: &Meta, rule: RuleId) {
+    let rules = court.generation.rules();
+    if rules.get(rule.index()).is_some_and(|rule| !rule.by_mac) {
+        let blocked = !court.generation.permits(rule);
+        court
+            .observer
+            .opened(meta, blocked, court.now, court.unobserved);
+    }
 }
 
 /// What a frame that opens a flow, or whose flow is judged again, means for what the payload is.

@@ -5,6 +5,7 @@
 mod court;
 mod held;
 mod judge;
+mod observer;
 mod shown;
 mod teller;
 
@@ -15,17 +16,18 @@ use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::counters::SideCounters;
 use crate::telemetry::dhcp::{self, DhcpRequest, DhcpRing};
-use crate::telemetry::{Cause, EventRing, Reason, Recorder, WorkerCounters};
+use crate::telemetry::{Cause, EventRing, ObservationRing, Reason, Recorder, WorkerCounters};
 use af_xdp::{Frame, Umem};
 use arc_swap::Cache;
 use court::{Court, Ruling};
 use held::Held;
 pub use held::LONGEST as LONGEST_HELD;
 use judge::Burst;
+use observer::Observer;
 use shown::Showcase;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use teller::{Alarm, Teller};
+use teller::{Alarm, Teller, mac_bits};
 
 /// Bursts from one queue before the kernel is told to send: a wake-up is a syscall, and costs less for many frames at once.
 const BURSTS: usize = 4;
@@ -68,6 +70,7 @@ pub struct Worker<P: Port> {
     dhcp: DhcpRing,
     burst: Burst,
     shown: Showcase,
+    observer: Observer,
 }
 
 impl<P: Port> Worker<P> {
@@ -101,12 +104,20 @@ impl<P: Port> Worker<P> {
             dhcp: dhcp::ring(),
             burst: Burst::new(),
             shown: Showcase::new(),
+            observer: Observer::closed(),
         }
     }
 
     /// Records every frame that it receives, for evidence.
     pub fn with_recorder(mut self, recorder: Option<Recorder>) -> Worker<P> {
         self.recorder = recorder;
+        self
+    }
+
+    /// The same, and it tells what it sees hosts of the LAN do.
+    pub fn observing(mut self, ring: ObservationRing) -> Worker<P> {
+        self.tracker.note_answers(2 * BURST);
+        self.observer = Observer::into(ring);
         self
     }
 
@@ -207,9 +218,19 @@ impl<P: Port> Worker<P> {
                 tracker: &mut self.tracker,
                 counters: &self.counters.flows,
                 shown: &mut self.shown,
+                observer: &mut self.observer,
+                unobserved: &self.counters.observations_lost,
                 side,
                 now,
             });
+            self.observer.look(
+                (&self.umem, &self.burst.received),
+                (&self.burst.metas, &self.burst.rulings),
+                (side, self.burst.shadow),
+                self.tracker.answers(),
+                now,
+                &self.counters.observations_lost,
+            );
             self.act(side, queue, now);
             self.send(side, out, now.steady);
             self.send_replies(side, queue, now.steady);

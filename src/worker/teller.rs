@@ -209,7 +209,7 @@ impl Teller {
     fn who(&self, alarm: &Alarm<'_>) -> Who {
         let by_mac = match alarm.cause {
             Cause::Rule(RuleId(rule)) => self.by_mac.get(rule as usize).copied(),
-            Cause::Reason(_) => None,
+            Cause::Reason(_) | Cause::Behaviour(_) => None,
         };
         let (mac, host) = match alarm.side {
             Side::Lan => (alarm.meta.src_mac, alarm.meta.src),
@@ -235,6 +235,7 @@ impl Teller {
         let cause = match who.cause {
             Cause::Rule(RuleId(rule)) => u64::from(rule),
             Cause::Reason(reason) => 1 << 32 | reason as u64,
+            Cause::Behaviour(behaviour) => 2 << 32 | behaviour as u64,
         };
         let mac = mac_bits(&who.mac);
         let host = (who.host >> 64) as u64 ^ (who.host as u64).rotate_left(32);
@@ -264,7 +265,7 @@ impl Teller {
     }
 }
 
-fn mac_bits(mac: &[u8; 6]) -> u64 {
+pub(super) fn mac_bits(mac: &[u8; 6]) -> u64 {
     mac.iter()
         .fold(0, |bits, byte| bits << 8 | u64::from(*byte))
 }

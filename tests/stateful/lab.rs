@@ -201,6 +201,7 @@ impl Lab {
         let name = |event: &Event| match event.cause {
             Cause::Rule(rule) => rules.rules()[rule.index()].name.clone(),
             Cause::Reason(reason) => reason.name().to_owned(),
+            Cause::Behaviour(behaviour) => behaviour.name().to_owned(),
         };
         events.iter().map(name).collect()
     }
