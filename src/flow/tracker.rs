@@ -518,11 +518,11 @@ impl Tracker {
             };
             return Found::Ask(key, Why::Renews(slot, seen));
         }
-        if control.watch.is_on() {
-            return self.watched(track, meta, frame, (slot, word, ends), control, forth);
-        }
         if side == Side::Uplink && !forth && !Control::is_answered(word) {
             self.note_answer(track, meta);
+        }
+        if control.watch.is_on() {
+            return self.watched(track, meta, frame, (slot, word, ends), control, forth);
         }
         self.advance(&slot, track, meta.proto, word, control, ends, forth);
         Found::Flow {
