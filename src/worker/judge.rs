@@ -261,7 +261,7 @@ impl Burst {
                 let forth = self.keys[usize::from(key)].side == court.side;
                 let bytes = court.umem.bytes(&self.received[at]);
                 let (answer, why) = (answer(key), (why, forth));
-                *ruling = settled(court, shadow, track, meta, bytes, answer, why, &ALONE);
+                *ruling = settled(court, shadow, track, (meta, bytes), answer, why, &ALONE);
             }
             Plan::Look(look) => {
                 let bytes = court.umem.bytes(&self.received[at]);
