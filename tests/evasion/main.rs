@@ -41,9 +41,7 @@ fn right(recipe: &Recipe, put_on: &[&Trick]) -> Right {
         return Right::Drops("fragment-tiny");
     }
     // Rules look for TFTP and for IRC on any port, and so few bytes of a payload (it begins with zeros) may be the beginning of many things.
-    // Of UDP from a port of its own a flow is open, and known, from the variants before it.
-    let known = !recipe.tcp && recipe.sport.is_some();
-    if !known && first.is_some_and(|first| first < header + 8) {
+    if first.is_some_and(|first| first < header + 8) {
         return Right::Drops("payload-hidden");
     }
     // The fragment header is one of the eight that are walked.
