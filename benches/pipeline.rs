@@ -75,6 +75,14 @@ fn tftp(seeded: &mut Seeded) -> Vec<u8> {
 }
 
 /// Flow `n` of many: an open connection, or its opening.
+/// The same of one machine, to one destination.
+fn one_host(seeded: &mut Seeded) -> Vec<u8> {
+    let mut frame = tftp(seeded);
+    frame[11] = 9;
+    frame[26..30].copy_from_slice(&[10, 77, 0, 9]);
+    frame
+}
+
 fn connection(n: u32, side: Side, flags: fn(Segment) -> Segment) -> Vec<u8> {
     let host = (0x0a4d_0000 + 2 + n % 4000).to_be_bytes();
     let server = (0x5db8_d800 + n % 251).to_be_bytes();
@@ -195,8 +203,9 @@ fn stateful(c: &mut Criterion, name: &str, flows: u32, observed: bool) {
     group.finish();
 }
 
-fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
-    let (mut worker, ring) = worker("[lan]\nprefixes = [\"10.77.0.0/24\"]\n");
+fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>, rules: &str) {
+    let config = format!("[lan]\nprefixes = [\"10.77.0.0/24\"]\n{rules}");
+    let (mut worker, ring) = worker(&config);
     let mut seeded = Seeded(1);
     let flows: Vec<_> = (0..FLOWS).map(|_| make(&mut seeded)).collect();
     let mut at = 0;
@@ -228,8 +237,11 @@ fn rounds(c: &mut Criterion, name: &str, make: fn(&mut Seeded) -> Vec<u8>) {
 }
 
 fn pipeline(c: &mut Criterion) {
-    rounds(c, "forward", office);
-    rounds(c, "drop-and-alert", tftp);
+    rounds(c, "forward", office, "");
+    rounds(c, "drop-and-alert", tftp, "");
+    rounds(c, "drop-and-alert-one-host", one_host, "");
+    let silent = "[[rule]]\nname = \"tftp\"\nalert = \"none\"\n";
+    rounds(c, "drop-one-host", one_host, silent);
     stateful(c, "rules-1000-flows-10k", 10_000, false);
     stateful(c, "rules-1000-flows-10k-observed", 10_000, true);
     stateful(c, "rules-1000-flows-1M", 1_000_000, false);

@@ -180,6 +180,28 @@ fn what_real_clients_say_first_is_found_on_any_port_and_taken_for_nothing_else()
 }
 
 #[test]
+fn an_ordinary_day_is_taken_for_what_it_is_and_the_baseline_has_nothing_to_say_of_it() {
+    // Names, pages, a download, pings, recorded between namespaces: tests/data/detect has the list.
+    let day = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/detect/ordinary.pcap");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("apps.toml");
+    std::fs::write(&path, config()).unwrap();
+    let all = found(&path, &day);
+    let ordinary = ["dns", "http", "tls"];
+    assert!(all.contains(&"http".to_owned()), "{all:?}");
+    assert!(
+        all.iter().all(|app| ordinary.contains(&app.as_str())),
+        "{all:?}"
+    );
+    std::fs::write(
+        &path,
+        "[lan]\nprefixes = [\"10.77.0.0/24\", \"fd77::/64\"]\n",
+    )
+    .unwrap();
+    assert_eq!(found(&path, &day), Vec::<String>::new());
+}
+
+#[test]
 fn a_folder_of_labelled_captures_gets_the_same_table() {
     let Some(dir) = std::env::var_os("PORTCULLIS_PCAPS") else {
         println!("not run: PORTCULLIS_PCAPS names no folder of captures");
