@@ -83,17 +83,23 @@ fn one_host(seeded: &mut Seeded) -> Vec<u8> {
     frame
 }
 
-fn connection(n: u32, side: Side, flags: fn(Segment) -> Segment) -> Vec<u8> {
+fn connection(
+    n: u32,
+    side: Side,
+    seq: u32,
+    flags: fn(Segment) -> Segment,
+    payload: &[u8],
+) -> Vec<u8> {
     let host = (0x0a4d_0000 + 2 + n % 4000).to_be_bytes();
     let server = (0x5db8_d800 + n % 251).to_be_bytes();
     let link = PacketBuilder::ethernet2([2, 0, 0, 1, 0, 9], [2, 0, 0, 0, 0, 1]);
     let (here, there) = ((1024 + n / 4000) as u16, 443);
     let step = match side {
-        Side::Lan => link.ipv4(host, server, 64).tcp(here, there, 1, 1024),
-        Side::Uplink => link.ipv4(server, host, 64).tcp(there, here, 1, 1024),
+        Side::Lan => link.ipv4(host, server, 64).tcp(here, there, seq, 1024),
+        Side::Uplink => link.ipv4(server, host, 64).tcp(there, here, seq, 1024),
     };
     let mut frame = Vec::new();
-    flags(step).write(&mut frame, &[0; 6]).unwrap();
+    flags(step).write(&mut frame, payload).unwrap();
     frame
 }
 
@@ -168,12 +174,14 @@ fn stateful(c: &mut Criterion, name: &str, flows: u32, observed: bool) {
         worker = worker.observing(Arc::clone(ring));
     }
     for n in 0..flows {
-        let syn = connection(n, Side::Lan, |step| step.syn());
-        once(&mut worker, Side::Lan, &syn);
-        let answer = connection(n, Side::Uplink, |step| step.syn().ack(2));
-        once(&mut worker, Side::Uplink, &answer);
-        let ack = connection(n, Side::Lan, |step| step.ack(2));
-        once(&mut worker, Side::Lan, &ack);
+        let mut say = |side, seq, flags: fn(Segment) -> Segment, payload: &[u8]| {
+            let frame = connection(n, side, seq, flags, payload);
+            once(&mut worker, side, &frame);
+        };
+        say(Side::Lan, 1, |step| step.syn(), b"");
+        say(Side::Uplink, 1, |step| step.syn().ack(2), b"");
+        say(Side::Lan, 2, |step| step.ack(2), b"GET / HTTP/1.1\r\n");
+        say(Side::Uplink, 2, |step| step.ack(18), b"");
     }
     let mut seeded = Seeded(1);
     let mut group = c.benchmark_group("pipeline");
@@ -186,8 +194,8 @@ fn stateful(c: &mut Criterion, name: &str, flows: u32, observed: bool) {
                     let n = (seeded.next() % u64::from(flows)) as u32;
                     let mut frame = worker.pool().pop().unwrap();
                     let umem = worker.umem().clone();
-                    umem.write(&mut frame, &connection(n, Side::Lan, |step| step.ack(2)))
-                        .unwrap();
+                    let segment = connection(n, Side::Lan, 18, |step| step.ack(2), &[0; 6]);
+                    umem.write(&mut frame, &segment).unwrap();
                     worker.ports(Side::Lan)[0].arriving.push_back(frame);
                 }
                 let start = std::time::Instant::now();

@@ -26,14 +26,14 @@ pub mod stream;
 mod sync;
 pub mod tcp;
 mod tracker;
+mod watch;
 
 pub use datagram::{Datagrams, Outcome};
 pub use kind::Kind;
 pub use state::{Timeouts, Watch};
 pub use stream::{Known, Shown};
-pub use tracker::{
-    Answer, Found, Judged, Look, Refused, Seen, Settled, Still, Track, Tracker, Why, opener,
-};
+pub use tracker::{Answer, Found, Judged, Refused, Settled, Track, Tracker, Why, opener};
+pub use watch::{Look, Seen, Still};
 
 use crate::telemetry::counters::FlowCounters;
 use key::{FlowKey, Hasher};

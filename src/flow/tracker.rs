@@ -7,10 +7,10 @@
 use super::key::FlowKey;
 use super::slots::{Fresh, KeyWords, Likely, Opened, Slot, Tag};
 use super::state::{self, Class, Control, Phase, Watch};
-use super::stream::{Known, Piece, Shown};
 use super::tcp::{self, Segment};
+use super::watch::{Look, Seen};
 use super::{ADOPT_AFTER_REFUSAL, Datagrams, Flows, Kind, Overflow};
-use crate::frame::{Frag, Meta, Net, checksum, quote};
+use crate::frame::{Frag, Meta, Net, quote};
 use crate::policy::{Key, RuleId, Side};
 use crate::telemetry::Reason;
 use crate::telemetry::counters::FlowCounters;
@@ -28,13 +28,13 @@ const AGE: u64 = state::LONGEST.as_nanos() as u64 + 60_000_000_000;
 
 /// One worker's hand on the flow table.
 pub struct Tracker {
-    flows: Arc<Flows>,
+    pub(super) flows: Arc<Flows>,
     /// The worker's share of the buckets, and where its sweep stands.
     share: std::ops::Range<usize>,
     at: usize,
     swept: u64,
     tick: u16,
-    steady: u64,
+    pub(super) steady: u64,
     adopting: bool,
     /// Some bits of the hashes of flows that this burst may open.
     opening: u64,
@@ -66,12 +66,12 @@ pub struct Answer {
 pub struct Track {
     /// What kind of thing it is.
     pub kind: Kind,
-    key: KeyWords,
-    hash: u64,
-    slot: Option<Slot>,
+    pub(super) key: KeyWords,
+    pub(super) hash: u64,
+    pub(super) slot: Option<Slot>,
     /// There was no such flow when its tags were looked at.
     absent: bool,
-    segment: Segment,
+    pub(super) segment: Segment,
 }
 
 impl Track {
@@ -99,24 +99,6 @@ impl Track {
         let reset = self.kind == Kind::Tcp && self.segment.flags & tcp::RST != 0;
         (meta.payload < meta.end || meta.frag == Frag::First) && !reset
     }
-
-    fn look(&self, slot: Slot, control: &Control, ends: [u64; 2], forth: bool) -> Look {
-        let again = self.kind == Kind::Tcp && forth && self.segment.opens();
-        Look {
-            slot,
-            rule: control.rule,
-            forth,
-            // What the responder has acknowledged, and that is the SYN: nothing else has passed. Where it has opened too, and acknowledged nothing yet, what is right for it to.
-            base: match (again, ends) {
-                (true, _) => self.segment.seq.wrapping_add(1),
-                (false, [own, 0]) => own as u32,
-                (false, [_, other]) => other as u32,
-            },
-            kept: control.watch == Watch::More,
-            app: control.app,
-            again,
-        }
-    }
 }
 
 /// What is known of a frame.
@@ -143,45 +125,6 @@ pub enum Found {
     Again,
     /// It is dropped.
     Drop(Reason),
-}
-
-/// A flow whose payload is to be looked at.
-#[derive(Clone, Copy, Debug)]
-pub struct Look {
-    slot: Slot,
-    /// The rule that has let the flow through until now.
-    pub rule: RuleId,
-    /// The frame goes the way that the flow was opened: it is the client's.
-    pub forth: bool,
-    /// The sequence number of the first byte.
-    base: u32,
-    kept: bool,
-    /// What the payload was known to be before, as in [`Key::app`]; 0 where it is not known.
-    pub app: u8,
-    /// Data on a SYN: the receiver may not take it, and then it comes again.
-    pub again: bool,
-}
-
-/// What a look comes to that other frames of the burst, or other workers, may have come before.
-#[derive(Clone, Copy, Debug)]
-pub enum Still {
-    /// It is to be looked at.
-    Look(Look),
-    /// It is known by now, and this rule lets it through.
-    Known(RuleId, Seen),
-    /// The flow has been ended, by this rule.
-    Blocked(RuleId),
-    /// The flow is gone.
-    Gone,
-}
-
-/// What was seen of a flow's payload.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Seen {
-    /// As in [`Key::app`].
-    pub app: u8,
-    /// Whether it is still to be seen.
-    pub watch: Watch,
 }
 
 /// What the rules came to, for a flow to be remembered by.
@@ -536,72 +479,6 @@ impl Tracker {
         }
     }
 
-    /// Of a frame of a flow whose payload is still to be looked at, or not yet read by its server.
-    fn watched(
-        &mut self,
-        track: &mut Track,
-        meta: &Meta,
-        frame: &[u8],
-        (slot, mut word, ends): (Slot, u64, [u64; 2]),
-        mut control: Control,
-        forth: bool,
-    ) -> Found {
-        let flags = track.segment.flags;
-        let tcp = track.kind == Kind::Tcp;
-        let payload = track.has_payload(meta);
-        if tcp && forth {
-            let opening = track.segment.opens() && control.phase == Phase::SynSent;
-            // No client sends data with a SYN once it is past that; what is urgent one server reads among the rest, and another one apart.
-            let urgent = flags & tcp::URG != 0 && control.app == 0;
-            if (payload && flags & tcp::SYN != 0 && !opening) || urgent {
-                return Found::Drop(Reason::PayloadHidden);
-            }
-            if opening && ends[0] as u32 != track.segment.seq.wrapping_add(1) {
-                // Another SYN in the place of the one before: what came with that is not part of the connection.
-                self.flows.streams.forget(&track.key, track.hash);
-                let next = Control {
-                    app: 0,
-                    watch: Watch::First,
-                    ..control
-                };
-                if self.flows.slots.change(&slot, word, next.pack()) {
-                    (word, control) = (next.pack(), next);
-                }
-            }
-        }
-        if payload && !checksum::is_right(meta, frame) {
-            return Found::Drop(Reason::Checksum);
-        }
-        self.advance(&slot, track, meta.proto, word, control, ends, forth);
-        let seen = Seen {
-            app: control.app,
-            watch: control.watch,
-        };
-        let flow = Found::Flow {
-            rule: control.rule,
-            blocked: control.blocked,
-            forth,
-            seen,
-        };
-        if !forth && control.app != 0 {
-            // The server has read what its client said, or answered it: that is what the flow is.
-            let ack = track.segment.ack;
-            let acks = tcp && flags & (tcp::ACK | tcp::RST) == tcp::ACK;
-            if !tcp || (acks && self.flows.streams.acknowledged(&track.key, track.hash, ack)) {
-                self.change(&slot, meta.proto, |control| {
-                    if control.app != 0 && control.watch.is_on() {
-                        control.watch = Watch::Off;
-                    }
-                });
-            }
-            return flow;
-        }
-        match payload {
-            true => Found::Look(track.look(slot, &control, ends, forth)),
-            false => flow,
-        }
-    }
-
     fn note_answer(&mut self, track: &Track, meta: &Meta) {
         let answers = match track.kind {
             // A refusal is no answer, and the end of a connection none any more.
@@ -686,7 +563,7 @@ impl Tracker {
         clippy::too_many_arguments,
         reason = "what was read of the flow is handed on, not read again"
     )]
-    fn advance(
+    pub(super) fn advance(
         &self,
         slot: &Slot,
         track: &Track,
@@ -817,7 +694,12 @@ impl Tracker {
     }
 
     /// Changes the control word, whoever else does; what it was before.
-    fn change(&self, slot: &Slot, proto: u8, change: impl Fn(&mut Control)) -> Option<Control> {
+    pub(super) fn change(
+        &self,
+        slot: &Slot,
+        proto: u8,
+        change: impl Fn(&mut Control),
+    ) -> Option<Control> {
         let slots = &self.flows.slots;
         loop {
             let (word, _) = slots.read(slot)?;
@@ -931,104 +813,6 @@ impl Tracker {
             }
         }
         Settled::Done
-    }
-
-    /// The payload of a flow that was settled just now, to be looked at; `None` where there is none, or nobody asks. `seen` is as it was settled with.
-    pub fn look(&self, track: &Track, meta: &Meta, seen: Seen, side: Side) -> Option<Look> {
-        let slot = track.slot?;
-        if !seen.watch.is_on() || !track.has_payload(meta) {
-            return None;
-        }
-        let (word, ends) = self.flows.slots.read(&slot)?;
-        let control = Control::unpack(word);
-        Some(track.look(slot, &control, ends, control.initiator == side))
-    }
-
-    /// What a look has come to meanwhile: frames before it may have said what the payload is.
-    pub fn still(&self, track: &Track, look: &Look) -> Still {
-        let Some((word, ends)) = self.flows.slots.read(&look.slot) else {
-            return Still::Gone;
-        };
-        let control = Control::unpack(word);
-        if control.blocked {
-            return Still::Blocked(control.rule);
-        }
-        match control.watch.is_on() {
-            true => Still::Look(track.look(look.slot, &control, ends, look.forth)),
-            false => Still::Known(
-                control.rule,
-                Seen {
-                    app: control.app,
-                    watch: control.watch,
-                },
-            ),
-        }
-    }
-
-    /// The generation that judged a flow, its low bits.
-    pub fn generation_of(&self, why: Why) -> Option<u16> {
-        let (Why::Renews(slot, _) | Why::Turns(slot)) = why else {
-            return None;
-        };
-        let (word, _) = self.flows.slots.read(&slot)?;
-        Some(Control::generation_of(word))
-    }
-
-    /// Takes into account that a server has said so much before its client. False where that is more than a greeting.
-    pub fn hear(&self, track: &Track, look: &Look, bytes: usize) -> bool {
-        let streams = &self.flows.streams;
-        streams.heard(&track.key, track.hash, look.base, bytes, self.steady)
-    }
-
-    /// Takes the client's next payload into account; what is known then.
-    pub fn see(&self, track: &Track, look: &Look, payload: &[u8], shown: &mut Shown<'_>) -> Known {
-        let seq = track.segment.seq;
-        let piece = Piece {
-            key: &track.key,
-            base: look.base,
-            seq: if look.again { seq.wrapping_add(1) } else { seq },
-            bytes: payload,
-            kept: look.kept,
-            known: look.app != 0,
-            again: look.again,
-        };
-        self.flows
-            .streams
-            .take(&piece, track.hash, self.steady, shown)
-    }
-
-    /// Writes down that a flow's payload is not known yet, and that what has passed of it is kept.
-    pub fn keep_looking(&self, look: &Look, proto: u8) {
-        self.change(&look.slot, proto, |control| {
-            if control.watch == Watch::First {
-                control.watch = Watch::More;
-            }
-        });
-    }
-
-    /// Writes down what a flow's payload is, or that it cannot be known, and what the rules say to that.
-    pub fn seen(
-        &self,
-        track: &Track,
-        look: &Look,
-        judged: Judged,
-        proto: u8,
-        counters: &FlowCounters,
-    ) {
-        if !judged.seen.watch.is_on() {
-            self.flows.streams.forget(&track.key, track.hash);
-        }
-        let was = self.change(&look.slot, proto, |control| {
-            // What has been ended stays so, whatever another frame of it says.
-            if !control.blocked {
-                control.rule = judged.rule;
-                control.blocked = judged.blocked;
-                (control.app, control.watch) = (judged.seen.app, judged.seen.watch);
-            }
-        });
-        if judged.blocked && was.is_some_and(|was| !was.blocked) {
-            counters.ended.add(1);
-        }
     }
 
     fn refused(&self, why: Refused) -> Settled {

@@ -30,6 +30,8 @@ pub struct Generation {
     shadow: bool,
     /// Some rule names ethertypes: only then frames that are not IP are the rules' business.
     names_ethertypes: bool,
+    /// Some rule on an application lets through.
+    permits_apps: bool,
     /// By rule; empty where none is about frames or machines.
     frames: Box<[OfFrames]>,
     /// By rule; empty where none is in shadow.
@@ -102,6 +104,10 @@ impl Generation {
         let all = Table::compile(&policy)?;
         let mut clauses = policy.rules.iter().flat_map(|rule| &rule.clauses);
         let names_ethertypes = clauses.any(|clause| clause.ethertype.is_some());
+        let permits_apps = policy.rules.iter().any(|rule| {
+            rule.action == super::Action::Allow
+                && rule.clauses.iter().any(|clause| clause.app.is_some())
+        });
         let in_shadow = |rule: &super::Rule| rule.shadow && !rule.clauses.is_empty();
         let (mut enforced, mut shadowed) = (None, Box::default());
         let of_frames = |rule: &super::Rule| OfFrames::new(rule);
@@ -133,6 +139,7 @@ impl Generation {
             look_into,
             shadow: policy.shadow,
             names_ethertypes,
+            permits_apps,
             frames,
             shadowed,
             over,
@@ -253,12 +260,35 @@ impl Generation {
         self.all.names_apps()
     }
 
-    /// What a payload yet to come might bring a flow of this key under, `first` and `deciding` being what it is under now: whether there is any rule, and one
-    /// that decides and would let it through.
-    pub fn might(&self, key: &Key, (first, deciding): (RuleId, RuleId)) -> (bool, Option<RuleId>) {
-        let [any, _] = self.all.might(key, first);
-        let [of_those, permits] = self.deciding_table().might(key, deciding);
-        (any.is_some() || of_those.is_some(), permits)
+    /// Whether there is a rule that asks what the payload of a flow is, and lets it through.
+    #[inline]
+    pub fn permits_apps(&self) -> bool {
+        self.permits_apps
+    }
+
+    /// The first rule that asks for an application that each key might come under, those in shadow too; see [`Table::classify_any`].
+    pub fn classify_any(&self, keys: &[Key], out: &mut [RuleId]) {
+        self.all.classify_any(keys, out);
+    }
+
+    /// What a payload yet to come might bring a flow of this key under, `first` and `deciding` being what it is under now: whether there is any rule that matters, and, where it is
+    /// not let through now, one that would. `any` is what [`Generation::classify_any`] has said, if it was asked.
+    pub fn might(
+        &self,
+        key: &Key,
+        (first, deciding): (RuleId, RuleId),
+        any: Option<RuleId>,
+    ) -> (bool, Option<RuleId>) {
+        if let (Some(any), Some(_)) = (any, &self.enforced)
+            && any >= first.max(deciding)
+        {
+            return (false, None);
+        }
+        let table = self.deciding_table();
+        self.might_by(table, key, deciding, |this| {
+            let all = any.unwrap_or_else(|| this.all.any(key)) < first;
+            all || (this.enforced.is_some() && table.any(key) < deciding)
+        })
     }
 
     /// The same for a packet that a tunnel carries.
@@ -266,10 +296,28 @@ impl Generation {
         &self,
         key: &Key,
         (_, deciding): (RuleId, RuleId),
+        _any: Option<RuleId>,
     ) -> (bool, Option<RuleId>) {
         let table = self.inside.as_ref().unwrap_or(self.deciding_table());
-        let [any, permits] = table.might(key, deciding);
-        (any.is_some(), permits)
+        self.might_by(table, key, deciding, |_| table.any(key) < deciding)
+    }
+
+    fn might_by(
+        &self,
+        table: &Table,
+        key: &Key,
+        deciding: RuleId,
+        any: impl Fn(&Generation) -> bool,
+    ) -> (bool, Option<RuleId>) {
+        let permitted = self.permits(deciding);
+        if (!permitted && !self.permits_apps) || !any(self) {
+            return (false, None);
+        }
+        if permitted {
+            return (true, None);
+        }
+        let permits = table.any_that_permits(key);
+        (true, (permits < deciding).then_some(permits))
     }
 
     /// The kind of tunnel that this packet is, if it is one that is looked into.

@@ -1,14 +1,15 @@
 //! From frames to rulings: parse, admit, look the flow up, and ask the rule table about what opens one, the whole burst at once.
 
 use super::court::{
-    ALONE, Court, Ruling, adopted, first_of_datagram, found, looked, of_flow, of_frame, of_rules,
-    settled, tunnelled,
+    ALONE, Court, Ruling, adopted, first_of_datagram, found, of_flow, of_frame, of_rules, settled,
+    tunnelled,
 };
 use super::held::MOST as MOST_HELD;
+use super::looks::looked;
 use crate::flow::{Found, Kind, Look, Seen, Track, Why};
 use crate::frame::{self, Frag, Meta, tunnel};
 use crate::policy::admit::{Admit, admit};
-use crate::policy::{Generation, Key, RuleId, Verdict};
+use crate::policy::{AppSet, Generation, Key, RuleId, Verdict};
 use crate::port::BURST;
 use crate::telemetry::Reason;
 use af_xdp::Frame;
@@ -26,6 +27,9 @@ pub(super) struct Burst {
     tracks: [Track; BURST],
     plans: [Plan; BURST],
     keys: Vec<Key>,
+    /// The keys once more, asked about as if they had any application.
+    any_keys: Vec<Key>,
+    any: [RuleId; BURST],
     first: [RuleId; BURST],
     deciding: [RuleId; BURST],
 }
@@ -70,6 +74,8 @@ impl Burst {
             tracks: [Track::NONE; BURST],
             plans: [Plan::Done; BURST],
             keys: Vec::with_capacity(BURST),
+            any_keys: Vec::with_capacity(BURST),
+            any: [RuleId(0); BURST],
             first: [RuleId(0); BURST],
             deciding: [RuleId(0); BURST],
         }
@@ -213,6 +219,17 @@ impl Burst {
         } else {
             deciding.copy_from_slice(&self.first[..keys.len()]);
         }
+        self.any_keys.clear();
+        let permits = |rule: &RuleId| generation.permits(*rule);
+        // What nothing lets through is not looked at.
+        if generation.names_apps() && (generation.permits_apps() || deciding.iter().any(permits)) {
+            let any = keys.iter().map(|key| Key {
+                app: AppSet::ANY,
+                ..*key
+            });
+            self.any_keys.extend(any);
+            generation.classify_any(&self.any_keys, &mut self.any[..keys.len()]);
+        }
     }
 
     /// Asks again for fragments whose first came after them in the same burst: a sender may well send the last one first.
@@ -260,7 +277,9 @@ impl Burst {
             Plan::Ask(key, why) => {
                 let forth = self.keys[usize::from(key)].side == court.side;
                 let bytes = court.umem.bytes(&self.received[at]);
-                let (answer, why) = (answer(key), (why, forth));
+                let any = self.any_keys.get(usize::from(key));
+                let any = any.map(|_| self.any[usize::from(key)]);
+                let (answer, why) = ((answer(key), any), (why, forth));
                 *ruling = settled(court, shadow, track, (meta, bytes), answer, why, &ALONE);
             }
             Plan::Look(look) => {

@@ -5,6 +5,7 @@
 mod court;
 mod held;
 mod judge;
+mod looks;
 mod observer;
 mod shown;
 mod teller;

@@ -179,11 +179,29 @@ impl Table {
         rule[0]
     }
 
-    /// The first rule before `rule` that a payload yet to come might bring a flow of this key under, and the first of those that would let it through.
-    pub fn might(&self, key: &Key, rule: RuleId) -> [Option<RuleId>; 2] {
-        [AppSet::ANY, AppSet::PERMITTED].map(|app| {
-            let found = self.of_app(&Key { app, ..*key });
-            (found < rule).then_some(found)
+    /// The first rule with a clause on the application that each key matches, whatever it asks the payload to be; the last rule where none does. The keys have the application
+    /// [`AppSet::ANY`]; `out` is as long.
+    pub fn classify_any(&self, keys: &[Key], out: &mut [RuleId]) {
+        let last = RuleId(self.rules.len().saturating_sub(1) as u32);
+        match &self.apps {
+            Some(plan) => kernel::classify(plan, self.kernel, keys, out),
+            None => out.fill(last),
+        }
+    }
+
+    /// [`Table::classify_any`] of one key, whatever its application.
+    pub fn any(&self, key: &Key) -> RuleId {
+        self.of_app(&Key {
+            app: AppSet::ANY,
+            ..*key
+        })
+    }
+
+    /// The same of rules that let through alone.
+    pub fn any_that_permits(&self, key: &Key) -> RuleId {
+        self.of_app(&Key {
+            app: AppSet::PERMITTED,
+            ..*key
         })
     }
 
