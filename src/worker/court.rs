@@ -481,6 +481,9 @@ pub(super) fn adopted(
 pub(super) fn alone(generation: &Generation, key: &Key) -> (RuleId, RuleId) {
     let (mut first, mut deciding) = ([RuleId(0)], [RuleId(0)]);
     generation.classify(std::slice::from_ref(key), &mut first);
+    if !generation.has_shadow_rules() {
+        return (first[0], first[0]);
+    }
     generation.classify_enforced(std::slice::from_ref(key), &mut deciding);
     (first[0], deciding[0])
 }

@@ -199,8 +199,8 @@ pub(super) fn looked(
     };
     let generation = court.generation;
     let key = opener(meta, court.side, initiator, track.kind);
-    let before = (asks.rules)(generation, &key);
-    let provisional = look.app == 0 && !generation.permits(before.1);
+    let before = || (asks.rules)(generation, &key);
+    let provisional = look.app == 0 && !generation.permits(before().1);
     let (known, shown) = if !look.forth {
         (
             heard(court, track, look, payload, (tcp, provisional), asks, &key),
@@ -258,6 +258,7 @@ pub(super) fn looked(
                 app: number,
                 watch: watch_on(tcp, number, permits),
             };
+            let before = before();
             let mut ruling = match answer.1 == before.1 && answer.1 == look.rule {
                 // It was judged by that when it opened.
                 true => flows_on(

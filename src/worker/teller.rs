@@ -64,6 +64,8 @@ pub(super) struct Teller {
     budgets: Box<[Budget]>,
     at: usize,
     multiplier: u64,
+    /// Who alerted last, where it is counted, and the bit of its destination: a flood is mostly the same again.
+    last: Option<(Who, (u128, u16), usize, u64)>,
 }
 
 /// One frame that alerts.
@@ -90,6 +92,7 @@ impl Teller {
             budgets: vec![Budget::default(); MACS].into(),
             at: 0,
             multiplier: RandomState::new().hash_one(0) | 1,
+            last: None,
         }
     }
 
@@ -97,8 +100,16 @@ impl Teller {
     #[inline]
     pub fn tell(&mut self, alarm: &Alarm<'_>, lost: &Counter) {
         let who = self.who(alarm);
-        let place = self.hash(&who) as usize % TALLIES;
-        let destination = 1 << (self.destination(alarm) >> 58);
+        let to = destination(alarm);
+        let (place, destination) = match self.last {
+            Some((last, last_to, place, bit)) if last == who && last_to == to => (place, bit),
+            _ => {
+                let place = self.hash(&who) as usize % TALLIES;
+                let bit = 1 << (self.mix([(to.0 >> 64) as u64, to.0 as u64, to.1.into()]) >> 58);
+                self.last = Some((who, to, place, bit));
+                (place, bit)
+            }
+        };
         if let Some(Some(tally)) = self.tallies.get_mut(place)
             && tally.who == who
         {
@@ -242,14 +253,6 @@ impl Teller {
         self.mix([host, mac, cause << 1 | u64::from(who.shadow)]) >> 32
     }
 
-    fn destination(&self, alarm: &Alarm<'_>) -> u64 {
-        let (address, port) = match alarm.side {
-            Side::Lan => (alarm.meta.dst, alarm.meta.dport),
-            Side::Uplink => (alarm.meta.src, alarm.meta.sport),
-        };
-        self.mix([(address >> 64) as u64, address as u64, port.into()])
-    }
-
     /// Whether this MAC address may tell of one more host or rule in this second.
     fn may_be_new(&mut self, who: &Who, now: u64) -> bool {
         let at = (self.mix([mac_bits(&who.mac), 0, 0]) >> 32) as usize % MACS;
@@ -262,6 +265,14 @@ impl Teller {
         }
         budget.used += 1;
         budget.used <= NEW
+    }
+}
+
+/// The other end of the frame.
+fn destination(alarm: &Alarm<'_>) -> (u128, u16) {
+    match alarm.side {
+        Side::Lan => (alarm.meta.dst, alarm.meta.dport),
+        Side::Uplink => (alarm.meta.src, alarm.meta.sport),
     }
 }
 
