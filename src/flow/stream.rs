@@ -119,6 +119,16 @@ impl Stream {
     fn put(&mut self, at: i32, bytes: &[u8]) -> bool {
         let skip = usize::try_from(-i64::from(at)).unwrap_or(0);
         let start = usize::try_from(at).unwrap_or(0);
+        if self.pieces == 0 && self.settled.is_none() {
+            // Nothing is here yet, and most streams never have a second piece before they are known.
+            let bytes = bytes.get(skip..).unwrap_or_default();
+            let len = bytes.len().min(MOST.saturating_sub(start));
+            if let Some(room) = self.bytes.get_mut(start..start + len) {
+                room.copy_from_slice(&bytes[..len]);
+                self.hold(start, start + len);
+            }
+            return true;
+        }
         for (at, byte) in (start..MOST).zip(bytes.iter().skip(skip)) {
             let (word, bit) = (at / 64, 1 << (at % 64));
             if self.held[word] & bit == 0 {
@@ -129,6 +139,17 @@ impl Stream {
             }
         }
         true
+    }
+
+    /// Marks the bytes from `start` to before `end`.
+    fn hold(&mut self, start: usize, end: usize) {
+        for (word, held) in self.held.iter_mut().enumerate() {
+            let (from, to) = (start.max(word * 64), end.min(word * 64 + 64));
+            if from < to {
+                let bits = u64::MAX >> (64 - (to - from));
+                *held |= bits << (from % 64);
+            }
+        }
     }
 
     /// The bytes from the first on without a gap.
@@ -378,6 +399,20 @@ mod tests {
                 }
             }
             prop_assert_eq!(known, IRC);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_piece_is_kept_as_it_is_byte_by_byte(at in -100..2300i32, len in 0..2300usize) {
+            let bytes: Vec<u8> = (0..len).map(|n| (n * 7 + 1) as u8).collect();
+            let mut whole = Stream::nothing();
+            prop_assert!(whole.put(at, &bytes));
+            let mut by_byte = Stream::nothing();
+            by_byte.pieces = 1;
+            prop_assert!(by_byte.put(at, &bytes));
+            prop_assert_eq!(whole.held, by_byte.held);
+            prop_assert!(whole.bytes == by_byte.bytes);
         }
     }
 
