@@ -19,6 +19,8 @@ pub enum Kind {
     Nftables,
     /// Portcullis.
     Gate,
+    /// Portcullis with TFTP dropped without an alert.
+    Silent,
 }
 
 /// Where the receive work of the LAN port is done.
@@ -57,7 +59,7 @@ const fn contender(name: &'static str, kind: Kind, receive: Receive, load: Load)
 }
 
 /// All of them, in the order of the table.
-pub const CONTENDERS: [Contender; 9] = [
+pub const CONTENDERS: [Contender; 10] = [
     contender("floor", Kind::Floor, Receive::GeneratorCore, Load::Office),
     contender("gate", Kind::Gate, Receive::GeneratorCore, Load::Office),
     contender("bridge", Kind::Bridge, Receive::BoxCore, Load::Office),
@@ -81,6 +83,12 @@ pub const CONTENDERS: [Contender; 9] = [
         Load::Tftp,
     ),
     contender("drop: gate", Kind::Gate, Receive::GeneratorCore, Load::Tftp),
+    contender(
+        "drop: without alert",
+        Kind::Silent,
+        Receive::GeneratorCore,
+        Load::Tftp,
+    ),
     contender(
         "drop: nftables",
         Kind::Nftables,
@@ -141,8 +149,9 @@ impl Running {
                 threads.push(floor.thread());
                 Engine::Floor(floor)
             }
-            Kind::Gate => {
-                let gate = GateBox::start(lab, binary, core)?;
+            Kind::Gate | Kind::Silent => {
+                let alert = contender.kind == Kind::Gate;
+                let gate = GateBox::start(lab, binary, core, alert)?;
                 threads.push(gate.worker()?);
                 Engine::Gate(gate)
             }

@@ -1,4 +1,4 @@
-//! Portcullis itself as a box: its release binary, with the baseline policy and nothing else in its config.
+//! Portcullis itself as a box: its release binary, with the baseline policy.
 
 use crate::netns::Lab;
 use crate::{Failure, pause};
@@ -21,18 +21,21 @@ pub struct GateBox {
 }
 
 impl GateBox {
-    /// Starts the gate in the middle of the lab, its one worker spinning on `core`, and waits until it says that it is ready.
-    pub fn start(lab: &Lab, binary: &Path, core: usize) -> Result<GateBox, Failure> {
+    /// Starts the gate in the middle of the lab, its one worker spinning on `core`, and waits until it says that it is ready. Without
+    /// `alert` the baseline's rule for TFTP drops and tells nobody.
+    pub fn start(lab: &Lab, binary: &Path, core: usize, alert: bool) -> Result<GateBox, Failure> {
         let dir = std::env::temp_dir().join(&lab.mid);
         std::fs::create_dir_all(&dir)?;
         let shown = dir.display();
+        let severity = if alert { "high" } else { "none" };
         let config = format!(
             "[bridge]\nlan = \"{}\"\nuplink = \"{}\"\ncores = [{core}]\nidle = \"spin\"\nbpffs = \"{shown}/bpf\"\n\n\
              [control]\nsocket = \"{shown}/control.sock\"\n\n\
              [alerts]\nfile = \"{shown}/alerts.jsonl\"\n\n\
              [metrics]\nlisten = \"off\"\n\n\
              # The generator's connections were never opened.\n\
-             [flows]\nadopt = \"1h\"\nper_host = 1000000\n",
+             [flows]\nadopt = \"1h\"\nper_host = 1000000\n\n\
+             [[rule]]\nname = \"tftp\"\nalert = \"{severity}\"\n",
             lab.lan_port, lab.uplink_port
         );
         std::fs::write(dir.join("portcullis.toml"), config)?;

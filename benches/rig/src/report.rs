@@ -91,7 +91,7 @@ impl Report {
     fn reference(&self, kind: Kind, to: &Contender) -> Option<f64> {
         let same_place = |other: &Contender| {
             kind != Kind::Floor
-                || !matches!(to.kind, Kind::Floor | Kind::Gate)
+                || !matches!(to.kind, Kind::Floor | Kind::Gate | Kind::Silent)
                 || other.receive == to.receive
         };
         let (_, rounds) = self
@@ -108,7 +108,7 @@ impl Report {
             out += &format!("{name:<12} {value}\n");
         }
         out += &format!(
-            "\n{:<17}{:>7}{:>15}{:>9}{:>9}{:>10}{:>9}{:>7}{:>8}  {}\n",
+            "\n{:<21}{:>7}{:>15}{:>9}{:>9}{:>10}{:>9}{:>7}{:>8}  {}\n",
             "contender",
             "Mpps",
             "range",
@@ -123,7 +123,7 @@ impl Report {
         for (contender, rounds) in &self.contenders {
             let load = contender.load;
             let Some(rate) = median(rounds.iter().map(|f| f.rate(load))) else {
-                out += &format!("{:<17}{:>7}\n", contender.name, "-");
+                out += &format!("{:<21}{:>7}\n", contender.name, "-");
                 continue;
             };
             let of =
@@ -138,7 +138,7 @@ impl Report {
                 format!("{:.1} %", 100.0 * of(Figures::lost))
             };
             out += &format!(
-                "{:<17}{:>7.3}{:>15}{:>9}{:>9}{:>10.3}{:>9.0}{lost:>7}{:>6.0} %  {}\n",
+                "{:<21}{:>7.3}{:>15}{:>9}{:>9}{:>10.3}{:>9.0}{lost:>7}{:>6.0} %  {}\n",
                 contender.name,
                 rate / 1e6,
                 format!("{:.3}-{:.3}", least / 1e6, most / 1e6),
