@@ -95,18 +95,14 @@ pub(super) fn details(payload: &[u8], fields: &mut Fields) {
 
 #[cfg(test)]
 mod tests {
-    use super::Looks::{self, Match, More, No};
+    use super::Looks::{Match, More, No};
     use super::tcp;
-
-    fn all(expected: Looks, payloads: &[&str]) {
-        for payload in payloads {
-            assert_eq!(tcp(payload.as_bytes()), expected, "{payload:?}");
-        }
-    }
+    use crate::app::testing::all;
 
     #[test]
     fn what_a_client_says_first_matches() {
         all(
+            tcp,
             Match,
             &[
                 "USER bob\r\n",
@@ -124,6 +120,7 @@ mod tests {
     #[test]
     fn what_is_not_whole_waits() {
         all(
+            tcp,
             More,
             &[
                 "",
@@ -144,6 +141,7 @@ mod tests {
     #[test]
     fn what_is_of_others_is_no() {
         all(
+            tcp,
             No,
             &[
                 "USER a b c :d\r\n",

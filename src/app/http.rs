@@ -133,19 +133,15 @@ pub(super) fn details(payload: &[u8], fields: &mut Fields) {
 
 #[cfg(test)]
 mod tests {
-    use super::Looks::{self, Match, More, No};
+    use super::Looks::{Match, More, No};
     use super::tcp;
-
-    fn all(expected: Looks, payloads: &[&str]) {
-        for payload in payloads {
-            assert_eq!(tcp(payload.as_bytes()), expected, "{payload:?}");
-        }
-    }
+    use crate::app::testing::all;
 
     #[test]
     fn a_request_line_matches() {
         let long = format!("POST /{}", "a".repeat(70));
         all(
+            tcp,
             Match,
             &[
                 "GET / HTTP/1.1\r\n",
@@ -164,6 +160,7 @@ mod tests {
     #[test]
     fn what_is_not_whole_waits() {
         all(
+            tcp,
             More,
             &[
                 "",
@@ -185,6 +182,7 @@ mod tests {
     fn other_text_with_the_same_words_is_no() {
         let long = format!("CONNECT {}", "a".repeat(300));
         all(
+            tcp,
             No,
             &[
                 "GETX",

@@ -240,18 +240,14 @@ fn trailing(rest: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::Looks::{self, Match, More, No};
+    use super::Looks::{Match, More, No};
     use super::tcp;
-
-    fn all(expected: Looks, payloads: &[&str]) {
-        for payload in payloads {
-            assert_eq!(tcp(payload.as_bytes()), expected, "{payload:?}");
-        }
-    }
+    use crate::app::testing::all;
 
     #[test]
     fn what_registers_matches_in_any_case_and_with_any_line_end() {
         all(
+            tcp,
             Match,
             &[
                 "NICK bot\r\n",
@@ -283,6 +279,7 @@ mod tests {
     #[test]
     fn what_may_become_irc_waits() {
         all(
+            tcp,
             More,
             &[
                 "\r\n",
@@ -313,6 +310,7 @@ mod tests {
     #[test]
     fn what_only_resembles_it_is_no() {
         all(
+            tcp,
             No,
             &[
                 "NICKEL",
@@ -342,12 +340,13 @@ mod tests {
     #[test]
     fn behind_a_foreign_line_two_commands_are_needed() {
         all(
+            tcp,
             Match,
             &[
                 "FOO\r\nNICK x\r\nUSER a b c d\r\n",
                 "NICK\r\nUSER a b c d\r\nJOIN #x\r\n",
             ],
         );
-        all(No, &["hello\nwho are you\nping me\n"]);
+        all(tcp, No, &["hello\nwho are you\nping me\n"]);
     }
 }

@@ -26,6 +26,8 @@ mod snmp;
 mod socks;
 mod ssh;
 mod telnet;
+#[cfg(test)]
+mod testing;
 mod text;
 mod tftp;
 mod tls;

@@ -133,18 +133,14 @@ fn path<'a>(rest: &'a [u8], key: &[u8]) -> &'a [u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::Looks::{self, Match, More, No};
+    use super::Looks::{Match, More, No};
     use super::{greets, tcp};
-
-    fn all(expected: Looks, payloads: &[&str]) {
-        for payload in payloads {
-            assert_eq!(tcp(payload.as_bytes()), expected, "{payload:?}");
-        }
-    }
+    use crate::app::testing::all;
 
     #[test]
     fn a_greeting_or_a_sender_matches() {
         all(
+            tcp,
             Match,
             &[
                 "EHLO host\r\n",
@@ -161,6 +157,7 @@ mod tests {
     #[test]
     fn a_command_that_is_not_whole_waits() {
         all(
+            tcp,
             More,
             &[
                 "",
@@ -180,6 +177,7 @@ mod tests {
     #[test]
     fn other_text_is_no() {
         all(
+            tcp,
             No,
             &[
                 "EHLOX",
