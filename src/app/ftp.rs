@@ -4,7 +4,7 @@
 
 use super::Looks;
 use super::details::Fields;
-use super::text::{begins, is, line, lines, skip_line_ends, word};
+use super::text::{Words, begins, is, line, lines, skip_line_ends, word};
 
 pub(super) const STARTS: &[(u8, u8)] = &[
     (b'\t', b'\n'),
@@ -24,20 +24,27 @@ pub(super) const STARTS: &[(u8, u8)] = &[
     (b'u', b'u'),
 ];
 
-/// A command with so many parameters, and what the first of them may be, where it is not free.
-type Command = (&'static [u8], usize, &'static [&'static [u8]]);
+/// What a command is.
+enum Command {
+    /// With so many parameters, and what the first of them may be, where it is not free.
+    Says(usize, &'static [&'static [u8]]),
+    /// A server answers it, and goes on.
+    Nothing,
+}
 
-const COMMANDS: &[Command] = &[
-    (b"USER", 1, &[]),
+static COMMANDS: Words<Command> = Words::new(&[
+    (b"USER", Command::Says(1, &[])),
     // Not the mechanisms of SASL, which POP3 and SMTP have here.
-    (b"AUTH", 1, &[b"TLS", b"SSL", b"TLS-C", b"TLS-P", b"GSSAPI"]),
-    (b"FEAT", 0, &[]),
-    (b"SYST", 0, &[]),
-    (b"HOST", 1, &[]),
-    (b"ACCT", 1, &[]),
-];
-/// A server answers it, and goes on.
-const NOTHING: &[u8] = b"NOOP";
+    (
+        b"AUTH",
+        Command::Says(1, &[b"TLS", b"SSL", b"TLS-C", b"TLS-P", b"GSSAPI"]),
+    ),
+    (b"FEAT", Command::Says(0, &[])),
+    (b"SYST", Command::Says(0, &[])),
+    (b"HOST", Command::Says(1, &[])),
+    (b"ACCT", Command::Says(1, &[])),
+    (b"NOOP", Command::Nothing),
+]);
 
 /// Over TCP: a match once the line is whole that says so.
 pub fn tcp(bytes: &[u8]) -> Looks {
@@ -49,36 +56,39 @@ pub fn tcp(bytes: &[u8]) -> Looks {
         };
         rest = after;
         let (name, behind) = word(found);
-        if !NOTHING.eq_ignore_ascii_case(name) {
-            let command = COMMANDS.iter().find(|(command, ..)| is(command, name));
-            let fits = command.is_some_and(|command| fits(command, behind));
-            return if fits { Looks::Match } else { Looks::No };
+        match COMMANDS.find(name) {
+            Some(Command::Nothing) => {}
+            Some(Command::Says(needed, firsts)) if fits(*needed, firsts, behind) => {
+                return Looks::Match;
+            }
+            _ => return Looks::No,
         }
     }
 }
 
-/// Whether these are the parameters of the command.
-fn fits((_, needed, firsts): &Command, rest: &[u8]) -> bool {
+/// Whether these are the parameters of a command that needs so many.
+fn fits(needed: usize, firsts: &[&[u8]], rest: &[u8]) -> bool {
     let (first, behind) = word(rest);
     let count = usize::from(!first.is_empty()) + usize::from(!word(behind).0.is_empty());
-    count == *needed && (firsts.is_empty() || firsts.iter().any(|word| is(word, first)))
+    count == needed && (firsts.is_empty() || firsts.iter().any(|word| is(word, first)))
 }
 
 /// Whether a line that begins so may be a command.
 fn start(rest: &[u8]) -> Looks {
     let (name, behind) = word(rest);
     let (first, behind_first) = word(behind);
-    let may = |(command, needed, firsts): &Command| {
-        command.eq_ignore_ascii_case(name)
-            && (first.is_empty() || *needed == 1)
-            && word(behind_first).0.is_empty()
-            && (firsts.is_empty() || firsts.iter().any(|word| begins(word, first)))
-    };
     let may = if behind.is_empty() {
-        let names = COMMANDS.iter().map(|(command, ..)| *command);
-        names.chain([NOTHING]).any(|command| begins(command, name))
+        COMMANDS.any_begins(name)
     } else {
-        NOTHING.eq_ignore_ascii_case(name) || COMMANDS.iter().any(may)
+        match COMMANDS.find(name) {
+            Some(Command::Nothing) => true,
+            Some(Command::Says(needed, firsts)) => {
+                (first.is_empty() || *needed == 1)
+                    && word(behind_first).0.is_empty()
+                    && (firsts.is_empty() || firsts.iter().any(|word| begins(word, first)))
+            }
+            None => false,
+        }
     };
     if may { Looks::More } else { Looks::No }
 }

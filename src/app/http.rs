@@ -3,7 +3,7 @@
 use super::Looks;
 use super::cursor::{Cursor, check, looks};
 use super::details::Fields;
-use super::text::{begins, lines, skip_blanks, skip_line_ends, strip, word};
+use super::text::{Words, begins, lines, skip_blanks, skip_line_ends, strip, word};
 
 pub(super) const STARTS: &[(u8, u8)] = &[
     (b'\n', b'\n'),
@@ -21,28 +21,28 @@ pub(super) const STARTS: &[(u8, u8)] = &[
 ];
 
 /// RFC 9110 section 9, RFC 5789, WebDAV (RFC 4918, 3253, 4791, 5323), and PRI, which opens version 2.
-const METHODS: [&[u8]; 20] = [
-    b"GET",
-    b"POST",
-    b"HEAD",
-    b"PUT",
-    b"DELETE",
-    CONNECT,
-    b"OPTIONS",
-    b"TRACE",
-    b"PATCH",
-    b"PROPFIND",
-    b"PROPPATCH",
-    b"MKCOL",
-    b"COPY",
-    b"MOVE",
-    b"LOCK",
-    b"UNLOCK",
-    b"REPORT",
-    b"SEARCH",
-    b"MKCALENDAR",
-    b"PRI",
-];
+static METHODS: Words<()> = Words::new(&[
+    (b"GET", ()),
+    (b"POST", ()),
+    (b"HEAD", ()),
+    (b"PUT", ()),
+    (b"DELETE", ()),
+    (CONNECT, ()),
+    (b"OPTIONS", ()),
+    (b"TRACE", ()),
+    (b"PATCH", ()),
+    (b"PROPFIND", ()),
+    (b"PROPPATCH", ()),
+    (b"MKCOL", ()),
+    (b"COPY", ()),
+    (b"MOVE", ()),
+    (b"LOCK", ()),
+    (b"UNLOCK", ()),
+    (b"REPORT", ()),
+    (b"SEARCH", ()),
+    (b"MKCALENDAR", ()),
+    (b"PRI", ()),
+]);
 const CONNECT: &[u8] = b"CONNECT";
 const SCHEMES: [&[u8]; 3] = [b"http://", b"https://", b"ftp://"];
 /// So much of a path or an URL is enough, whatever follows.
@@ -59,11 +59,11 @@ fn request(bytes: &[u8]) -> Result<(), Looks> {
     let text = skip_line_ends(bytes);
     let longest = text.get(..12).unwrap_or(text);
     let Some(end) = longest.iter().position(|byte| *byte == b' ') else {
-        check(METHODS.iter().any(|method| begins(method, longest)))?;
+        check(METHODS.any_begins(longest))?;
         return Err(Looks::More);
     };
     let (method, rest) = text.split_at_checked(end).ok_or(Looks::More)?;
-    check(METHODS.iter().any(|name| name.eq_ignore_ascii_case(method)))?;
+    check(METHODS.find(method).is_some())?;
     let mut rest = Cursor(skip_blanks(rest));
     let most = match rest.0.first() {
         None => return Err(Looks::More),

@@ -5,7 +5,7 @@
 
 use super::Looks;
 use super::details::Fields;
-use super::text::{begins, is, line, lines, skip_blanks, skip_line_ends, strip, word};
+use super::text::{Words, begins, line, lines, skip_blanks, skip_line_ends, strip, word};
 
 /// Text, and the ends of empty lines.
 pub(super) const STARTS: &[(u8, u8)] =
@@ -34,37 +34,39 @@ const IGNORED: u8 = 1 << 6;
 /// One of these is enough, where nothing foreign stands before it.
 const ENOUGH: u8 = NICK | USER | CAP | JOIN | OTHER;
 
-/// A command: its bit, the parameters it needs, and what the first of them may begin with, where it is not free.
-type Command = (&'static [u8], u8, usize, &'static [&'static [u8]]);
+/// What a command is: its bit, the parameters it needs, and what the first of them may begin with, where it is not free.
+type Command = (u8, usize, &'static [&'static [u8]]);
 
-const COMMANDS: &[Command] = &[
-    (b"NICK", NICK, 1, &[]),
+static COMMANDS: Words<Command> = Words::new(&[
+    (b"NICK", (NICK, 1, &[])),
     // Four parameters (RFC 1459 section 4.1.3): FTP and POP3 have a USER with one.
-    (b"USER", USER, 4, &[]),
-    (b"PASS", PASS, 1, &[]),
+    (b"USER", (USER, 4, &[])),
+    (b"PASS", (PASS, 1, &[])),
     (
         b"CAP",
-        CAP,
-        1,
-        &[b"LS", b"REQ", b"END", b"LIST", b":LS", b":END", b":LIST"],
+        (
+            CAP,
+            1,
+            &[b"LS", b"REQ", b"END", b"LIST", b":LS", b":END", b":LIST"],
+        ),
     ),
-    (b"JOIN", JOIN, 1, &[b"#", b"&", b"+", b"!", b":#", b":&"]),
-    (b"AUTHENTICATE", OTHER, 1, &[]),
-    (b"WEBIRC", OTHER, 4, &[]),
-    (b"SERVER", OTHER, 3, &[]),
-    (b"PROTOCTL", OTHER, 1, &[]),
+    (b"JOIN", (JOIN, 1, &[b"#", b"&", b"+", b"!", b":#", b":&"])),
+    (b"AUTHENTICATE", (OTHER, 1, &[])),
+    (b"WEBIRC", (OTHER, 4, &[])),
+    (b"SERVER", (OTHER, 3, &[])),
+    (b"PROTOCTL", (OTHER, 1, &[])),
     // Without a parameter these are other protocols' (Redis PING, POP3 QUIT).
-    (b"PING", IGNORED, 1, &[]),
-    (b"PONG", IGNORED, 1, &[]),
-    (b"MODE", IGNORED, 1, &[]),
-    (b"WHO", IGNORED, 1, &[]),
-    (b"WHOIS", IGNORED, 1, &[]),
-    (b"USERHOST", IGNORED, 1, &[]),
-    (b"ISON", IGNORED, 1, &[]),
-    (b"QUIT", IGNORED, 1, &[]),
-    (b"PRIVMSG", IGNORED, 2, &[]),
-    (b"NOTICE", IGNORED, 2, &[]),
-];
+    (b"PING", (IGNORED, 1, &[])),
+    (b"PONG", (IGNORED, 1, &[])),
+    (b"MODE", (IGNORED, 1, &[])),
+    (b"WHO", (IGNORED, 1, &[])),
+    (b"WHOIS", (IGNORED, 1, &[])),
+    (b"USERHOST", (IGNORED, 1, &[])),
+    (b"ISON", (IGNORED, 1, &[])),
+    (b"QUIT", (IGNORED, 1, &[])),
+    (b"PRIVMSG", (IGNORED, 2, &[])),
+    (b"NOTICE", (IGNORED, 2, &[])),
+]);
 
 /// What the lines so far are.
 #[derive(Default)]
@@ -136,17 +138,13 @@ fn command(mut line: &[u8]) -> Option<(&[u8], &[u8])> {
 /// What this whole line is to a server; `None` is nothing.
 fn kind(line: &[u8]) -> Option<u8> {
     let (name, rest) = command(line)?;
-    let (_, kind, needed, firsts) = find(name)?;
+    let (kind, needed, firsts) = COMMANDS.find(name)?;
     let first = word(rest).0;
     let enough = parameters(rest, *needed);
     (enough
         && may_start(*kind, first)
         && (firsts.is_empty() || firsts.iter().any(|start| fits(first, start))))
     .then_some(*kind)
-}
-
-fn find(name: &[u8]) -> Option<&'static Command> {
-    COMMANDS.iter().find(|(command, ..)| is(command, name))
 }
 
 /// ManageSieve (RFC 5804 section 2.1) quotes what follows its AUTHENTICATE.
@@ -187,9 +185,9 @@ fn may_be(start: &[u8]) -> bool {
         return is_text(start);
     }
     if rest.is_empty() {
-        return COMMANDS.iter().any(|(command, ..)| begins(command, name));
+        return COMMANDS.any_begins(name);
     }
-    let Some((_, kind, _, firsts)) = find(name) else {
+    let Some((kind, _, firsts)) = COMMANDS.find(name) else {
         return false;
     };
     let (first, behind) = word(rest);

@@ -2,7 +2,7 @@
 
 use super::Looks;
 use super::details::{Fields, joined};
-use super::text::{begins, is, line, lines, skip_line_ends, strip, word};
+use super::text::{Words, begins, line, lines, skip_line_ends, strip, word};
 
 pub(super) const STARTS: &[(u8, u8)] = &[
     (b'\t', b'\n'),
@@ -22,19 +22,29 @@ pub(super) const STARTS: &[(u8, u8)] = &[
     (b'x', b'x'),
 ];
 
-const GREETINGS: [&[u8]; 3] = [b"EHLO", b"HELO", b"LHLO"];
-const MAIL: &[u8] = b"MAIL";
+/// What a command is.
+#[derive(PartialEq)]
+enum Command {
+    Greeting,
+    Mail,
+    /// What a server answers before a greeting, and goes on.
+    Before,
+}
+
+static COMMANDS: Words<Command> = Words::new(&[
+    (b"EHLO", Command::Greeting),
+    (b"HELO", Command::Greeting),
+    (b"LHLO", Command::Greeting),
+    (b"MAIL", Command::Mail),
+    (b"NOOP", Command::Before),
+    (b"RSET", Command::Before),
+    (b"HELP", Command::Before),
+    (b"VRFY", Command::Before),
+    (b"EXPN", Command::Before),
+    (b"XCLIENT", Command::Before),
+    (b"XFORWARD", Command::Before),
+]);
 const FROM: &[u8] = b"FROM:";
-/// What a server answers before a greeting, and goes on.
-const BEFORE: [&[u8]; 7] = [
-    b"NOOP",
-    b"RSET",
-    b"HELP",
-    b"VRFY",
-    b"EXPN",
-    b"XCLIENT",
-    b"XFORWARD",
-];
 
 /// Lines before a greeting that are read.
 const MOST_BEFORE: usize = 16;
@@ -51,19 +61,13 @@ pub fn tcp(bytes: &[u8]) -> Looks {
         rest = after;
         let (name, behind) = word(found);
         let argument = word(behind).0;
-        if GREETINGS.iter().any(|greeting| is(greeting, name)) {
+        match COMMANDS.find(name) {
             // Without a name it is refused, and may be said again.
-            if !argument.is_empty() {
-                return Looks::Match;
-            }
-        } else if is(MAIL, name) {
-            return if begins(argument, FROM) {
-                Looks::Match
-            } else {
-                Looks::No
-            };
-        } else if !BEFORE.iter().any(|command| is(command, name)) {
-            return Looks::No;
+            Some(Command::Greeting) if argument.is_empty() => {}
+            Some(Command::Greeting) => return Looks::Match,
+            Some(Command::Mail) if begins(argument, FROM) => return Looks::Match,
+            Some(Command::Before) => {}
+            Some(Command::Mail) | None => return Looks::No,
         }
     }
     Looks::Match
@@ -72,16 +76,16 @@ pub fn tcp(bytes: &[u8]) -> Looks {
 /// Whether a line that begins so may be a command.
 fn start(rest: &[u8]) -> Looks {
     let (name, behind) = word(rest);
-    let commands = || GREETINGS.iter().chain(&BEFORE);
     let may = if behind.is_empty() {
-        commands()
-            .chain([&MAIL])
-            .any(|command| begins(command, name))
-    } else if MAIL.eq_ignore_ascii_case(name) {
-        let argument = word(behind).0;
-        begins(FROM, argument) || begins(argument, FROM)
+        COMMANDS.any_begins(name)
     } else {
-        commands().any(|command| command.eq_ignore_ascii_case(name))
+        match COMMANDS.find(name) {
+            Some(Command::Mail) => {
+                let argument = word(behind).0;
+                begins(FROM, argument) || begins(argument, FROM)
+            }
+            found => found.is_some(),
+        }
     };
     if may { Looks::More } else { Looks::No }
 }
@@ -102,12 +106,10 @@ pub(super) fn details(payload: &[u8], fields: &mut Fields) {
     let mut to = Vec::new();
     for line in lines(payload) {
         let (name, rest) = word(line);
-        if GREETINGS
-            .iter()
-            .any(|greeting| greeting.eq_ignore_ascii_case(name))
-        {
+        let known = COMMANDS.find(name);
+        if known == Some(&Command::Greeting) {
             fields.add("helo", word(rest).0);
-        } else if MAIL.eq_ignore_ascii_case(name) {
+        } else if known == Some(&Command::Mail) {
             fields.add("from", path(rest, FROM));
         } else if name.eq_ignore_ascii_case(b"RCPT") {
             to.push(path(rest, b"TO:"));

@@ -65,6 +65,50 @@ pub(super) fn is(name: &[u8], word: &[u8]) -> bool {
         && name.eq_ignore_ascii_case(word)
 }
 
+/// Names in upper case, and what is known of each: found by the first letter, in any case.
+pub(super) struct Words<T: 'static> {
+    entries: &'static [(&'static [u8], T)],
+    /// By the low five bits of the first byte, which are the same in either case: whose first letter it may be, a bit each.
+    by_first: [u32; 32],
+}
+
+impl<T: 'static> Words<T> {
+    /// At most 32 names, none of them empty.
+    pub const fn new(entries: &'static [(&'static [u8], T)]) -> Words<T> {
+        let mut by_first = [0; 32];
+        let mut at = 0;
+        while at < entries.len() {
+            by_first[(entries[at].0[0] & 31) as usize] |= 1 << at;
+            at += 1;
+        }
+        Words { entries, by_first }
+    }
+
+    /// What is known of this word.
+    #[inline]
+    pub fn find(&self, word: &[u8]) -> Option<&'static T> {
+        self.first(word, |name| name.eq_ignore_ascii_case(word))
+    }
+
+    /// Whether one of the names begins with this part of it.
+    pub fn any_begins(&self, part: &[u8]) -> bool {
+        part.is_empty() || self.first(part, |name| begins(name, part)).is_some()
+    }
+
+    #[inline]
+    fn first(&self, word: &[u8], fits: impl Fn(&[u8]) -> bool) -> Option<&'static T> {
+        let mut left = self.by_first[usize::from(word.first()? & 31)];
+        while left != 0 {
+            let (name, known) = self.entries.get(left.trailing_zeros() as usize)?;
+            if fits(name) {
+                return Some(known);
+            }
+            left &= left - 1;
+        }
+        None
+    }
+}
+
 /// Whether a name begins with this part of it, in any case.
 pub(super) fn begins(name: &[u8], part: &[u8]) -> bool {
     name.get(..part.len())
@@ -107,5 +151,19 @@ mod tests {
         assert_eq!(word(b"  "), (&b""[..], &b""[..]));
         assert!(is(b"NICK", b"nIcK") && !is(b"NICK", b"NIC") && !is(b"NICK", b""));
         assert!(begins(b"NICK", b"ni") && !begins(b"NICK", b"NICKS"));
+    }
+
+    #[test]
+    fn a_word_is_found_by_its_first_letter_in_any_case() {
+        static WORDS: Words<u8> = Words::new(&[(b"NICK", 1), (b"NOTICE", 2), (b"USER", 3)]);
+        for (word, known) in [(&b"NICK"[..], 1), (b"notice", 2), (b"uSeR", 3)] {
+            assert_eq!(WORDS.find(word), Some(&known));
+            assert!((0..=word.len()).all(|end| WORDS.any_begins(&word[..end])));
+        }
+        // The last begins with a byte that has the low bits of an N.
+        for other in [&b""[..], b"NIC", b"NICKS", b"x", b".ICK"] {
+            assert_eq!(WORDS.find(other), None);
+        }
+        assert!(!WORDS.any_begins(b"NICKS") && !WORDS.any_begins(b".I"));
     }
 }
