@@ -74,7 +74,6 @@ fn tftp(seeded: &mut Seeded) -> Vec<u8> {
     frame
 }
 
-/// Flow `n` of many: an open connection, or its opening.
 /// The same of one machine, to one destination.
 fn one_host(seeded: &mut Seeded) -> Vec<u8> {
     let mut frame = tftp(seeded);
@@ -83,6 +82,7 @@ fn one_host(seeded: &mut Seeded) -> Vec<u8> {
     frame
 }
 
+/// Flow `n` of many: an open connection, or its opening.
 fn connection(
     n: u32,
     side: Side,

@@ -452,6 +452,7 @@ impl Desk<'_> {
         }
     }
 
+    #[inline]
     fn tell(
         &mut self,
         cause: Cause,
@@ -461,12 +462,16 @@ impl Desk<'_> {
         meta: &Meta,
         ruling: &Ruling,
     ) {
+        let side = self.from.0;
+        if (self.teller).again(cause, shadow, side, meta, ruling.app, self.now) {
+            return;
+        }
         let own = usize::from(meta.payload)..usize::from(meta.end);
         let alarm = Alarm {
             cause,
             verdict,
             shadow,
-            side: self.from.0,
+            side,
             len: frame.len(),
             meta,
             app: ruling.app,

@@ -64,8 +64,33 @@ pub(super) struct Teller {
     budgets: Box<[Budget]>,
     at: usize,
     multiplier: u64,
-    /// Who alerted last, where it is counted, and the bit of its destination: a flood is mostly the same again.
-    last: Option<(Who, (u128, u16), usize, u64)>,
+    /// Who alerted last: a flood is mostly the same again.
+    last: Option<Last>,
+}
+
+/// The frame that alerted last, and how often the like of it came again.
+#[derive(Clone, Copy)]
+struct Last {
+    /// Cause, shadow and side.
+    kind: u64,
+    ends: Ends,
+    /// What its tally knows of its payload.
+    app: Option<App>,
+    /// As in its tally.
+    next: u64,
+    /// Where its tally is.
+    place: usize,
+    /// Frames that the tally does not count yet.
+    repeats: u32,
+}
+
+/// Whom a frame is from and where it goes to.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Ends {
+    mac: [u8; 6],
+    host: u128,
+    other: u128,
+    port: u16,
 }
 
 /// One frame that alerts.
@@ -96,31 +121,69 @@ impl Teller {
         }
     }
 
-    /// Takes one frame that alerts.
-    #[inline]
-    pub fn tell(&mut self, alarm: &Alarm<'_>, lost: &Counter) {
-        let who = self.who(alarm);
-        let to = destination(alarm);
-        let (place, destination) = match self.last {
-            Some((last, last_to, place, bit)) if last == who && last_to == to => (place, bit),
-            _ => {
-                let place = self.hash(&who) as usize % TALLIES;
-                let bit = 1 << (self.mix([(to.0 >> 64) as u64, to.0 as u64, to.1.into()]) >> 58);
-                self.last = Some((who, to, place, bit));
-                (place, bit)
-            }
+    /// Whether a frame is like the one before it and tells nothing new; then it is counted, and that is all.
+    #[inline(always)]
+    pub fn again(
+        &mut self,
+        cause: Cause,
+        shadow: bool,
+        side: Side,
+        meta: &Meta,
+        app: Option<App>,
+        now: super::Now,
+    ) -> bool {
+        let Some(last) = &mut self.last else {
+            return false;
         };
+        let same = last.kind == kind(cause, shadow, side)
+            && last.ends == Ends::of(meta, side)
+            && (app.is_none() || app == last.app)
+            && now.steady < last.next;
+        last.repeats += u32::from(same);
+        same
+    }
+
+    /// Takes one frame that alerts.
+    pub fn tell(&mut self, alarm: &Alarm<'_>, lost: &Counter) {
+        self.count_repeats();
+        let who = self.who(alarm);
+        let ends = Ends::of(alarm.meta, alarm.side);
+        let to = [
+            (ends.other >> 64) as u64,
+            ends.other as u64,
+            ends.port.into(),
+        ];
+        let place = self.hash(&who) as usize % TALLIES;
+        let destination = 1 << (self.mix(to) >> 58);
+        let mut new = true;
         if let Some(Some(tally)) = self.tallies.get_mut(place)
             && tally.who == who
         {
             tally.pending = tally.pending.saturating_add(1);
             let shows = alarm.app.is_some() && alarm.app != tally.app;
-            let new = tally.seen & destination == 0 || shows;
-            if !new && alarm.now.steady < tally.next {
-                return;
-            }
+            new = tally.seen & destination == 0 || shows || alarm.now.steady >= tally.next;
         }
-        self.event(alarm, who, place, destination, lost);
+        if new {
+            self.event(alarm, who, place, destination, lost);
+        }
+        let tally = self.tallies.get(place).copied().flatten();
+        self.last = tally.filter(|tally| tally.who == who).map(|tally| Last {
+            kind: kind(alarm.cause, alarm.shadow, alarm.side),
+            ends,
+            app: tally.app,
+            next: tally.next,
+            place,
+            repeats: 0,
+        });
+    }
+
+    /// Counts what came again where it belongs.
+    fn count_repeats(&mut self) {
+        if let Some(last) = self.last.take()
+            && let Some(Some(tally)) = self.tallies.get_mut(last.place)
+        {
+            tally.pending = tally.pending.saturating_add(last.repeats);
+        }
     }
 
     /// A frame that is worth an event: the first of its kind, to a new destination, or after a while.
@@ -179,6 +242,9 @@ impl Teller {
     /// Tells of what was counted and is due; of all that was counted with `all`.
     pub fn tell_rest(&mut self, now: super::Now, all: bool, lost: &Counter) {
         let count = if all { TALLIES } else { SWEPT };
+        if all || self.last.is_some_and(|last| now.steady >= last.next) {
+            self.count_repeats();
+        }
         for _ in 0..count {
             self.at = (self.at + 1) % TALLIES;
             if let Some(tally) = self.tallies[self.at]
@@ -222,10 +288,7 @@ impl Teller {
             Cause::Rule(RuleId(rule)) => self.by_mac.get(rule as usize).copied(),
             Cause::Reason(_) | Cause::Behaviour(_) => None,
         };
-        let (mac, host) = match alarm.side {
-            Side::Lan => (alarm.meta.src_mac, alarm.meta.src),
-            Side::Uplink => (alarm.meta.dst_mac, alarm.meta.dst),
-        };
+        let Ends { mac, host, .. } = Ends::of(alarm.meta, alarm.side);
         Who {
             cause: alarm.cause,
             mac,
@@ -243,14 +306,10 @@ impl Teller {
     }
 
     fn hash(&self, who: &Who) -> u64 {
-        let cause = match who.cause {
-            Cause::Rule(RuleId(rule)) => u64::from(rule),
-            Cause::Reason(reason) => 1 << 32 | reason as u64,
-            Cause::Behaviour(behaviour) => 2 << 32 | behaviour as u64,
-        };
+        let kind = kind(who.cause, who.shadow, Side::Lan);
         let mac = mac_bits(&who.mac);
         let host = (who.host >> 64) as u64 ^ (who.host as u64).rotate_left(32);
-        self.mix([host, mac, cause << 1 | u64::from(who.shadow)]) >> 32
+        self.mix([host, mac, kind]) >> 32
     }
 
     /// Whether this MAC address may tell of one more host or rule in this second.
@@ -268,12 +327,35 @@ impl Teller {
     }
 }
 
-/// The other end of the frame.
-fn destination(alarm: &Alarm<'_>) -> (u128, u16) {
-    match alarm.side {
-        Side::Lan => (alarm.meta.dst, alarm.meta.dport),
-        Side::Uplink => (alarm.meta.src, alarm.meta.sport),
+impl Ends {
+    #[inline]
+    fn of(meta: &Meta, side: Side) -> Ends {
+        match side {
+            Side::Lan => Ends {
+                mac: meta.src_mac,
+                host: meta.src,
+                other: meta.dst,
+                port: meta.dport,
+            },
+            Side::Uplink => Ends {
+                mac: meta.dst_mac,
+                host: meta.dst,
+                other: meta.src,
+                port: meta.sport,
+            },
+        }
     }
+}
+
+/// What alerts, as a number.
+#[inline]
+fn kind(cause: Cause, shadow: bool, side: Side) -> u64 {
+    let cause = match cause {
+        Cause::Rule(RuleId(rule)) => u64::from(rule),
+        Cause::Reason(reason) => 1 << 32 | reason as u64,
+        Cause::Behaviour(behaviour) => 2 << 32 | behaviour as u64,
+    };
+    cause << 2 | (side as u64) << 1 | u64::from(shadow)
 }
 
 pub(super) fn mac_bits(mac: &[u8; 6]) -> u64 {
@@ -314,6 +396,22 @@ mod tests {
         }
     }
 
+    /// As a worker tells.
+    fn tell(teller: &mut Teller, alarm: &Alarm<'_>, lost: &Counter) {
+        let Alarm {
+            cause,
+            shadow,
+            side,
+            meta,
+            app,
+            now,
+            ..
+        } = *alarm;
+        if !teller.again(cause, shadow, side, meta, app, now) {
+            teller.tell(alarm, lost);
+        }
+    }
+
     fn events(teller: &Teller) -> Vec<Event> {
         std::iter::from_fn(|| teller.ring.pop()).collect()
     }
@@ -328,10 +426,10 @@ mod tests {
         for n in 0..1_000_000 {
             // In four seconds.
             let now = SECOND + n * 4_000;
-            teller.tell(&alarm(&loud, now), &lost);
+            tell(&mut teller, &alarm(&loud, now), &lost);
             if n == 500_000 {
                 told.extend(events(&teller));
-                teller.tell(&alarm(&quiet, now), &lost);
+                tell(&mut teller, &alarm(&quiet, now), &lost);
                 let [event] = events(&teller).try_into().unwrap();
                 assert_eq!((event.meta.src, event.frames), (10, 1));
             }
@@ -353,9 +451,9 @@ mod tests {
             app: Some(app),
             ..alarm(&meta, SECOND)
         };
-        teller.tell(&alarm(&meta, SECOND), &lost);
+        tell(&mut teller, &alarm(&meta, SECOND), &lost);
         for app in [App::Tftp, App::Tftp, App::Tftp, App::Irc, App::Irc] {
-            teller.tell(&shows(app), &lost);
+            tell(&mut teller, &shows(app), &lost);
         }
         let told: Vec<_> = events(&teller).iter().map(|event| event.app).collect();
         assert_eq!(told, [None, Some(App::Tftp), Some(App::Irc)]);
@@ -369,7 +467,7 @@ mod tests {
         for n in 0..20_000 {
             let (mac, src) = if n < 500 { (1, n) } else { (2, 1_000 + n) };
             for _ in 0..1 + n % 3 {
-                teller.tell(&alarm(&host(mac, src, 1), SECOND), &lost);
+                tell(&mut teller, &alarm(&host(mac, src, 1), SECOND), &lost);
                 sent += 1;
             }
         }
@@ -385,7 +483,7 @@ mod tests {
         let mut teller = Teller::new(event::ring(4096), [false; 4].into());
         let lost = Counter::default();
         for dst in 0..1000 {
-            teller.tell(&alarm(&host(9, 9, dst), SECOND), &lost);
+            tell(&mut teller, &alarm(&host(9, 9, dst), SECOND), &lost);
         }
         let told = events(&teller).len();
         assert!((48..=64).contains(&told), "{told}");
@@ -396,7 +494,7 @@ mod tests {
         let mut teller = Teller::new(event::ring(16), [false; 4].into());
         let lost = Counter::default();
         for _ in 0..5 {
-            teller.tell(&alarm(&host(9, 9, 1), SECOND), &lost);
+            tell(&mut teller, &alarm(&host(9, 9, 1), SECOND), &lost);
         }
         assert_eq!(events(&teller).len(), 1);
         for turn in 0..2000 {
@@ -411,10 +509,10 @@ mod tests {
         let mut teller = Teller::new(event::ring(4096), [false; 4].into());
         let lost = Counter::default();
         for src in 0..1_000_000 {
-            teller.tell(&alarm(&host(9, 1000 + src, 1), SECOND), &lost);
+            tell(&mut teller, &alarm(&host(9, 1000 + src, 1), SECOND), &lost);
         }
         assert!(lost.get() > 900_000);
-        teller.tell(&alarm(&host(10, 10, 1), SECOND), &lost);
+        tell(&mut teller, &alarm(&host(10, 10, 1), SECOND), &lost);
         let told = events(&teller);
         assert!(told.len() <= NEW as usize + 1);
         assert_eq!(told.last().unwrap().meta.src, 10);
@@ -422,7 +520,7 @@ mod tests {
         let mut teller = Teller::new(event::ring(16), [false, true].into());
         let lost = Counter::default();
         for src in 0..1000 {
-            teller.tell(&alarm(&host(9, src, 1), SECOND), &lost);
+            tell(&mut teller, &alarm(&host(9, src, 1), SECOND), &lost);
         }
         assert_eq!((events(&teller).len(), lost.get()), (1, 0));
     }
