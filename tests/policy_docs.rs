@@ -54,8 +54,7 @@ fn files() -> tempfile::TempDir {
         }
     }
     // What sinks name.
-    let ca = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
-    std::fs::write(dir.path().join("ca.pem"), ca.cert.pem()).unwrap();
+    rig::tls_files(dir.path()).unwrap();
     std::fs::write(dir.path().join("hook.token"), "example\n").unwrap();
     dir
 }

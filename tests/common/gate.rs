@@ -109,13 +109,18 @@ impl<'lab> Gate<'lab> {
 
     /// Starts, and does not wait.
     pub fn spawn(lab: &'lab Lab, config: &str) -> Gate<'lab> {
+        Gate::spawn_by(lab, config, &["env"])
+    }
+
+    /// The same, started by a command that becomes what it is given to start.
+    pub fn spawn_by(lab: &'lab Lab, config: &str, starter: &[&str]) -> Gate<'lab> {
         let path = write_config(lab, "portcullis.toml", config);
         let log = lab.dir().join("gate.log");
         let file = std::fs::File::create(&log).expect("a log file");
         let child = lab
-            .command("gate", BINARY)
-            .arg("run")
-            .arg("-c")
+            .command("gate", starter[0])
+            .args(&starter[1..])
+            .args([BINARY, "run", "-c"])
             .arg(path)
             .stdout(Stdio::null())
             .stderr(file)

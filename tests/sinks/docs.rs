@@ -91,7 +91,7 @@ fn both_directions_of_a_flow_have_one_id_and_other_ports_another() {
 #[test]
 fn every_config_of_the_page_loads() {
     let dir = tempfile::tempdir().unwrap();
-    syslog::tls_files(dir.path());
+    rig::tls_files(dir.path()).unwrap();
     std::fs::copy(dir.path().join("ca.pem"), dir.path().join("syslog-ca.pem")).unwrap();
     std::fs::write(dir.path().join("hook.token"), "token\n").unwrap();
     let blocks = blocks("toml");

@@ -114,7 +114,7 @@ fn rsyslogd_over_tls_is_spoken_to_if_the_authority_of_the_config_vouches_for_it(
     let dir = tempfile::tempdir().unwrap();
     let port = free_port(false);
     let there = dir.path();
-    tls_files(there);
+    rig::tls_files(there).unwrap();
     let global = format!(
         "defaultNetstreamDriver=\"gtls\" defaultNetstreamDriverCAFile=\"{0}/ca.pem\" defaultNetstreamDriverCertFile=\"{0}/server.pem\" defaultNetstreamDriverKeyFile=\"{0}/server.key\"",
         there.display()
@@ -149,26 +149,4 @@ fn rsyslogd_over_tls_is_spoken_to_if_the_authority_of_the_config_vouches_for_it(
         assert_eq!(left, [("wrong".to_owned(), 100)]);
     });
     daemon.end();
-}
-
-/// `ca.pem`, `server.pem` and `server.key` of a server on 127.0.0.1; `other.pem` is an authority that has nothing to do with it.
-pub fn tls_files(dir: &Path) {
-    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
-    let authority = |name: &str| {
-        let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
-    };
-    let (ca, other) = (authority("ca"), authority("other"));
-    let key = KeyPair::generate().unwrap();
-    let server = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
-    let server = server.signed_by(&key, &ca).unwrap();
-    for (name, text) in [
-        ("ca.pem", ca.pem()),
-        ("other.pem", other.pem()),
-        ("server.pem", server.pem()),
-        ("server.key", key.serialize_pem()),
-    ] {
-        std::fs::write(dir.join(name), text).unwrap();
-    }
 }

@@ -1,6 +1,5 @@
 //! Web servers of the test's own, that fail as such servers do.
 
-use super::syslog::tls_files;
 use super::*;
 use axum::Router;
 use axum::body::Bytes;
@@ -173,7 +172,7 @@ fn acceptor(dir: &Path) -> TlsAcceptor {
 fn over_https_the_authority_must_be_the_one_of_the_config_and_a_token_may_change() {
     let dir = tempfile::tempdir().unwrap();
     let there = dir.path();
-    tls_files(there);
+    rig::tls_files(there).unwrap();
     std::fs::write(there.join("token"), "yesterday\n").unwrap();
     on_one_thread(async {
         let got = Got::default();

@@ -22,6 +22,7 @@
 #![deny(unsafe_code)]
 
 mod attempt;
+mod certificates;
 mod error;
 mod gate;
 mod netns;
@@ -31,6 +32,7 @@ mod status;
 mod topology;
 
 pub use attempt::{Attempt, Expect, Got, Proof, run_all};
+pub use certificates::tls_files;
 pub use error::{Error, Result};
 pub use gate::{Gate, GateKind};
 pub use netns::Namespace;
