@@ -452,7 +452,8 @@ impl Desk<'_> {
         }
     }
 
-    #[inline]
+    /// Tells of a frame that alerts.
+    #[inline(always)]
     fn tell(
         &mut self,
         cause: Cause,
@@ -463,15 +464,29 @@ impl Desk<'_> {
         ruling: &Ruling,
     ) {
         let side = self.from.0;
-        if (self.teller).again(cause, shadow, side, meta, ruling.app, self.now) {
-            return;
+        if !(self.teller).again(cause, shadow, side, meta, ruling.app, self.now) {
+            self.tell_new(cause, verdict, shadow, frame, meta, ruling);
         }
+    }
+
+    /// Of one that is not like the one before it.
+    #[cold]
+    #[inline(never)]
+    fn tell_new(
+        &mut self,
+        cause: Cause,
+        verdict: Verdict,
+        shadow: bool,
+        frame: &Frame,
+        meta: &Meta,
+        ruling: &Ruling,
+    ) {
         let own = usize::from(meta.payload)..usize::from(meta.end);
         let alarm = Alarm {
             cause,
             verdict,
             shadow,
-            side,
+            side: self.from.0,
             len: frame.len(),
             meta,
             app: ruling.app,
