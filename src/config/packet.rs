@@ -5,6 +5,7 @@ use super::{app, flags, icmp, link, number};
 use crate::frame::Net;
 use crate::policy::addr::bits;
 use crate::policy::{Family, Key, ProtoSet, Side, UNTAGGED};
+use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, SocketAddr};
 use toml::de::DeValue;
 
@@ -50,6 +51,45 @@ pub struct Packet<'a> {
     pub fragment: bool,
     /// What its flow's payload is: the name of an application, or `unknown`; nobody has looked where it is not given.
     pub app: Option<&'a str>,
+}
+
+/// The same with its own text, as a question that comes from elsewhere brings it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs)] // As in `Packet`.
+pub struct Asked {
+    pub direction: String,
+    pub proto: String,
+    pub src: String,
+    pub dst: String,
+    pub icmp_type: Option<u8>,
+    pub icmp_code: Option<u8>,
+    pub vlan: Option<u16>,
+    pub ethertype: Option<String>,
+    pub src_mac: Option<String>,
+    pub tcp_flags: Option<String>,
+    pub fragment: bool,
+    pub app: Option<String>,
+}
+
+impl Asked {
+    /// The packet.
+    pub fn packet(&self) -> Packet<'_> {
+        Packet {
+            direction: &self.direction,
+            proto: &self.proto,
+            src: &self.src,
+            dst: &self.dst,
+            icmp_type: self.icmp_type,
+            icmp_code: self.icmp_code,
+            vlan: self.vlan,
+            ethertype: self.ethertype.as_deref(),
+            src_mac: self.src_mac.as_deref(),
+            tcp_flags: self.tcp_flags.as_deref(),
+            fragment: self.fragment,
+            app: self.app.as_deref(),
+        }
+    }
 }
 
 /// The TCP flag of a segment that opens a connection (RFC 9293 section 3.1).

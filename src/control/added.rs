@@ -2,7 +2,7 @@
 
 use super::keeper::Keeper;
 use crate::config::{find_set, set_entry};
-use crate::policy::{AddrRange, Clause, Term};
+use crate::policy::{AddrRange, Clause, Key, Term};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
@@ -29,6 +29,7 @@ pub enum Ask {
     List,
     Add { set: String, entries: Vec<String> },
     Remove { set: String, entries: Vec<String> },
+    Explain(Box<Key>),
 }
 
 /// The file, as it is written.
@@ -226,6 +227,7 @@ pub fn answer(keeper: &mut Keeper, store: &mut Store, ask: &Ask) -> Value {
         Ask::List => Ok(list(keeper, store)),
         Ask::Add { set, entries } => add(keeper, store, set, entries),
         Ask::Remove { set, entries } => remove(keeper, store, set, entries),
+        Ask::Explain(key) => keeper.explain(key),
     };
     outcome.unwrap_or_else(|error| json!({ "error": error }))
 }

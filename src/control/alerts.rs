@@ -5,6 +5,7 @@ use super::evidence::{Evidence, EvidenceStatus, Request};
 use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
 use super::names::Names;
+use super::recent::Recent;
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
@@ -178,6 +179,7 @@ pub struct Incidents {
     /// Incidents until now.
     begun: u64,
     uncounted: u64,
+    recent: Recent,
 }
 
 impl Incidents {
@@ -201,6 +203,7 @@ impl Incidents {
             findings: [0; Behaviour::ALL.len()],
             begun: 0,
             uncounted: 0,
+            recent: Recent::default(),
         }
     }
 
@@ -405,9 +408,14 @@ impl Incidents {
         {
             *count += 1;
         }
-        self.open
-            .get(&key)
-            .map(|incident| self.line(incident, &self.policy.load()))
+        let line = self.line(self.open.get(&key)?, &self.policy.load());
+        self.recent.put(&line);
+        Some(line)
+    }
+
+    /// The incidents that were told of last.
+    pub fn recent(&self) -> &Recent {
+        &self.recent
     }
 
     fn line(&self, incident: &Incident, generation: &Generation) -> Line {

@@ -1,8 +1,9 @@
 //! The policy as the control plane keeps it: rules whose time ends, sets that change, and the generation that is in force.
 
 use crate::policy::{
-    AddrRange, CompileError, Generation, InForce, Policy, PolicyTest, RuleId, test,
+    AddrRange, CompileError, Generation, InForce, Key, Policy, PolicyTest, RuleId, explain, test,
 };
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -77,6 +78,24 @@ impl Keeper {
     /// The policy with its sets as they are now.
     pub fn policy(&self) -> &Policy {
         &self.policy
+    }
+
+    /// What the policy in force does with a packet, and why.
+    ///
+    /// # Errors
+    /// That the table and the rules disagree, which is a fault of this program.
+    pub fn explain(&self, key: &Key) -> Result<serde_json::Value, String> {
+        let generation = self.in_force.load();
+        let mut policy = Cow::Borrowed(&self.policy);
+        if self.over.contains(&true) {
+            let rules = policy.to_mut().rules.iter_mut().zip(&self.over);
+            rules
+                .filter(|(_, over)| **over)
+                .for_each(|(rule, _)| rule.clauses.clear());
+        }
+        explain::explain(&policy, generation.table(), key)
+            .map_err(|e| e.to_string())
+            .and_then(|found| serde_json::to_value(found).map_err(|e| e.to_string()))
     }
 
     /// How long after the load the next rule ends; `None` where none does.

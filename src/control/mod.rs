@@ -11,6 +11,7 @@ pub mod keeper;
 mod line;
 pub mod metrics;
 pub mod names;
+pub mod recent;
 pub mod resolve;
 pub mod serve;
 pub mod sink;

@@ -9,7 +9,7 @@ use super::keeper::Keeper;
 use super::names::Names;
 use super::resolve::Resolver;
 use super::sink::{self, OpenError};
-use super::status::{State, now};
+use super::status::{ConfigInfo, State, now};
 use super::upkeep::Upkeep;
 use super::{evidence, http, socket};
 use crate::config::Config;
@@ -195,15 +195,16 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
         .with_socket(&path)
         .with_names(names);
-    let state = Arc::new(State::new(
+    let state = State::new(
         policy,
         (upkeep.sets(), upkeep.desk()),
         [lan.0, uplink.0],
-        counters,
+        (counters, cores),
         incidents,
         sinks,
         evidence,
-    ));
+    );
+    let state = Arc::new(state.with_config(ConfigInfo::of(&config)));
     announce(&state, &config);
     let mut from_workers = FromWorkers {
         events,

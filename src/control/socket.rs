@@ -2,6 +2,7 @@
 
 use super::added::Ask;
 use super::status::State;
+use crate::config::packet::{Asked, PacketError};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
@@ -29,6 +30,16 @@ const AT_ONCE: usize = 16;
 pub enum Request {
     /// The whole [`Status`](super::status::Status).
     Status,
+    /// The last incidents as their last lines have them: `incidents`, the latest first.
+    Incidents {
+        /// At most so many; [`super::recent::MOST`] are remembered.
+        most: usize,
+    },
+    /// What the policy in force does with a packet, and why: an [`Explanation`](crate::policy::explain::Explanation), or `error`.
+    Explain {
+        /// The packet.
+        packet: Box<Asked>,
+    },
     /// What each set holds.
     SetsList,
     /// Adds entries to a set.
@@ -51,7 +62,7 @@ impl Request {
     /// How long an answer may take.
     fn patience(&self) -> Duration {
         match self {
-            Request::Status => PATIENCE,
+            Request::Status | Request::Incidents { .. } => PATIENCE,
             _ => PATIENCE + WORK,
         }
     }
@@ -120,7 +131,17 @@ async fn answer(stream: UnixStream, gate: Arc<State>) -> std::io::Result<()> {
 
 async fn done(request: Request, gate: &State) -> String {
     let ask = match request {
-        Request::Status => return serde_json::to_string(&gate.status()).unwrap_or_default(),
+        Request::Status => return json(&gate.status()),
+        Request::Incidents { most } => {
+            let latest = gate.incidents().0.recent().latest(most);
+            return json(
+                &serde_json::json!({ "incidents": latest.iter().map(|line| &**line).collect::<Vec<_>>() }),
+            );
+        }
+        Request::Explain { packet } => match packet.packet().key() {
+            Ok(key) => Ask::Explain(Box::new(key)),
+            Err(e) => return json(&wrong_packet(&e)),
+        },
         Request::SetsList => Ask::List,
         Request::SetsAdd { set, entries } => Ask::Add { set, entries },
         Request::SetsRemove { set, entries } => Ask::Remove { set, entries },
@@ -131,6 +152,15 @@ async fn done(request: Request, gate: &State) -> String {
             error("it takes longer than a minute; `portcullis sets list` shows what became of it")
         }
     }
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// The field at fault, what is wrong with it, and what would be right.
+pub(super) fn wrong_packet(e: &PacketError) -> serde_json::Value {
+    serde_json::json!({ "error": e.message, "field": e.field, "help": e.help })
 }
 
 fn error(what: &str) -> String {

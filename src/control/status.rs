@@ -6,11 +6,14 @@ use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
 use super::upkeep::{Desk, SetStatus, Sets};
-use crate::policy::InForce;
+use crate::policy::rule::Origin;
+use crate::policy::table::RuleInfo;
+use crate::policy::{Generation, InForce, Severity};
 use crate::port::gate::{GateStats, GateStatsReader};
 use crate::telemetry::WorkerCounters;
 use af_xdp::StatisticsReader;
 use serde::Serialize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -71,6 +74,10 @@ pub struct State {
     pub ports: [PortInfo; 2],
     /// One for each worker.
     pub workers: Vec<Arc<WorkerCounters>>,
+    /// What each is pinned to.
+    pub cores: Vec<usize>,
+    /// Which config is in force.
+    pub config: ConfigInfo,
     /// When the gate was ready.
     pub since: Instant,
     incidents: Mutex<(Incidents, Sinks)>,
@@ -93,7 +100,10 @@ pub struct Status {
     pub flows: FlowCounts,
     /// Those that come from files.
     pub sets: Named<SetStatus>,
-    pub rules: Named<RuleHits>,
+    /// In the order in which they are asked.
+    pub rules: Named<RuleStatus>,
+    pub workers: Vec<WorkerStatus>,
+    pub config: ConfigInfo,
     pub alerts: u64,
     pub alert_events_lost: u64,
     pub alerts_lost: u64,
@@ -102,6 +112,59 @@ pub struct Status {
     /// `None` where none is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceStatus>,
+}
+
+/// One rule in a [`Status`].
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct RuleStatus {
+    /// `allow`, `drop` or `reject`.
+    pub action: &'static str,
+    /// `low`, `medium` or `high`; `None` where it does not alert.
+    pub alert: Option<&'static str>,
+    /// `built in`, `line N`, or `default`.
+    pub from: String,
+    #[serde(flatten)]
+    pub hits: RuleHits,
+}
+
+/// One worker in a [`Status`].
+#[derive(Debug, Serialize)]
+#[allow(missing_docs)]
+pub struct WorkerStatus {
+    /// What it is pinned to.
+    pub core: usize,
+    /// Milliseconds since its last turn.
+    pub heartbeat_ms: u64,
+    pub turns: u64,
+    /// Those that moved a frame.
+    pub busy_turns: u64,
+    /// Frames it received.
+    pub rx: u64,
+}
+
+/// Which config is in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct ConfigInfo {
+    /// Its file, as it was named.
+    pub file: String,
+    /// SHA-256 of its text, hexadecimal.
+    pub sha256: String,
+    /// When it was read, seconds since the Unix epoch.
+    pub loaded: u64,
+}
+
+impl ConfigInfo {
+    /// That of a config which is read now.
+    pub fn of(config: &crate::config::Config) -> ConfigInfo {
+        use sha2::{Digest, Sha256};
+        let digest = Sha256::digest(config.source.inner().as_bytes());
+        ConfigInfo {
+            file: config.source.name().to_owned(),
+            sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            loaded: now() / 1_000_000_000,
+        }
+    }
 }
 
 /// One port in a [`Status`].
@@ -126,7 +189,7 @@ impl State {
         policy: InForce,
         (sets, desk): (Arc<Sets>, Desk),
         ports: [PortInfo; 2],
-        workers: Vec<Arc<WorkerCounters>>,
+        (workers, cores): (Vec<Arc<WorkerCounters>>, Vec<usize>),
         incidents: Incidents,
         sinks: Sinks,
         evidence: Option<Evidence>,
@@ -140,9 +203,17 @@ impl State {
             desk,
             ports,
             workers,
+            cores,
+            config: ConfigInfo::default(),
             since: Instant::now(),
             incidents,
         }
+    }
+
+    /// Says which config is in force.
+    pub fn with_config(mut self, config: ConfigInfo) -> State {
+        self.config = config;
+        self
     }
 
     /// The incidents and where their lines go.
@@ -201,7 +272,19 @@ impl State {
         let now = now().saturating_sub(STALE.as_nanos() as u64);
         self.workers
             .iter()
-            .all(|worker| worker.last_turn.load(std::sync::atomic::Ordering::Relaxed) >= now)
+            .all(|worker| worker.last_turn.load(Relaxed) >= now)
+    }
+
+    fn worker_status(&self) -> Vec<WorkerStatus> {
+        let now = now();
+        let one = |(worker, core): (&Arc<WorkerCounters>, &usize)| WorkerStatus {
+            core: *core,
+            heartbeat_ms: now.saturating_sub(worker.last_turn.load(Relaxed)) / 1_000_000,
+            turns: worker.turns.get(),
+            busy_turns: worker.busy_turns.get(),
+            rx: worker.sides.iter().map(|side| side.rx.get()).sum(),
+        };
+        self.workers.iter().zip(&self.cores).map(one).collect()
     }
 
     /// Everything for `status`.
@@ -227,7 +310,9 @@ impl State {
             sets: self.sets.status(),
             ports: Named(ports.collect()),
             flows: snapshot.flows,
-            rules: snapshot.rules,
+            rules: rules(&generation, snapshot.rules),
+            workers: self.worker_status(),
+            config: self.config.clone(),
             alerts,
             alert_events_lost: snapshot.events_lost,
             alerts_lost,
@@ -235,6 +320,23 @@ impl State {
             evidence,
         }
     }
+}
+
+fn rules(generation: &Generation, hits: Named<RuleHits>) -> Named<RuleStatus> {
+    let of = |((name, hits), rule): ((String, RuleHits), &RuleInfo)| {
+        let status = RuleStatus {
+            action: rule.action.name(),
+            alert: rule.alert.map(Severity::name),
+            from: match rule.origin {
+                Origin::Builtin => "built in".to_owned(),
+                Origin::User { line } => format!("line {line}"),
+                Origin::Default => "default".to_owned(),
+            },
+            hits,
+        };
+        (name, status)
+    };
+    Named(hits.0.into_iter().zip(generation.rules()).map(of).collect())
 }
 
 fn port_status(port: &PortInfo, flowed: Flowed) -> PortStatus {

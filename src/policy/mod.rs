@@ -85,6 +85,17 @@ pub enum Action {
     Reject,
 }
 
+impl Action {
+    /// As it is written in a rule.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Action::Allow => "allow",
+            Action::Drop => "drop",
+            Action::Reject => "reject",
+        }
+    }
+}
+
 /// How loud an alert is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[allow(missing_docs)]

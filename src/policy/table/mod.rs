@@ -18,7 +18,7 @@ pub use build::Budget;
 pub use kernel::Kernel;
 
 use self::plan::{Form, Plan};
-use super::rule::{AppSet, Clause, Direction, Policy};
+use super::rule::{AppSet, Clause, Direction, Origin, Policy};
 use super::{Action, Key, RuleId, Severity, Verdict};
 use crate::telemetry::Reason;
 
@@ -67,6 +67,8 @@ pub struct RuleInfo {
     pub alert: Option<Severity>,
     /// Its alerts go by MAC address alone.
     pub by_mac: bool,
+    /// Where it comes from.
+    pub origin: Origin,
 }
 
 /// The compiled policy.
@@ -128,6 +130,7 @@ impl Table {
             action: rule.action,
             alert: rule.alert,
             by_mac: rule.by_mac,
+            origin: rule.origin,
         };
         Ok(Table {
             plan,
