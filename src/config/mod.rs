@@ -41,6 +41,7 @@ pub mod strict;
 pub mod tunnels;
 mod warn;
 
+pub use endpoint::token;
 pub use error::{ConfigError, Problem};
 pub use places::Places;
 pub use policy_tests::{TestFile, load as load_tests};
@@ -183,6 +184,8 @@ pub struct BusyPoll {
 pub struct Metrics {
     /// Where the HTTP page listens; `None` for nowhere.
     pub listen: Option<SocketAddr>,
+    /// The file with the token that it asks for; there always is one where other machines reach it.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[alerts]`.
