@@ -3,7 +3,7 @@
 use crate::common::{Lab, SOON, until};
 use fantoccini::elements::Element;
 use fantoccini::wd::WebDriverCompatibleCommand;
-use fantoccini::{Client, ClientBuilder, Locator};
+use fantoccini::{Client, ClientBuilder};
 use hyper::Method;
 use serde_json::{Value, json};
 use std::path::PathBuf;
@@ -136,11 +136,6 @@ impl Browser {
     pub async fn press(&self, keys: &str) {
         let focused: Element = self.client.active_element().await.expect("a focus");
         focused.send_keys(keys).await.expect("keys");
-    }
-
-    pub async fn click(&self, css: &str) {
-        let found = self.client.find(Locator::Css(css)).await;
-        found.expect(css).click().await.expect("a click");
     }
 
     /// A command of the DevTools protocol.

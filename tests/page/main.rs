@@ -43,12 +43,16 @@ fn client(lab: &Lab, arguments: &[&str]) {
     let _ = curl.args(arguments).status().expect("curl");
 }
 
-fn get_web(lab: &Lab) {
-    client(lab, &["http://93.184.216.34/"]);
+/// Somebody who reads the web all day long.
+fn reader(lab: &Lab) -> Running {
+    let mut shell = lab.command("lan", "sh");
+    let again = "while :; do curl -s -o /dev/null -m 1 http://93.184.216.34/; sleep 0.1; done";
+    Running(shell.args(["-c", again]).spawn().expect("sh"))
 }
 
+/// Asks for a file whose name is markup.
 fn get_tftp(lab: &Lab) {
-    client(lab, &["tftp://93.184.216.34/tool"]);
+    client(lab, &["tftp://93.184.216.34/%3Cb%3Etool%3C%2Fb%3E"]);
 }
 
 /// What `curl` says of a URL that the gate serves: the status and the body.
@@ -75,11 +79,15 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
     let Some(lab) = Lab::addressed() else { return };
     let lab = &lab;
     let _driver = Driver::start(lab);
-    let _gate = Gate::with(lab, &page_config(lab));
+    let gate = Gate::with(lab, &page_config(lab));
     let _web = web(lab);
     wait_for_driver(lab);
     in_gate(lab, async || {
         let browser = Browser::open(lab).await;
+        // Its own first tab asks for this and that.
+        browser.goto("about:blank").await;
+        browser.log("browser").await;
+        browser.log("performance").await;
         browser.goto(PAGE).await;
         browser
             .until(
@@ -94,7 +102,7 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
         browser.run("window.sameAsBefore = true").await;
 
         // The page counts on by itself.
-        get_web(lab);
+        let _reader = reader(lab);
         let passed = "const n = Number(document.getElementById('passed-total').textContent.replaceAll(',', '')); return n > 5 && n";
         browser.until("what passed", passed).await;
         get_tftp(lab);
@@ -108,7 +116,7 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
             "high",
             "dropped",
             "93.184.216.34:69",
-            "tool",
+            "<b>tool</b>",
         ] {
             assert!(row.contains(word), "no {word} in {row}");
         }
@@ -118,6 +126,11 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
         browser.until("a rate", now).await;
         let kept = browser.run("return window.sameAsBefore").await;
         assert_eq!(kept, Value::Bool(true), "the page was loaded anew");
+
+        assert_eq!(
+            browser.run("return document.querySelector('main b')").await,
+            Value::Null
+        );
 
         // The link leads to the capture.
         let link = browser
@@ -134,6 +147,7 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
         for (client_of, name) in [
             ("smtp://93.184.216.34/", "smtp"),
             ("telnet://93.184.216.34:445", "smb"),
+            ("telnet://93.184.216.34:6667", "irc"),
         ] {
             client(lab, &[client_of]);
             let there = format!(
@@ -149,12 +163,21 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
             (375, "dark", "page-375-dark.png"),
             (800, "light", "page-800.png"),
         ] {
-            get_web(lab);
             get_tftp(lab);
             stands_up(&browser, width, scheme).await;
             browser.picture(name).await;
         }
         said_nothing_elsewhere(&browser).await;
+
+        let says = |text: &str| {
+            format!("return document.getElementById('state').textContent === '{text}'")
+        };
+        drop(gate);
+        browser
+            .until("the loss", &says("Connection lost, trying again"))
+            .await;
+        let _gate = Gate::with(lab, &page_config(lab));
+        browser.until("another gate", &says("Filtering")).await;
         browser.close().await;
     });
 }
@@ -258,4 +281,117 @@ async fn said_nothing_elsewhere(browser: &Browser) {
         }
     }
     assert!(requests >= 4, "{requests} requests were noted");
+}
+
+#[test]
+fn without_a_token_only_who_names_the_address_is_answered_and_nothing_can_be_changed() {
+    let Some(lab) = Lab::addressed() else { return };
+    let _gate = Gate::with(&lab, &page_config(&lab));
+    for (path, kind) in [
+        ("", "<!doctype html>"),
+        ("app.js", "EventSource"),
+        ("app.css", ":root"),
+        ("favicon.svg", "<svg"),
+        ("metrics", "# HELP"),
+        ("api/status", "\"workers\""),
+        ("api/incidents?most=3", "{\"incidents\":[]}"),
+    ] {
+        let (code, body) = ask(&lab, &[&format!("{PAGE}{path}")]);
+        assert_eq!(code, 200, "{path}");
+        assert!(body.contains(kind), "{path}: {body}");
+    }
+    let (url, events) = (format!("{PAGE}api/status"), format!("{PAGE}api/events"));
+    let (code, body) = ask(&lab, &["-H", "Host: rebound.example", &url]);
+    assert_eq!(code, 421);
+    assert!(body.contains("token_file"), "{body}");
+    assert_eq!(ask(&lab, &["-H", "Host: localhost:9155", &url]).0, 200);
+    assert_eq!(ask(&lab, &["-X", "POST", &url]).0, 405);
+    let (_, head) = ask(&lab, &["-I", PAGE]);
+    for line in ["frame-ancestors 'none'", "nosniff", "no-referrer"] {
+        assert!(head.contains(line), "{head}");
+    }
+    for path in [
+        "..%2fportcullis.toml",
+        "%2e%2e",
+        "nothing.pcapng",
+        "%2fetc%2fpasswd",
+    ] {
+        let (code, _) = ask(&lab, &["--path-as-is", &format!("{PAGE}evidence/{path}")]);
+        assert_eq!(code, 404, "{path}");
+    }
+    let explain = |query: &str| ask(&lab, &[&format!("{PAGE}api/explain?{query}")]);
+    let (code, body) = explain("direction=out&proto=udp&src=10.77.0.9:40000&dst=93.184.216.34:69");
+    let said: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!(
+        (code, &said["rule"], &said["verdict"]),
+        (200, &"tftp".into(), &"drop".into())
+    );
+    let (code, body) = explain("direction=out&proto=udp&src=10.77.0.9&dst=93.184.216.34:69");
+    let said: Value = serde_json::from_str(&body).expect("JSON");
+    assert_eq!((code, &said["field"]), (400, &"src".into()), "{body}");
+    for query in ["direction=out&vlan=many", "colour=red"] {
+        let (code, body) = explain(query);
+        assert_eq!(code, 400, "{body}");
+        assert!(body.contains("write direction="), "{body}");
+    }
+    for path in ["healthz", "readyz"] {
+        assert_eq!(
+            ask(&lab, &[&format!("{PAGE}{path}")]),
+            (200, "ok\n".to_owned())
+        );
+    }
+    // Of seventeen who listen one is told to come again.
+    let listen = |_| {
+        let mut curl = lab.command("gate", "curl");
+        let quiet = curl.args(["-sN", &events]).stdout(Stdio::null());
+        Running(quiet.spawn().expect("curl"))
+    };
+    let mut listening: Vec<_> = (0..17).map(listen).collect();
+    common::until("a full house", common::SOON, || {
+        let ended = |one: &mut Running| one.0.try_wait().expect("a child").is_some();
+        let ended = listening.iter_mut().map(ended).filter(|ended| *ended);
+        (ended.count() == 1).then_some(())
+    });
+    let (code, head) = ask(&lab, &["-i", &events]);
+    assert_eq!(code, 503);
+    assert!(head.to_lowercase().contains("retry-after: 5"), "{head}");
+    drop(listening);
+    common::until("room again", common::SOON, || {
+        let code = ask(&lab, &["-m", "2", &events]).0;
+        (code == 200).then_some(())
+    });
+}
+
+#[test]
+fn with_a_token_nothing_but_health_is_answered_without_it() {
+    let Some(lab) = Lab::addressed() else { return };
+    let token = lab.dir().join("page.token");
+    std::fs::write(&token, "open-sesame\n").expect("a file");
+    lab.ip("gate", "address add 192.0.2.7/32 dev lo");
+    let more = format!(
+        "[metrics]\nlisten = \"192.0.2.7:9155\"\ntoken_file = \"{}\"\n",
+        token.display()
+    );
+    let _gate = Gate::with(&lab, &config(&lab, "", &more));
+    let at = |path: &str| format!("http://192.0.2.7:9155/{path}");
+    for path in ["", "metrics", "api/status", "api/events", "evidence/a"] {
+        let (code, head) = ask(&lab, &["-i", &at(path)]);
+        assert_eq!(code, 401, "{path}");
+        assert!(head.contains("Basic realm=\"portcullis\""), "{head}");
+    }
+    for path in ["healthz", "readyz"] {
+        assert_eq!(ask(&lab, &[&at(path)]).0, 200);
+    }
+    let status = at("api/status");
+    assert_eq!(
+        ask(&lab, &["-H", "Authorization: Bearer open-sesame", &status]).0,
+        200
+    );
+    assert_eq!(
+        ask(&lab, &["-H", "Authorization: Bearer open-sesam", &status]).0,
+        401
+    );
+    assert_eq!(ask(&lab, &["-u", "anybody:open-sesame", &status]).0, 200);
+    let by_name = ["-u", "x:open-sesame", "-H", "Host: gate.example", &status];
+    assert_eq!(ask(&lab, &by_name).0, 200);
 }

@@ -89,7 +89,7 @@ function table(id, items, head) {
 /* Rates, out of counters and the time between */
 
 const WINDOW_MS = 5000;
-const KEPT_MS = 120000;
+const KEPT_MS = 60000;
 let samples = [];
 let lines = { blocked: [], passed: [] };
 
@@ -290,7 +290,7 @@ function showMachine() {
 
 /* Incidents */
 
-const LEVELS = { high: "▲ high", medium: "◆ medium", low: "▽ low" };
+const LEVELS = { high: "▲\u00a0high", medium: "◆\u00a0medium", low: "▽\u00a0low" };
 const level = (name) => LEVELS[name] ?? name;
 const FEW = 8;
 let incidents = [];
@@ -321,8 +321,8 @@ function shown(line) {
 
 function outcome(alert) {
   const word = { drop: "dropped", reject: "rejected", forward: "passed" }[alert.verdict] ?? alert.verdict;
-  if (alert.action === "blocked") return [`✕ ${word}`, "bad"];
-  return alert.shadow ? [`▲ passed; would be ${word}`, "warn"] : ["✓ passed, alert only", "warn"];
+  if (alert.action === "blocked") return [`✕\u00a0${word}`, "bad"];
+  return alert.shadow ? [`▲\u00a0passed; would be ${word}`, "warn"] : ["✓\u00a0passed, alert only", "warn"];
 }
 
 /** The packet of an incident as `explain` takes it; undefined where it cannot be asked about. */
@@ -349,17 +349,17 @@ function incidentRow(line) {
   return {
     key: alert.incident,
     cells: [
-      [made([alert.last_seen, alert.first_seen], () => [el("time", { datetime: when(alert.last_seen).toISOString() }, moment(alert.last_seen)), el("span", { class: "sub" }, `since ${moment(alert.first_seen)}`)]), "", "Last seen"],
-      [made([alert.host, alert.host_name], () => (alert.host_name ? [el("span", {}, alert.host_name, el("span", { class: "sub" }, alert.host))] : [alert.host])), "", "Host"],
+      [made([alert.last_seen, alert.first_seen], () => [el("span", {}, el("time", { datetime: when(alert.last_seen).toISOString() }, moment(alert.last_seen)), el("span", { class: "sub" }, `since ${moment(alert.first_seen)}`))]), "", "Last seen"],
+      [made([alert.host, alert.host_name], () => (alert.host_name ? [el("span", {}, alert.host_name, el("span", { class: "sub" }, alert.host))] : [alert.host])), "host", "Host"],
       [made([alert.signature, alert.level], () => [el("span", {}, el("strong", {}, alert.signature), el("span", { class: "sub" }, level(alert.level)))]), "", "Rule"],
-      [word, kind, "What became of it"],
+      [word, kind, "Outcome"],
       [count(alert.packets), "n", "Packets"],
-      [made([to, line.proto, others], () => [el("span", {}, to, el("span", { class: "sub" }, [line.proto, others].filter(Boolean).join(", ")))]), "", "To"],
+      [made([to, line.proto, others], () => [el("span", {}, to, el("span", { class: "sub" }, [line.proto, others].filter(Boolean).join(", ")))]), "to", "To"],
       [made([pairs, line.app_proto, alert.hint], () => {
         const list = pairs.length ? el("dl", { class: "shown" }, ...pairs.flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)])) : "";
         const head = line.app_proto && !pairs.length ? el("span", {}, line.app_proto) : "";
         return [el("div", {}, head, list, alert.hint ? el("p", { class: "hint" }, alert.hint) : "")];
-      }), pairs.length || line.app_proto || alert.hint ? "" : "empty", "The payload showed"],
+      }), pairs.length || line.app_proto || alert.hint ? "" : "empty", "Payload"],
       [made([name, packet], () => {
         const doors = el("div", { class: "doors" });
         if (name) doors.append(el("a", { href: `/evidence/${encodeURIComponent(name)}`, download: name, "aria-label": `Capture of ${alert.signature} by ${told}` }, "Capture"));
@@ -369,7 +369,7 @@ function incidentRow(line) {
           doors.append(why);
         }
         return [doors];
-      }), name || packet ? "" : "empty", "Look closer"],
+      }), name || packet ? "" : "empty", "More"],
     ],
   };
 }
@@ -439,7 +439,7 @@ function explained(said) {
   const kind = KINDS[said.verdict] ?? "";
   const nodes = [el("p", { class: "verdict" }, el("strong", { class: kind }, SIGNS[said.verdict] ?? said.verdict), " by rule ", el("strong", {}, said.rule))];
   const line = (name, text) => text && nodes.push(el("p", {}, el("span", { class: "soft" }, `${name}: `), text));
-  line("Why", said.why);
+  line("Why", said.why.replaceAll("`", ""));
   line("Reason", said.reason);
   line("Alert", said.alert && level(said.alert));
   line("Besides", said.marks.join(", "));
