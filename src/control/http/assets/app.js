@@ -53,13 +53,14 @@ function rows(body, items, head = 0) {
   const old = new Map([...body.rows].map((row) => [row.dataset.key, row]));
   let here = body.firstElementChild;
   for (const { key, cells, note } of items) {
-    const row = old.get(key) ?? el("tr", { "data-key": key });
+    const row = old.get(key) ?? el("tr", { "data-key": key, role: "row" });
     old.delete(key);
     row.className = note ?? "";
     cells.forEach(([content, kind = "", label], at) => {
       let cell = row.cells[at];
       if (!cell) {
-        cell = at === head ? el("th", { scope: "row" }) : el("td");
+        // Named, because what is laid out as cards is no table to a browser any more.
+        cell = at === head ? el("th", { scope: "row", role: "rowheader" }) : el("td", { role: "cell" });
         row.append(cell);
         if (label) cell.dataset.label = label;
       }
@@ -244,7 +245,7 @@ function showMachine() {
   table("ports", Object.entries(status.ports).map(([name, port]) => ({
     key: name,
     cells: [
-      [`${port.interface} (${name})`], [port.balanced ? "✓ every frame accounted for" : "… counting", port.balanced ? "good" : "soft"], [`${port.mode}, ${count(port.queues)} ${port.queues === 1 ? "queue" : "queues"}`],
+      [`${port.interface} (${name})`], [port.balanced ? "✓ all accounted for" : "… counting", port.balanced ? "good" : "soft"], [`${port.mode}, ${count(port.queues)} ${port.queues === 1 ? "queue" : "queues"}`],
       [count(port.rx), "n"], [bytes(port.rx_bytes), "n"], [count(port.forwarded), "n"], [count(sum(Object.values(port.dropped))), "n"], [count(port.rejected), "n"],
       [count(port.tx_failed), "n"], [count(lost(port)), "n"],
     ],
