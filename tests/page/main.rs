@@ -395,3 +395,78 @@ fn with_a_token_nothing_but_health_is_answered_without_it() {
     let by_name = ["-u", "x:open-sesame", "-H", "Host: gate.example", &status];
     assert_eq!(ask(&lab, &by_name).0, 200);
 }
+
+#[test]
+fn a_browser_that_has_the_token_shows_shadow_and_hundreds_of_rules_in_their_order() {
+    let Some(lab) = Lab::addressed() else { return };
+    let lab = &lab;
+    let _driver = Driver::start(lab);
+    std::fs::write(lab.dir().join("page.token"), "open-sesame\n").expect("a file");
+    lab.ip("gate", "address add 192.0.2.7/32 dev lo");
+    // Names that an object of JavaScript would put into an order of its own.
+    let rule = |n: u32| {
+        format!("[[rule]]\nname = \"{n}\"\naction = \"reject\"\nproto = \"tcp\"\ndport = {n}\n")
+    };
+    let rules: String = (10_000..10_600).rev().map(rule).collect();
+    let more = format!(
+        "[policy]\nshadow = true\n{rules}[metrics]\nlisten = \"192.0.2.7:9155\"\ntoken_file = \"page.token\"\n"
+    );
+    let _gate = Gate::with(lab, &config(lab, "", &more));
+    wait_for_driver(lab);
+    in_gate(lab, async || {
+        let browser = Browser::open(lab).await;
+        browser
+            .goto("http://anybody:open-sesame@192.0.2.7:9155/")
+            .await;
+        let says =
+            "return document.getElementById('state').textContent === 'Shadow: nothing is enforced'";
+        browser.until("the first beat", says).await;
+        get_tftp(lab);
+        client(lab, &["http://93.184.216.34:10007/"]);
+        let row = |rule: &str| {
+            format!(
+                "return [...document.querySelectorAll('#incidents-table tbody tr')].find((row) => row.innerText.includes('{rule}'))?.innerText"
+            )
+        };
+        let told = browser.until("the incident", &row("tftp")).await;
+        assert!(
+            told.as_str().expect("text").contains("would be dropped"),
+            "{told}"
+        );
+        assert!(browser.text("banner").await.starts_with("Shadow: "));
+        let by =
+            "return document.getElementById('by-reason').innerText.includes('in shadow, passed')";
+        browser.until("the reason", by).await;
+
+        let names = "return [...document.querySelectorAll('#rules-table tbody th')].map((name) => name.textContent)";
+        let names = browser.run(names).await;
+        let names = names.as_array().expect("names");
+        assert_eq!(names.len(), 500);
+        let at = |name: &str| names.iter().position(|other| other == name);
+        assert!(
+            at("10599").is_some() && at("10599") < at("10598"),
+            "{names:?}"
+        );
+        assert!(browser.text("rules-rest").await.contains("more"));
+        browser
+            .run("document.getElementById('rules-find').focus()")
+            .await;
+        browser.press("10007").await;
+        let one = "return document.querySelectorAll('#rules-table tbody tr').length === 1 && document.querySelector('#rules-table tbody tr').innerText";
+        let one = browser.until("the rule that is looked for", one).await;
+        assert!(one.as_str().expect("text").contains("reject"), "{one}");
+
+        browser.run("document.querySelector('[name=proto]').value = 'tcp'; document.querySelector('[name=src]').value = '10.77.0.9:1'; document.querySelector('[name=dst]').focus()").await;
+        browser.press("93.184.216.34:10007\u{E007}").await;
+        let told = "const text = document.getElementById('explain-answer').innerText; return text.includes('by rule 10007') && text";
+        browser.until("an answer", told).await;
+        for (width, scheme, name) in [
+            (375, "dark", "shadow-375-dark.png"),
+            (1440, "light", "shadow-1440.png"),
+        ] {
+            stands_up(&browser, width, scheme).await;
+            browser.picture(name).await;
+        }
+        browser.close().await;
+    });
+}

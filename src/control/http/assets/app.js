@@ -2,6 +2,9 @@
 
 const $ = (id) => document.getElementById(id);
 
+/** Absolute: a page that was asked for with a password in its address may ask for nothing relative to that. */
+const url = (path) => location.origin + path;
+
 /* Numbers */
 
 const whole = new Intl.NumberFormat("en");
@@ -414,7 +417,7 @@ async function explain() {
   const mine = ++asked;
   let said;
   try {
-    const got = await fetch(`/api/explain?${query}`);
+    const got = await fetch(url(`/api/explain?${query}`));
     said = await got.json();
   } catch {
     said = { error: "the gate does not answer", help: "try again" };
@@ -480,7 +483,7 @@ function tell(text, kind) {
 function connect() {
   clearTimeout(again);
   source?.close();
-  source = new EventSource("/api/events");
+  source = new EventSource(url("/api/events"));
   source.addEventListener("status", (event) => {
     heard = performance.now();
     show(JSON.parse(event.data));
