@@ -135,17 +135,22 @@ fn cells(line: &Value, name: bool) -> [String; 6] {
     ]
 }
 
-/// The other end, and how many others there were.
-pub(in crate::cli) fn to(line: &Value) -> String {
-    let (ip, port, mac) = match line["direction"].as_str() {
-        Some("in") => (&line["src_ip"], &line["src_port"], &line["src_mac"]),
-        _ => (&line["dest_ip"], &line["dest_port"], &line["dest_mac"]),
-    };
-    let end = match (text(ip), text(port)) {
+/// One end of what a line is about, `src` or `dest`: address and port, or the MAC address where there is no other.
+pub(in crate::cli) fn end(line: &Value, which: &str) -> String {
+    let of = |what: &str| text(&line[format!("{which}_{what}")]);
+    match (of("ip"), of("port")) {
         (Some(ip), Some(port)) if ip.contains(':') => format!("[{ip}]:{port}"),
         (Some(ip), Some(port)) => format!("{ip}:{port}"),
         (Some(ip), None) => ip,
-        (None, _) => word(mac),
+        (None, _) => of("mac").unwrap_or_else(|| "-".to_owned()),
+    }
+}
+
+/// The other end, and how many others there were.
+pub(in crate::cli) fn to(line: &Value) -> String {
+    let end = match line["direction"].as_str() {
+        Some("in") => end(line, "src"),
+        _ => end(line, "dest"),
     };
     let alert = &line["alert"];
     let more = if alert["more_destinations"] == true {

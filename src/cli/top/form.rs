@@ -1,5 +1,6 @@
 //! The explain form: a packet as a person writes it, and what the gate says of it.
 
+use crate::cli::alerts::table::end;
 use crate::config::packet::Asked;
 use serde_json::Value;
 
@@ -38,13 +39,10 @@ impl Form {
     /// An empty one, or the packet of an incident.
     pub fn of(incident: Option<&Value>) -> Form {
         let text = |name: &str| incident.and_then(|line| line[name].as_str());
-        let end = |ip: &str, port: &str| {
-            let ip = text(ip).unwrap_or_default();
-            match incident.and_then(|line| line[port].as_u64()) {
-                Some(port) if ip.contains(':') => format!("[{ip}]:{port}"),
-                Some(port) => format!("{ip}:{port}"),
-                None => ip.to_owned(),
-            }
+        // A frame without IP has no address to ask about.
+        let end = |which: &str| match (incident, text("src_ip")) {
+            (Some(line), Some(_)) => end(line, which),
+            _ => String::new(),
         };
         let proto = match text("proto").unwrap_or("tcp") {
             "IPv6-ICMP" => "icmpv6".to_owned(),
@@ -54,8 +52,8 @@ impl Form {
             fields: [
                 text("direction").unwrap_or("out").to_owned(),
                 proto,
-                end("src_ip", "src_port"),
-                end("dest_ip", "dest_port"),
+                end("src"),
+                end("dest"),
             ],
             at: if incident.is_some() { 3 } else { 2 },
             answer: Answer::None,

@@ -10,7 +10,7 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 pub(super) enum Act {
     Nothing,
     /// What becomes of this packet?
-    Ask(Asked),
+    Ask(Box<Asked>),
     Leave,
 }
 
@@ -130,7 +130,7 @@ fn in_the_form(form: &mut Form, key: KeyCode) -> Option<Act> {
         KeyCode::PageUp | KeyCode::PageDown => form.scroll = scrolled(form.scroll, key),
         KeyCode::Enter => {
             form.answer = Answer::Awaited;
-            return Some(Act::Ask(form.asked()));
+            return Some(Act::Ask(Box::new(form.asked())));
         }
         // There are but two.
         KeyCode::Char(_) | KeyCode::Left | KeyCode::Right if form.at == 0 => {
@@ -151,13 +151,14 @@ fn typed(text: &mut String, key: KeyCode) {
     match key {
         KeyCode::Backspace => drop(text.pop()),
         KeyCode::Delete => text.clear(),
-        KeyCode::Char(c) if text.chars().count() < LONGEST => {
-            if c.is_alphanumeric() || matches!(c, ' '..='~') {
-                text.push(c);
-            }
-        }
+        KeyCode::Char(c) if may_be_typed(c) && text.chars().count() < LONGEST => text.push(c),
         _ => {}
     }
+}
+
+/// No control character, and none that turns or hides text.
+fn may_be_typed(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, ' '..='~')
 }
 
 fn scrolled(scroll: usize, key: KeyCode) -> usize {

@@ -79,7 +79,7 @@ enum Event {
     Key(KeyEvent),
     /// The terminal has another size.
     Resized,
-    Picture(Result<Picture, String>),
+    Picture(Box<Result<Picture, String>>),
     /// What came of an explain form.
     Answer(Result<Value, String>),
     /// A signal, or a terminal that is gone.
@@ -145,7 +145,7 @@ impl Top {
 fn next(
     happened: &Receiver<Event>,
     view: &mut View,
-    ask: impl Fn(Asked) -> io::Result<()>,
+    ask: impl Fn(Box<Asked>) -> io::Result<()>,
 ) -> io::Result<bool> {
     let first = match happened.recv_timeout(REDRAW) {
         Ok(event) => event,
@@ -160,7 +160,7 @@ fn next(
                 Act::Leave => return Ok(false),
             },
             Event::Resized => {}
-            Event::Picture(picture) => view.see(picture),
+            Event::Picture(picture) => view.see(*picture),
             Event::Answer(answer) => view.hear(answer),
             Event::End => return Ok(false),
         }
@@ -205,7 +205,7 @@ fn read_keys(events: Sender<Event>) {
 fn ask_for_ever(socket: &Path, interval: Duration, events: &Sender<Event>) {
     loop {
         std::thread::sleep(interval);
-        if events.send(Event::Picture(look(socket))).is_err() {
+        if events.send(Event::Picture(Box::new(look(socket)))).is_err() {
             return;
         }
     }
@@ -222,7 +222,6 @@ fn look(socket: &Path) -> Result<Picture, String> {
     )
 }
 
-fn explained(socket: PathBuf, packet: Asked) -> Result<Value, String> {
-    let packet = Box::new(packet);
+fn explained(socket: PathBuf, packet: Box<Asked>) -> Result<Value, String> {
     gate::ask(&socket, &Request::Explain { packet }).map(|answer| made_safe(&answer))
 }

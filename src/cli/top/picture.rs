@@ -128,6 +128,13 @@ impl Port {
     pub fn stopped(&self) -> u64 {
         self.dropped.0.iter().map(|(_, n)| n).sum::<u64>() + self.rejected
     }
+
+    /// Why frames did not leave, and how many; some of zero.
+    pub fn reasons(&self) -> impl Iterator<Item = (&str, u64)> {
+        let dropped = self.dropped.0.iter();
+        let dropped = dropped.map(|(reason, count)| (reason.as_str(), *count));
+        dropped.chain([("rejected", self.rejected), ("not sent", self.tx_failed)])
+    }
 }
 
 /// A rule.

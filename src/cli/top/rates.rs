@@ -66,9 +66,10 @@ impl Rates {
                 stopped: each(port.stopped(), old.stopped()),
             };
             rates.ports.insert(name.clone(), shown);
-            for (reason, count) in &port.dropped.0 {
-                let old = old.dropped.get(reason).copied().unwrap_or(0);
-                *rates.reasons.entry(reason.clone()).or_default() += each(*count, old);
+            let before: HashMap<&str, u64> = old.reasons().collect();
+            for (reason, count) in port.reasons() {
+                let old = before.get(reason).copied().unwrap_or(0);
+                *rates.reasons.entry(reason.to_owned()).or_default() += each(count, old);
             }
         }
         let rules: HashMap<&str, (u64, u64)> = old
@@ -154,7 +155,7 @@ mod tests {
             lan["forwarded"] = 1_100.into();
             lan["tx"] = 1_100.into();
             lan["forwarded_bytes"] = 100_000.into();
-            lan["dropped"] = serde_json::json!({ "rule": 90, "no-flow": 10 });
+            lan["dropped"] = serde_json::json!({ "rule": 90, "no-flow": 20 });
             later["rules"]["tftp"]["packets"] = 27.into();
             later["rules"]["tftp"]["bytes"] = 1_400.into();
             later["workers"][0]["turns"] = 2_000.into();
@@ -163,7 +164,7 @@ mod tests {
         let rates = rates.unwrap();
         let lan = rates.ports["lan"];
         assert_eq!((lan.received.packets, lan.received.bits), (100.0, 4_000.0));
-        assert_eq!((lan.passed, lan.stopped), (100.0, 0.0));
+        assert_eq!((lan.passed, lan.stopped), (100.0, 5.0));
         let uplink = rates.ports["uplink"].sent;
         assert_eq!((uplink.packets, uplink.bits), (100.0, 40_000.0));
         assert_eq!(rates.reasons["no-flow"], 5.0);

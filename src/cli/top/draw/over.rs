@@ -4,7 +4,7 @@ use super::super::form::{Answer, FIELDS, Form};
 use super::super::view::{Over, View, note};
 use super::tables::verdict;
 use super::words::{Tone, fitted, left, line, span, style, width, wrapped};
-use crate::cli::alerts::table::to;
+use crate::cli::alerts::table::{end, to};
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 use ratatui::text::Line;
@@ -139,12 +139,6 @@ fn incident(line: &Value) -> Vec<(String, String)> {
         }
         (host, _) => host,
     };
-    let end = |ip: &str, port: &str, mac: &str| match (text(&line[ip]), text(&line[port])) {
-        (Some(ip), Some(port)) if ip.contains(':') => Some(format!("[{ip}]:{port}")),
-        (Some(ip), Some(port)) => Some(format!("{ip}:{port}")),
-        (Some(ip), None) => Some(ip),
-        (None, _) => text(&line[mac]),
-    };
     let list = |value: &Value| {
         let items: Vec<String> = value.as_array()?.iter().filter_map(text).collect();
         (!items.is_empty()).then(|| items.join(", "))
@@ -163,8 +157,8 @@ fn incident(line: &Value) -> Vec<(String, String)> {
     );
     tell("direction", text(&line["direction"]));
     tell("protocol", text(&line["proto"]));
-    tell("from", end("src_ip", "src_port", "src_mac"));
-    tell("to", end("dest_ip", "dest_port", "dest_mac"));
+    tell("from", Some(end(line, "src")));
+    tell("to", Some(end(line, "dest")));
     tell(
         "others",
         list(&alert["to"]).map(|list| format!("{}: {list}", to(line))),
@@ -220,7 +214,7 @@ fn rule(view: &View, name: &str) -> Vec<(String, String)> {
 fn explain(frame: &mut Frame<'_>, area: Rect, colour: bool, form: &mut Form) {
     let columns = inner(area);
     let hints = [
-        "out of the LAN or in; any key changes it",
+        "(out of the LAN, or in: any letter changes it)",
         "tcp, udp, icmp, 47",
         "10.77.0.9:40000, [fd77::9]:40000",
         "93.184.216.34:69",

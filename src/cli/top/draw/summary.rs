@@ -45,7 +45,12 @@ fn title(view: &View, picture: &Picture, width: usize) -> Line<'static> {
             "{} (sha256 {digest}), policy {}",
             status.config.file, status.generation
         ),
-        _ => status.config.file.clone(),
+        room if status.config.file.len() <= room => status.config.file.clone(),
+        // The folder is what can be done without.
+        _ => {
+            let name = status.config.file.rsplit('/').next();
+            name.unwrap_or_default().to_owned()
+        }
     };
     let config = left(&config, width.saturating_sub(used));
     let gap = || span(view.colour, Tone::Plain, "   ");
@@ -122,10 +127,10 @@ pub(super) const UNKNOWN: &str = "-";
 
 fn ports(view: &View, status: &Status, width: usize) -> Vec<Line<'static>> {
     // What else there is room for stands between the columns.
-    let wide = 11 + usize::from(width >= 100) * 3;
+    let (name_width, wide) = if width >= 100 { (28, 11) } else { (15, 10) };
     let row = |name: &str, cells: [String; 6]| {
-        let cells = cells.map(|cell| right(&cell, wide - 1)).join(" ");
-        fitted(&format!("{}{cells}", left(name, 15)), width)
+        let cells = cells.map(|cell| right(&cell, wide)).join(" ");
+        fitted(&format!("{}{cells}", left(name, name_width)), width)
     };
     let head = [
         "in pkt/s",
@@ -154,7 +159,8 @@ fn ports(view: &View, status: &Status, width: usize) -> Vec<Line<'static>> {
             shown(|rate| rate.passed),
             shown(|rate| rate.stopped),
         ];
-        let text = row(&format!("{name} {}", port.interface), cells);
+        let mode = if width >= 100 { port.mode.as_str() } else { "" };
+        let text = row(&format!("{name} {} {mode}", port.interface), cells);
         lines.push(aged(view, line(view.colour, Tone::Plain, text)));
     }
     lines
@@ -165,10 +171,7 @@ fn reasons(view: &View, status: &Status, width: usize) -> Vec<Line<'static>> {
     let mut counts: Vec<(&str, u64)> = Vec::new();
     let mut shadow = 0;
     for (_, port) in &status.ports.0 {
-        let rejected = ("rejected", port.rejected);
-        let dropped = port.dropped.0.iter();
-        let dropped = dropped.map(|(reason, count)| (reason.as_str(), *count));
-        for (reason, count) in dropped.chain([rejected]).filter(|(_, n)| *n > 0) {
+        for (reason, count) in port.reasons().filter(|(_, n)| *n > 0) {
             match counts.iter_mut().find(|(other, _)| *other == reason) {
                 Some((_, sum)) => *sum += count,
                 None => counts.push((reason, count)),
