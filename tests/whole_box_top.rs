@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::gate::BINARY;
+use common::gate::{self, BINARY};
 use common::{Gate, Lab, SOON, until};
 use nix::libc;
 use nix::pty::{Winsize, openpty};
@@ -154,7 +154,11 @@ impl Drop for Tty {
 #[test]
 fn an_attempt_shows_up_with_its_host_the_form_answers_and_q_gives_the_terminal_back() {
     let Some(lab) = Lab::addressed() else { return };
-    let _gate = Gate::start(&lab);
+    let more = format!(
+        "[hosts]\ndesk-9 = {{ ip = \"10.77.0.9\" }}\n[evidence]\ndir = \"{}/evidence\"\n",
+        lab.dir().display()
+    );
+    let _gate = Gate::with(&lab, &gate::config(&lab, "", &more));
     let mut top = Tty::top(&lab, &[]);
     top.wait(&["portcullis", "healthy", "up"]);
     top.wait(&["none since the gate started"]);
@@ -164,12 +168,13 @@ fn an_attempt_shows_up_with_its_host_the_form_answers_and_q_gives_the_terminal_b
     let mut curl = lab.command("lan", "curl");
     let out = curl.args(["-sS", "-m", "1", file]).output().expect("curl");
     assert!(!out.status.success(), "{out:?}");
-    let text = top.wait(&["high", "drop", "10.77.0.9", "tftp", "payload"]);
+    let text = top.wait(&["high", "drop", "10.77.0.9", "tftp", "read payload.bin"]);
     println!("{text}\n");
 
     top.press("\t\r");
     top.wait(&["tftp", "file = payload.bin"]);
-    let text = top.wait(&["host", "10.77.0.9"]);
+    top.wait(&["evidence", "tftp", ".pcapng"]);
+    let text = top.wait(&["host", "10.77.0.9, called desk-9 (says config)"]);
     println!("{text}\n");
     top.press("e");
     top.wait(&["src", "10.77.0.9:"]);
@@ -185,7 +190,7 @@ fn an_attempt_shows_up_with_its_host_the_form_answers_and_q_gives_the_terminal_b
 
     top.resize((120, 40));
     top.wait(&["in pkt/s", "stopped/s"]);
-    let text = top.wait(&["10.77.0.9", "payload.bin", "-> 93.184.216.34:69"]);
+    let text = top.wait(&["10.77.0.9 (desk-9)", "payload.bin", "-> 93.184.216.34:69"]);
     println!("{text}\n");
     top.press("/irc\r");
     top.wait(&["Rules", "with \"irc\""]);

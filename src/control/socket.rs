@@ -37,7 +37,7 @@ const WAITING: u32 = 128;
 pub enum Request {
     /// The whole [`Status`](super::status::Status).
     Status,
-    /// The last incidents as their last lines have them: `incidents`, the latest first.
+    /// The last incidents as their last lines have them, with the counts of now: `incidents`, the latest first.
     Incidents {
         /// At most so many; [`super::recent::MOST`] are remembered.
         most: usize,
@@ -166,10 +166,8 @@ async fn done(request: Request, gate: &State) -> String {
     let ask = match request {
         Request::Status => return json(&gate.status()),
         Request::Incidents { most } => {
-            let latest = gate.incidents().0.recent().latest(most);
-            return json(
-                &serde_json::json!({ "incidents": latest.iter().map(|line| &**line).collect::<Vec<_>>() }),
-            );
+            let latest = gate.incidents().0.latest(most);
+            return json(&serde_json::json!({ "incidents": latest }));
         }
         Request::Explain { packet } => match packet.packet().key() {
             Ok(key) => Ask::Explain(Box::new(key)),

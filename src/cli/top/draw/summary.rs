@@ -73,13 +73,9 @@ fn warnings(view: &View, picture: &Picture, width: usize, now: Instant) -> Vec<L
     let mut told: Vec<(Tone, String)> = Vec::new();
     if let Some(silence) = &view.silence {
         let age = how_long(now.saturating_duration_since(silence.since).as_secs());
-        told.push((
-            Tone::Bad,
-            format!(
-                "! OLD PICTURE: no answer for {age}; asking on. {}",
-                silence.why
-            ),
-        ));
+        let words = format!("! OLD PICTURE: there has been no answer for {age}. Asking on.");
+        told.push((Tone::Bad, words));
+        told.push((Tone::Bad, format!("! {}", silence.why)));
     }
     if view.paused {
         let age = how_long(now.saturating_duration_since(picture.at).as_secs());

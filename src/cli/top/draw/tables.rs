@@ -98,7 +98,7 @@ pub(super) fn incidents(view: &mut View, area: Rect) -> Vec<Line<'static>> {
     let roomy = columns >= ROOMY;
     let longest = |cell: &dyn Fn(&Value) -> String, most: usize| {
         let cells = lines.iter().map(|line| width(&cell(line)));
-        cells.max().unwrap_or(0).clamp(12, most.max(12))
+        cells.max().unwrap_or(0).clamp(7, most.max(12))
     };
     let host = |line: &Value| host(line, roomy);
     let rule = |line: &Value| text(&line["alert"]["signature"]);
@@ -112,7 +112,7 @@ pub(super) fn incidents(view: &mut View, area: Rect) -> Vec<Line<'static>> {
             left(&did, 7),
             left(&host, host_width),
             left(&rule, rule_width),
-            right(&count, 6),
+            right(&count, 5),
             rest,
         ];
         fitted(cells.join(" ").trim_end(), columns - MARK)
@@ -254,7 +254,7 @@ fn rest(line: &Value, roomy: bool) -> String {
         (None, _) => format!("-> {}", to(line)),
     };
     match line["alert"]["host_name"].as_str() {
-        Some(name) if !roomy => format!("({name}) {told}"),
+        Some(name) if !roomy => format!("{told} ({name})"),
         _ => told,
     }
 }

@@ -79,7 +79,7 @@ fn the_smallest_usual_terminal_has_all_that_matters() {
             "> tftp",
             "123M",
             "in shadow",
-            "12:04:05 high   drop    10.77.0.9    tftp             17 (desk-9) read payloa…",
+            "12:04:05 high   drop    10.77.0.9  tftp       17 read payload.bin octet (desk…",
             "? help",
         ],
     );
