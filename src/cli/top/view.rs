@@ -227,3 +227,59 @@ pub(super) fn note(rule: &Rule) -> &'static str {
         _ => "",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{incidents, status};
+    use super::*;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn a_paused_view_keeps_its_picture_and_silence_counts_from_the_last_answer() {
+        let start = Instant::now();
+        let picture = |seconds: u64| {
+            let at = (start + Duration::from_secs(seconds), SystemTime::UNIX_EPOCH);
+            Picture::read(at, &status(), &incidents())
+        };
+        let shown = |view: &View| view.picture.as_ref().map(|picture| picture.at - start);
+        let mut view = View::new(false);
+        view.see(picture(1));
+        view.paused = true;
+        view.see(picture(2));
+        assert_eq!(shown(&view), Some(Duration::from_secs(1)));
+        view.paused = false;
+        view.see(picture(3));
+        assert_eq!(shown(&view), Some(Duration::from_secs(3)));
+        view.see(Err("gone".to_owned()));
+        view.see(Err("still gone".to_owned()));
+        let silence = view.silence.as_ref().unwrap();
+        assert_eq!(silence.since - start, Duration::from_secs(3));
+        assert_eq!(silence.why, "still gone");
+        view.see(picture(9));
+        assert!(view.silence.is_none());
+    }
+
+    #[test]
+    fn the_filter_finds_rules_and_incidents_by_what_is_shown_of_them() {
+        let mut view = View::new(false);
+        let at = (Instant::now(), SystemTime::UNIX_EPOCH);
+        view.see(Picture::read(at, &status(), &incidents()));
+        for (filter, rules, found) in [
+            ("", 5, 2),
+            ("TFTP", 1, 2),
+            ("10.77.0.31", 0, 1),
+            ("desk-9", 0, 2),
+            ("payload.BIN", 0, 2),
+            ("93.184", 0, 2),
+            ("shadow", 1, 0),
+            ("allow", 2, 0),
+            ("nothing like it", 0, 0),
+        ] {
+            filter.clone_into(&mut view.filter);
+            view.find();
+            let counts = (view.shown_rules().len(), view.shown_incidents().len());
+            assert_eq!(counts, (rules, found), "{filter}");
+        }
+        assert!(view.chosen_incident().is_none());
+    }
+}
