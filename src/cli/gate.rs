@@ -27,19 +27,28 @@ pub(super) struct Gate {
 impl Gate {
     /// Its answer, or why there is none on standard error.
     pub(super) fn ask(&self, request: &Request) -> Result<Value, ExitCode> {
-        let path = match (&self.socket, self.config.exists()) {
-            (Some(path), _) => path.clone(),
-            (None, true) => config::control_socket(&self.config).map_err(cannot)?,
-            (None, false) => PathBuf::from(Control::SOCKET),
-        };
-        socket::ask(&path, request).map_err(|e| cannot(silence(&path, &e)))
+        ask(&self.socket()?, request).map_err(cannot)
+    }
+
+    /// Where it answers, or what is wrong with the config that should say so on standard error.
+    pub(super) fn socket(&self) -> Result<PathBuf, ExitCode> {
+        match (&self.socket, self.config.exists()) {
+            (Some(path), _) => Ok(path.clone()),
+            (None, true) => config::control_socket(&self.config).map_err(cannot),
+            (None, false) => Ok(PathBuf::from(Control::SOCKET)),
+        }
     }
 }
 
+/// The answer of the gate behind this socket, or why there is none.
+pub(super) fn ask(socket: &Path, request: &Request) -> Result<Value, String> {
+    socket::ask(socket, request).map_err(|e| silence(socket, &e))
+}
+
 /// Why there is no answer.
-fn silence(path: &Path, e: &std::io::Error) -> String {
+fn silence(socket: &Path, e: &std::io::Error) -> String {
     use std::io::ErrorKind::{ConnectionRefused, NotFound, PermissionDenied, TimedOut, WouldBlock};
-    let path = path.display();
+    let path = socket.display();
     match e.kind() {
         NotFound | ConnectionRefused => format!(
             "no gate is running behind {path}; start it with `portcullis run`, or name another socket with --socket"
@@ -47,7 +56,7 @@ fn silence(path: &Path, e: &std::io::Error) -> String {
         WouldBlock | TimedOut => {
             format!("a gate has {path} open and does not answer: its process is stopped or hangs")
         }
-        PermissionDenied => format!("{path}: {e}; ask as root"),
+        PermissionDenied => format!("{path}: {e}; {}", socket::who_may_ask(socket)),
         _ => format!("{path}: {e}"),
     }
 }

@@ -10,6 +10,7 @@ mod run;
 mod sets;
 mod status;
 mod test;
+mod top;
 
 use crate::config::{self, Config};
 use clap::{Args, Parser, Subcommand};
@@ -37,6 +38,7 @@ const EXAMPLES: &str = "Examples:
   portcullis replay -c portcullis.toml --lan-prefix 10.77.0.0/24 capture.pcapng
   portcullis run -c portcullis.toml
   portcullis status
+  portcullis top
   portcullis alerts --since 1h
   portcullis sets add mail_servers 10.0.0.25";
 
@@ -54,6 +56,8 @@ enum Command {
     Replay(replay::Replay),
     /// Show what a running gate has seen, forwarded and dropped
     Status(status::Status),
+    /// Watch a running gate: rates, rules, the last incidents, and what it would do with a packet
+    Top(top::Top),
     /// Show the alerts of the alert file, of one host or rule, and follow those that come
     Alerts(alerts::Alerts),
     /// Show and change the sets of a running gate, at once and for good
@@ -99,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Explain(command) => command.run(),
         Command::Replay(command) => command.run(),
         Command::Status(command) => command.run(),
+        Command::Top(command) => command.run(),
         Command::Alerts(command) => command.run(),
         Command::Sets(command) => command.run(),
         Command::Detach(command) => command.run(),

@@ -462,6 +462,26 @@ impl Incidents {
         &self.recent
     }
 
+    /// At most so many of them with what has been counted since their last lines, the one with the latest frame first.
+    pub fn latest(&self, most: usize) -> Vec<Line> {
+        let told = self.recent.latest(most);
+        let mut latest: Vec<Line> = told.iter().map(|line| Line::clone(line)).collect();
+        let places = told.iter().enumerate();
+        let places: HashMap<&str, usize> = places
+            .map(|(at, line)| (line.alert.incident.as_str(), at))
+            .collect();
+        for incident in self.open.values() {
+            let at = places.get(incident.id.as_str());
+            if let Some(line) = at.and_then(|at| latest.get_mut(*at)) {
+                line.alert.packets = incident.packets;
+                line.alert.last_seen = timestamp(incident.last);
+            }
+        }
+        // All in one form, in which later is greater.
+        latest.sort_by(|a, b| b.alert.last_seen.cmp(&a.alert.last_seen));
+        latest
+    }
+
     fn line(&self, incident: &Incident, generation: &Generation) -> Line {
         let names = self.interfaces.as_ref();
         let side = incident.last_frame.side as usize;
@@ -532,6 +552,11 @@ mod tests {
         let same_host = event(&all, "irc", 9, host, 2 * SECOND);
         assert!(all.take(&same_host).is_some(), "another rule");
         assert!(all.expire(30 * SECOND).is_empty(), "within the window");
+        let counts: Vec<_> = all.latest(2).iter().map(|l| l.alert.packets).collect();
+        assert_eq!(counts, [1, 1], "the latest first");
+        let now = &all.latest(9)[2].alert;
+        assert_eq!((now.packets, now.signature.as_str()), (1000, "tftp"));
+        assert!(now.last_seen > now.first_seen, "{now:?}");
         let told = all.expire(70 * SECOND);
         assert_eq!(told.len(), 1, "only the incident with repeats");
         assert_eq!(told[0].alert.packets, 1000);

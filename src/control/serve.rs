@@ -131,7 +131,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         })?),
     };
     let path = config.control.socket.clone();
-    let listener = socket::bind(&path).map_err(|source| ServeError::Socket {
+    let listener = socket::bind(&path, socket::GROUP).map_err(|source| ServeError::Socket {
         path: path.clone(),
         source,
     })?;

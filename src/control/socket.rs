@@ -3,15 +3,17 @@
 use super::added::Ask;
 use super::status::State;
 use crate::config::packet::{Asked, PacketError};
+use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::{Gid, Group};
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixStream as StdStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader as AsyncReader};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::{UnixListener, UnixSocket, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -24,13 +26,18 @@ const WORK: Duration = Duration::from_secs(60);
 /// How many may ask at once; others wait.
 const AT_ONCE: usize = 16;
 
+/// The group whose members may ask, where there is one of this name.
+pub const GROUP: &str = "portcullis";
+/// Connections that wait to be taken.
+const WAITING: u32 = 128;
+
 /// What can be asked.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub enum Request {
     /// The whole [`Status`](super::status::Status).
     Status,
-    /// The last incidents as their last lines have them: `incidents`, the latest first.
+    /// The last incidents as their last lines have them, with the counts of now: `incidents`, the latest first.
     Incidents {
         /// At most so many; [`super::recent::MOST`] are remembered.
         most: usize,
@@ -68,11 +75,12 @@ impl Request {
     }
 }
 
-/// Binds the socket for its owner only. One that nobody answers on is left over from a process that died, and is replaced.
+/// Binds the socket for its owner, and for the members of `group` where there is one of that name: mode 0660 then, else 0600. One that
+/// nobody answers on is left over from a process that died, and is replaced.
 ///
 /// # Errors
 /// That it cannot be bound, that a gate is running behind it, or that the path is that of something else than a socket.
-pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
+pub fn bind(path: &Path, group: &str) -> std::io::Result<UnixListener> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
@@ -93,9 +101,34 @@ pub fn bind(path: &Path) -> std::io::Result<UnixListener> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
         Err(e) => return Err(e),
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(listener)
+    let socket = UnixSocket::new_stream()?;
+    // Before it has a name, so that nobody finds it open meanwhile: its file takes this mode (unix_bind_bsd() in net/unix/af_unix.c).
+    fchmod(&socket, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    socket.bind(path)?;
+    // Where the gate runs without root it may not give a file to a group that it is not in: the socket stays its own.
+    if let Some(group) = Group::from_name(group)?
+        && lchown(path, None, Some(group.gid.as_raw())).is_ok()
+    {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    }
+    socket.listen(WAITING)
+}
+
+/// What somebody who may not ask at this socket can do about it.
+pub fn who_may_ask(path: &Path) -> String {
+    let group = std::fs::metadata(path)
+        .ok()
+        .filter(|socket| socket.mode() & 0o060 == 0o060)
+        .and_then(|socket| Group::from_gid(Gid::from_raw(socket.gid())).ok()?);
+    match group {
+        Some(group) => format!(
+            "ask as root, or as a member of the group `{name}`: `sudo usermod -aG {name} $USER`, and log in again",
+            name = group.name
+        ),
+        None => format!(
+            "ask as root; where there is a group `{GROUP}` when the gate starts, its members may ask too: `sudo groupadd --system {GROUP}`, `sudo usermod -aG {GROUP} $USER`, restart the gate, and log in again"
+        ),
+    }
 }
 
 /// Answers for ever.
@@ -133,10 +166,8 @@ async fn done(request: Request, gate: &State) -> String {
     let ask = match request {
         Request::Status => return json(&gate.status()),
         Request::Incidents { most } => {
-            let latest = gate.incidents().0.recent().latest(most);
-            return json(
-                &serde_json::json!({ "incidents": latest.iter().map(|line| &**line).collect::<Vec<_>>() }),
-            );
+            let latest = gate.incidents().0.latest(most);
+            return json(&serde_json::json!({ "incidents": latest }));
         }
         Request::Explain { packet } => match packet.packet().key() {
             Ok(key) => Ask::Explain(Box::new(key)),
@@ -181,4 +212,45 @@ pub fn ask(path: &Path, request: &Request) -> std::io::Result<serde_json::Value>
     let mut line = String::new();
     BufReader::new(stream).read_line(&mut line)?;
     Ok(serde_json::from_str(&line)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mode and group of a socket bound for `group`.
+    fn bound(group: &str) -> (u32, u32, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _inside = runtime.enter();
+        let _listener = bind(&path, group).unwrap();
+        assert!(StdStream::connect(&path).is_ok());
+        let about = std::fs::symlink_metadata(&path).unwrap();
+        (about.mode() & 0o7777, about.gid(), who_may_ask(&path))
+    }
+
+    #[test]
+    fn the_socket_is_for_the_members_of_the_group_where_there_is_one() {
+        // One that this user may give a file to, by the name that the system has for it.
+        let wanted = if nix::unistd::geteuid().is_root() {
+            Group::from_name("daemon").unwrap().unwrap()
+        } else {
+            Group::from_gid(nix::unistd::getegid()).unwrap().unwrap()
+        };
+        let (mode, gid, words) = bound(&wanted.name);
+        assert_eq!((mode, gid), (0o660, wanted.gid.as_raw()));
+        let join = format!("usermod -aG {} ", wanted.name);
+        assert!(words.contains(&join), "{words}");
+    }
+
+    #[test]
+    fn without_the_group_the_socket_is_for_its_owner_alone() {
+        let (mode, gid, words) = bound("no-such-group-here");
+        assert_eq!((mode, gid), (0o600, nix::unistd::getegid().as_raw()));
+        assert!(words.contains("groupadd --system portcullis"), "{words}");
+    }
 }

@@ -2,7 +2,7 @@
 
 mod files;
 mod select;
-mod table;
+pub(super) mod table;
 
 use super::{CONFIG, cannot};
 use crate::config;

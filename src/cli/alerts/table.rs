@@ -135,17 +135,22 @@ fn cells(line: &Value, name: bool) -> [String; 6] {
     ]
 }
 
-/// The other end, and how many others there were.
-fn to(line: &Value) -> String {
-    let (ip, port, mac) = match line["direction"].as_str() {
-        Some("in") => (&line["src_ip"], &line["src_port"], &line["src_mac"]),
-        _ => (&line["dest_ip"], &line["dest_port"], &line["dest_mac"]),
-    };
-    let end = match (text(ip), text(port)) {
+/// One end of what a line is about, `src` or `dest`: address and port, or the MAC address where there is no other.
+pub(in crate::cli) fn end(line: &Value, which: &str) -> String {
+    let of = |what: &str| text(&line[format!("{which}_{what}")]);
+    match (of("ip"), of("port")) {
         (Some(ip), Some(port)) if ip.contains(':') => format!("[{ip}]:{port}"),
         (Some(ip), Some(port)) => format!("{ip}:{port}"),
         (Some(ip), None) => ip,
-        (None, _) => word(mac),
+        (None, _) => of("mac").unwrap_or_else(|| "-".to_owned()),
+    }
+}
+
+/// The other end, and how many others there were.
+pub(in crate::cli) fn to(line: &Value) -> String {
+    let end = match line["direction"].as_str() {
+        Some("in") => end(line, "src"),
+        _ => end(line, "dest"),
     };
     let alert = &line["alert"];
     let more = if alert["more_destinations"] == true {
@@ -161,7 +166,7 @@ fn to(line: &Value) -> String {
 }
 
 /// What the payload showed, under the name of its application.
-fn shown(line: &Value) -> Option<String> {
+pub(in crate::cli) fn shown(line: &Value) -> Option<String> {
     let app = text(&line["app_proto"])?;
     let fields = line["app_proto"]
         .as_str()
@@ -192,7 +197,7 @@ fn word(value: &Value) -> String {
 
 /// Nothing of it moves a cursor, hides, or turns the text around. What the gate has made safe before stays as it is: a backslash is
 /// harmless.
-fn safe(text: &str) -> String {
+pub(in crate::cli) fn safe(text: &str) -> String {
     let parts = text
         .split('\\')
         .map(|part| safe_text(part.as_bytes(), LONGEST));
@@ -201,7 +206,7 @@ fn safe(text: &str) -> String {
 }
 
 /// As much of a safe text as fits.
-fn cut(text: &str, width: usize) -> String {
+pub(in crate::cli) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

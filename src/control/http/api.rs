@@ -25,7 +25,7 @@ pub(super) fn status_text(gate: &Gate) -> Vec<u8> {
 /// At most so many incidents as JSON, the latest first.
 pub(super) fn incidents_text(gate: &Gate, most: usize) -> Vec<u8> {
     // Not written while the lock is held: workers' events wait for it.
-    let latest = gate.incidents().0.recent().latest(most);
+    let latest = gate.incidents().0.latest(most);
     let lines: Vec<_> = latest.iter().map(|line| &**line).collect();
     serde_json::to_vec(&value!({ "incidents": lines })).unwrap_or_default()
 }
