@@ -172,6 +172,19 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
         let says = |text: &str| {
             format!("return document.getElementById('state').textContent === '{text}'")
         };
+        let hide = |hidden: bool| {
+            format!(
+                "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); document.dispatchEvent(new Event('visibilitychange'))"
+            )
+        };
+        browser.run(&hide(true)).await;
+        browser
+            .until("the pause", &says("Paused while hidden"))
+            .await;
+        browser.run(&hide(false)).await;
+        browser
+            .until("the end of the pause", &says("Filtering"))
+            .await;
         drop(gate);
         browser
             .until("the loss", &says("Connection lost, trying again"))
@@ -434,8 +447,12 @@ fn a_browser_that_has_the_token_shows_shadow_and_hundreds_of_rules_in_their_orde
             "{told}"
         );
         assert!(browser.text("banner").await.starts_with("Shadow: "));
+        assert_eq!(
+            browser.text("by-rule-title").await,
+            "Would be blocked, by rule"
+        );
         let by =
-            "return document.getElementById('by-reason').innerText.includes('in shadow, passed')";
+            "return document.getElementById('by-reason').innerText.includes('rule, in shadow')";
         browser.until("the reason", by).await;
 
         let names = "return [...document.querySelectorAll('#rules-table tbody th')].map((name) => name.textContent)";
