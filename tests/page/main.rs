@@ -65,6 +65,31 @@ fn ask(lab: &Lab, arguments: &[&str]) -> (u16, String) {
     (code.parse().expect("a number"), body.to_owned())
 }
 
+/// Stops one thread of a process as a debugger does, until its standard input ends.
+const HOLD: &str = "import ctypes, sys\n\
+    ptrace = ctypes.CDLL(None, use_errno=True).ptrace\n\
+    SEIZE, INTERRUPT = 0x4206, 0x4207\n\
+    thread = ctypes.c_long(int(sys.argv[1]))\n\
+    for what in SEIZE, INTERRUPT:\n\
+    \x20   if ptrace(ctypes.c_long(what), thread, None, None) != 0: sys.exit(ctypes.get_errno())\n\
+    sys.stdin.read()\n";
+
+/// Stops the first worker of a gate until the value is dropped.
+fn hold_worker(gate: &Gate) -> Running {
+    let threads = format!("/proc/{}/task", gate.pid());
+    let worker = std::fs::read_dir(threads)
+        .expect("threads")
+        .find_map(|thread| {
+            let path = thread.ok()?.path();
+            let name = std::fs::read_to_string(path.join("comm")).ok()?;
+            let id = path.file_name()?.to_str()?.to_owned();
+            name.starts_with("worker").then_some(id)
+        });
+    let mut python = std::process::Command::new("python3");
+    python.args(["-c", HOLD, &worker.expect("a worker")]);
+    Running(python.stdin(Stdio::piped()).spawn().expect("python3"))
+}
+
 fn page_config(lab: &Lab) -> String {
     let evidence = lab.dir().join("evidence");
     let more = format!(
@@ -177,6 +202,12 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
                 "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }}); document.dispatchEvent(new Event('visibilitychange'))"
             )
         };
+        let held = hold_worker(&gate);
+        browser
+            .until("the worker", &says("A worker stands still"))
+            .await;
+        drop(held);
+        browser.until("its turn", &says("Filtering")).await;
         browser.run(&hide(true)).await;
         browser
             .until("the pause", &says("Paused while hidden"))
@@ -299,7 +330,7 @@ async fn said_nothing_elsewhere(browser: &Browser) {
 #[test]
 fn without_a_token_only_who_names_the_address_is_answered_and_nothing_can_be_changed() {
     let Some(lab) = Lab::addressed() else { return };
-    let _gate = Gate::with(&lab, &page_config(&lab));
+    let gate = Gate::with(&lab, &page_config(&lab));
     for (path, kind) in [
         ("", "<!doctype html>"),
         ("app.js", "EventSource"),
@@ -353,6 +384,17 @@ fn without_a_token_only_who_names_the_address_is_answered_and_nothing_can_be_cha
             (200, "ok\n".to_owned())
         );
     }
+    let held = hold_worker(&gate);
+    let unwell = common::until("a worker that stands still", common::SOON, || {
+        let (code, body) = ask(&lab, &[&format!("{PAGE}healthz")]);
+        (code == 503).then_some(body)
+    });
+    assert!(unwell.starts_with("worker 0 (core "), "{unwell}");
+    assert_eq!(ask(&lab, &[&format!("{PAGE}readyz")]).0, 200);
+    drop(held);
+    common::until("a worker that turns again", common::SOON, || {
+        (ask(&lab, &[&format!("{PAGE}healthz")]).0 == 200).then_some(())
+    });
     // Of seventeen who listen one is told to come again.
     let listen = |_| {
         let mut curl = lab.command("gate", "curl");
