@@ -306,6 +306,8 @@ function showMachine() {
 const LEVELS = { high: "▲\u00a0high", medium: "◆\u00a0medium", low: "▽\u00a0low" };
 const level = (name) => LEVELS[name] ?? name;
 const FEW = 8;
+/** As many as the gate keeps. */
+const REMEMBERED = 200;
 let incidents = [];
 let allIncidents = false;
 
@@ -396,7 +398,7 @@ function showIncidents() {
   const more = $("incidents-more");
   more.hidden = incidents.length <= FEW;
   say(more, allIncidents ? "Show fewer" : `Show all ${count(incidents.length)}`);
-  say($("incident-count"), count(incidents.length));
+  say($("incident-count"), incidents.length < REMEMBERED ? count(incidents.length) : `${count(REMEMBERED)} or more`);
   const of = (name) => incidents.filter((line) => line.alert.level === name).length;
   say($("incident-levels"), incidents.length ? ["high", "medium", "low"].map((name) => `${count(of(name))} ${name}`).join(", ") : "none since the start");
 }
