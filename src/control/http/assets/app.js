@@ -105,7 +105,10 @@ function counters(status) {
       add(`reason ${name} ${reason}`, n);
       add("blocked", n);
     }
-    for (const [reason, n] of Object.entries(port.shadow)) add(`shadow ${name} ${reason}`, n);
+    for (const [reason, n] of Object.entries(port.shadow)) {
+      add(`shadow ${name} ${reason}`, n);
+      add("would be blocked", n);
+    }
     add(`reason ${name} rejected`, port.rejected);
     add("blocked", port.rejected);
     add("passed", port.forwarded);
@@ -153,9 +156,15 @@ function show(next) {
   status = next;
   speed = sampled(status);
   const all = samples.at(-1).all;
-  const [blocked, passed] = [speed("blocked"), speed("passed")];
+  // In shadow nothing is blocked, and what would be is what there is to see.
+  const stops = status.shadow ? "would be blocked" : "blocked";
+  const title = status.shadow ? "Would be blocked" : "Blocked";
+  say($("blocked-title"), `${title} now`);
+  say($("by-rule-title"), `${title}, by rule`);
+  say($("by-reason-title"), `${title}, by reason`);
+  const [blocked, passed] = [speed(stops), speed("passed")];
   say($("blocked-rate"), rate(blocked));
-  say($("blocked-total"), count(all.get("blocked")));
+  say($("blocked-total"), count(all.get(stops)));
   say($("passed-rate"), rate(passed));
   say($("passed-total"), count(all.get("passed")));
   say($("passed-bits"), bits((speed("passed bytes") ?? 0) * 8));
@@ -211,7 +220,7 @@ function showNow() {
     };
     for (const [reason, n] of Object.entries(of.dropped)) add("reason", reason, n);
     add("reason", "rejected", of.rejected, " with an answer");
-    for (const [reason, n] of Object.entries(of.shadow)) add("shadow", reason, n, " (in shadow, passed)");
+    for (const [reason, n] of Object.entries(of.shadow)) add("shadow", reason, n, ", in shadow");
   }
   table("by-reason", reasons.sort(byRate).slice(0, MOST).map((reason) => ({
     key: reason.key,
@@ -297,6 +306,8 @@ function showMachine() {
 const LEVELS = { high: "▲\u00a0high", medium: "◆\u00a0medium", low: "▽\u00a0low" };
 const level = (name) => LEVELS[name] ?? name;
 const FEW = 8;
+/** As many as the gate keeps. */
+const REMEMBERED = 200;
 let incidents = [];
 let allIncidents = false;
 
@@ -387,7 +398,7 @@ function showIncidents() {
   const more = $("incidents-more");
   more.hidden = incidents.length <= FEW;
   say(more, allIncidents ? "Show fewer" : `Show all ${count(incidents.length)}`);
-  say($("incident-count"), count(incidents.length));
+  say($("incident-count"), incidents.length < REMEMBERED ? count(incidents.length) : `${count(REMEMBERED)} or more`);
   const of = (name) => incidents.filter((line) => line.alert.level === name).length;
   say($("incident-levels"), incidents.length ? ["high", "medium", "low"].map((name) => `${count(of(name))} ${name}`).join(", ") : "none since the start");
 }
