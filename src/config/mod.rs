@@ -183,6 +183,8 @@ pub struct BusyPoll {
 pub struct Metrics {
     /// Where the HTTP page listens; `None` for nowhere.
     pub listen: Option<SocketAddr>,
+    /// How many of the hosts that alert most have a series of their own.
+    pub hosts: usize,
 }
 
 /// `[alerts]`.

@@ -268,6 +268,7 @@ fn busy_poll(reader: &mut Reader, value: Value<'_>) -> Option<BusyPoll> {
 fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
     let mut metrics = Metrics {
         listen: Some(([127, 0, 0, 1], 9155).into()),
+        hosts: 0,
     };
     let Some(mut section) = section else {
         return metrics;
@@ -289,6 +290,10 @@ fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
             }
         }
     }
+    let hosts = section
+        .take("hosts")
+        .and_then(|value| reader.integer(&value, "hosts", 0..=100));
+    metrics.hosts = hosts.map_or(0, |hosts| hosts as usize);
     section.finish(reader);
     metrics
 }

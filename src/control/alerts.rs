@@ -2,6 +2,7 @@
 
 use super::detect::Finding;
 use super::evidence::{Evidence, EvidenceStatus, Request};
+use super::hosts::{Host, Hosts, Loudest};
 use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
 use super::names::Names;
@@ -180,6 +181,8 @@ pub struct Incidents {
     begun: u64,
     uncounted: u64,
     recent: Recent,
+    /// `None` where nobody asks which hosts alert most.
+    hosts: Option<Hosts>,
 }
 
 impl Incidents {
@@ -204,6 +207,7 @@ impl Incidents {
             begun: 0,
             uncounted: 0,
             recent: Recent::default(),
+            hosts: None,
         }
     }
 
@@ -222,6 +226,22 @@ impl Incidents {
     /// What became of evidence, where it is kept.
     pub fn evidence(&self) -> Option<EvidenceStatus> {
         self.evidence.as_ref().map(Evidence::status)
+    }
+
+    /// Counts by host which alert most, and shows so many of them; 0 counts nothing.
+    pub fn with_hosts(mut self, shown: usize) -> Incidents {
+        self.hosts = (shown > 0).then(|| Hosts::new(shown));
+        self
+    }
+
+    /// The hosts that alert most, where they are counted.
+    pub fn loudest(&self) -> Option<Loudest> {
+        self.hosts.as_ref().map(Hosts::loudest)
+    }
+
+    /// Incidents that are still counted into.
+    pub fn open(&self) -> usize {
+        self.open.len()
     }
 
     /// Commands that hints give name this control socket where it is not the one that they ask by themselves.
@@ -243,6 +263,13 @@ impl Incidents {
 
     /// Takes one event; a line if its host is new to the rule, or if the window of its incident is over.
     pub fn take(&mut self, event: &Event) -> Option<Line> {
+        if self.hosts.is_some() {
+            let host = self.host(event);
+            let frames = event.frames.into();
+            self.hosts
+                .iter_mut()
+                .for_each(|hosts| hosts.add(host, frames));
+        }
         self.add(event, None)
     }
 
@@ -381,7 +408,18 @@ impl Incidents {
     fn key(&self, event: &Event) -> Key {
         let meta = &event.meta;
         let v6 = meta.net == crate::frame::Net::V6;
-        let by_mac = match event.cause {
+        let by_mac = self.by_mac(event);
+        match event.side {
+            // The address is a lie, so it is no part of who it was.
+            Side::Lan if by_mac => (event.cause, meta.src_mac, 0, false),
+            Side::Lan => (event.cause, meta.src_mac, meta.src, v6),
+            Side::Uplink => (event.cause, meta.dst_mac, meta.dst, v6),
+        }
+    }
+
+    /// The source that such frames have is a lie.
+    fn by_mac(&self, event: &Event) -> bool {
+        match event.cause {
             Cause::Rule(RuleId(rule)) => self
                 .policy
                 .load()
@@ -389,12 +427,18 @@ impl Incidents {
                 .get(rule as usize)
                 .is_some_and(|rule| rule.by_mac),
             Cause::Reason(_) | Cause::Behaviour(_) => false,
+        }
+    }
+
+    fn host(&self, event: &Event) -> Host {
+        let meta = &event.meta;
+        let (ip, mac) = match event.side {
+            Side::Lan => (meta.src_ip(), meta.src_mac),
+            Side::Uplink => (meta.dst_ip(), meta.dst_mac),
         };
-        match event.side {
-            // The address is a lie, so it is no part of who it was.
-            Side::Lan if by_mac => (event.cause, meta.src_mac, 0, false),
-            Side::Lan => (event.cause, meta.src_mac, meta.src, v6),
-            Side::Uplink => (event.cause, meta.dst_mac, meta.dst, v6),
+        match ip {
+            Some(ip) if event.side == Side::Uplink || !self.by_mac(event) => Host::Ip(ip),
+            _ => Host::Mac(mac),
         }
     }
 

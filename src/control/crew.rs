@@ -41,7 +41,8 @@ impl Crew {
         let (turned, turns) = mpsc::channel();
         // One clock for all of them: what one writes into the flow table is read by the others.
         let clock = Clock(Instant::now());
-        for (index, (mut worker, core)) in workers.into_iter().enumerate() {
+        for (index, (worker, core)) in workers.into_iter().enumerate() {
+            let mut worker = worker.timed(Instant::now);
             let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
             alive.fetch_add(1, Relaxed);
             let turned = turned.clone();

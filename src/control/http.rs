@@ -1,9 +1,10 @@
 //! `/metrics` and `/healthz`, over axum.
 
+use super::metrics::Format;
 use super::status::State as Gate;
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use std::future::Future;
@@ -32,9 +33,11 @@ async fn index() -> &'static str {
     "Portcullis\n\n/metrics  Prometheus metrics\n/healthz  200 while every worker turns\n"
 }
 
-async fn metrics(State(gate): State<Arc<Gate>>) -> Response {
-    match gate.metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)], text).into_response(),
+async fn metrics(State(gate): State<Arc<Gate>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT);
+    let format = Format::of_accept(accept.and_then(|accept| accept.to_str().ok()));
+    match gate.metrics(format) {
+        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
         Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
     }
 }

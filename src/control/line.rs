@@ -295,7 +295,7 @@ fn protocol(meta: &Meta) -> String {
     }
 }
 
-fn mac(mac: [u8; 6]) -> String {
+pub(super) fn mac(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 

@@ -6,6 +6,7 @@ pub mod bringup;
 pub mod crew;
 pub mod detect;
 pub mod evidence;
+pub mod hosts;
 pub mod http;
 pub mod keeper;
 mod line;

@@ -9,7 +9,7 @@ use super::keeper::Keeper;
 use super::names::Names;
 use super::resolve::Resolver;
 use super::sink::{self, OpenError};
-use super::status::{ConfigInfo, State, now};
+use super::status::{State, now};
 use super::upkeep::Upkeep;
 use super::{evidence, http, socket};
 use crate::config::Config;
@@ -194,6 +194,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let names = Names::new(&config.hosts).with_resolver(resolver.map_err(ServeError::Os)?);
     let incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
         .with_socket(&path)
+        .with_hosts(config.metrics.hosts)
         .with_names(names);
     let state = State::new(
         policy,
@@ -204,7 +205,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         sinks,
         evidence,
     );
-    let state = Arc::new(state.with_config(ConfigInfo::of(&config)));
+    let state = Arc::new(state.with_config(&config));
     announce(&state, &config);
     let mut from_workers = FromWorkers {
         events,

@@ -1,7 +1,7 @@
 //! The counters of all workers at one moment, added up: what `status`, `replay` and the metrics show.
 
 use crate::policy::{Generation, RuleId, Side};
-use crate::telemetry::counters::FlowCounters;
+use crate::telemetry::counters::{BURST_BOUNDS, FlowCounters, Health, TIME_BOUNDS};
 use crate::telemetry::{Counter, Reason, WorkerCounters};
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -47,6 +47,8 @@ pub struct Flowed {
     pub dropped: Named<u64>,
     /// Frames refused with an answer.
     pub rejected: u64,
+    /// Bytes of them.
+    pub rejected_bytes: u64,
     /// Frames forwarded that would not have been if the policy were enforced, by reason; those of zero left out. Part of `forwarded`.
     pub shadow: Named<u64>,
     /// Frames given to the box's own stack.
@@ -169,6 +171,68 @@ pub struct Snapshot {
     pub turns: Vec<(u64, u64)>,
     /// The last turn of each worker, nanoseconds since the Unix epoch.
     pub last_turns: Vec<u64>,
+    /// How the workers go.
+    pub health: Healths,
+}
+
+/// [`Health`] of all workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Healths {
+    /// Bursts by size, not cumulative.
+    pub bursts: [u64; BURST_BOUNDS],
+    /// Frames of all bursts.
+    pub burst_frames: u64,
+    /// Samples by time from receive to send, not cumulative.
+    pub times: [u64; TIME_BOUNDS + 1],
+    /// Nanoseconds of all samples.
+    pub time_sum: u64,
+    /// Frames that no port holds.
+    pub pool: u64,
+    /// Frames that were queued to be sent.
+    pub transmit: u64,
+    /// Frames that wait for the first fragment of their datagram.
+    pub held: u64,
+    /// All frames.
+    pub frames: u64,
+}
+
+impl Healths {
+    fn of(workers: &[Arc<WorkerCounters>]) -> Healths {
+        let mut all = Healths::default();
+        for Health {
+            bursts,
+            burst_frames,
+            times,
+            time_sum,
+            pool,
+            transmit,
+            held,
+            frames,
+        } in workers.iter().map(|worker| &worker.health)
+        {
+            add(&mut all.bursts, bursts);
+            add(&mut all.times, times);
+            all.burst_frames += burst_frames.get();
+            all.time_sum += time_sum.get();
+            all.pool += pool.load(Relaxed);
+            all.transmit += transmit.load(Relaxed);
+            all.held += held.load(Relaxed);
+            all.frames += frames.load(Relaxed);
+        }
+        all
+    }
+
+    /// Frames in the kernel's hands: to be received into, or received and not yet taken.
+    pub fn receive(&self) -> u64 {
+        let elsewhere = self.pool + self.transmit + self.held;
+        self.frames.saturating_sub(elsewhere)
+    }
+}
+
+fn add(sums: &mut [u64], counters: &[Counter]) {
+    for (sum, counter) in sums.iter_mut().zip(counters) {
+        *sum += counter.get();
+    }
 }
 
 impl Snapshot {
@@ -181,6 +245,7 @@ impl Snapshot {
         let mut all = Snapshot {
             sides: Side::BOTH.map(|side| flowed(workers, side)),
             flows: FlowCounts::of(workers),
+            health: Healths::of(workers),
             ..Snapshot::default()
         };
         for (index, rule) in generation.rules().iter().enumerate() {
@@ -225,16 +290,13 @@ fn flowed(workers: &[Arc<WorkerCounters>], side: Side) -> Flowed {
         sum.forwarded += counters.forwarded.get();
         sum.forwarded_bytes += counters.forwarded_bytes.get();
         sum.rejected += counters.rejected.get();
+        sum.rejected_bytes += counters.rejected_bytes.get();
         sum.to_host_stack += counters.to_host_stack.get();
         sum.tx_failed += counters.tx_failed.get();
         sum.replies += counters.replies.get();
         completed += counters.completed.get();
-        for (total, counter) in dropped.iter_mut().zip(&counters.dropped) {
-            *total += counter.get();
-        }
-        for (total, counter) in shadow.iter_mut().zip(&counters.shadow) {
-            *total += counter.get();
-        }
+        add(&mut dropped, &counters.dropped);
+        add(&mut shadow, &counters.shadow);
     }
     sum.tx = completed.saturating_sub(sum.replies);
     sum.dropped = by_reason(&dropped);

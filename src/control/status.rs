@@ -2,10 +2,12 @@
 
 use super::alerts::Incidents;
 use super::evidence::{Evidence, EvidenceStatus};
+use super::metrics::Format;
 use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
 use super::upkeep::{Desk, SetStatus, Sets};
+use crate::config::Config;
 use crate::policy::rule::Origin;
 use crate::policy::table::RuleInfo;
 use crate::policy::{Generation, InForce, Severity};
@@ -78,6 +80,8 @@ pub struct State {
     pub cores: Vec<usize>,
     /// Which config is in force.
     pub config: ConfigInfo,
+    /// Flows that there is room for.
+    pub flows_limit: usize,
     /// When the gate was ready.
     pub since: Instant,
     incidents: Mutex<(Incidents, Sinks)>,
@@ -156,7 +160,7 @@ pub struct ConfigInfo {
 
 impl ConfigInfo {
     /// That of a config which is read now.
-    pub fn of(config: &crate::config::Config) -> ConfigInfo {
+    pub fn of(config: &Config) -> ConfigInfo {
         use sha2::{Digest, Sha256};
         let digest = Sha256::digest(config.source.inner().as_bytes());
         ConfigInfo {
@@ -205,14 +209,16 @@ impl State {
             workers,
             cores,
             config: ConfigInfo::default(),
+            flows_limit: 0,
             since: Instant::now(),
             incidents,
         }
     }
 
     /// Says which config is in force.
-    pub fn with_config(mut self, config: ConfigInfo) -> State {
-        self.config = config;
+    pub fn with_config(mut self, config: &Config) -> State {
+        self.config = ConfigInfo::of(config);
+        self.flows_limit = config.flows.size;
         self
     }
 
@@ -249,22 +255,31 @@ impl State {
     ///
     /// # Errors
     /// See [`super::metrics::text`].
-    pub fn metrics(&self) -> Result<Vec<u8>, prometheus::Error> {
+    pub fn metrics(&self, format: Format) -> Result<Vec<u8>, prometheus::Error> {
         // One lock at a time: a guard lives as long as the expression that it is part of.
         let (sinks, evidence) = self.delivery();
-        let findings = self.incidents().0.findings();
+        let (findings, incidents_open, hosts) = {
+            let guard = self.incidents();
+            (guard.0.findings(), guard.0.open(), guard.0.loudest())
+        };
         let source = super::metrics::Source {
             counters: &self.snapshot(),
             ports: &self.ports,
             policy: &self.policy.load(),
+            config: &self.config,
             set_reloads: self.sets.reloads(),
             alerts_lost: self.alerts().1,
             sinks: &sinks,
             evidence,
             findings: &findings,
+            incidents_open,
+            hosts,
+            flows_limit: self.flows_limit,
+            healthy: self.healthy(),
+            now: now(),
             uptime: self.since.elapsed().as_secs_f64(),
         };
-        super::metrics::text(&source)
+        super::metrics::text(&source, format)
     }
 
     /// True if every worker has turned lately.
@@ -322,16 +337,21 @@ impl State {
     }
 }
 
+/// Where a rule comes from, in words.
+pub(super) fn origin(rule: &RuleInfo) -> String {
+    match rule.origin {
+        Origin::Builtin => "built in".to_owned(),
+        Origin::User { line } => format!("line {line}"),
+        Origin::Default => "default".to_owned(),
+    }
+}
+
 fn rules(generation: &Generation, hits: Named<RuleHits>) -> Named<RuleStatus> {
     let of = |((name, hits), rule): ((String, RuleHits), &RuleInfo)| {
         let status = RuleStatus {
             action: rule.action.name(),
             alert: rule.alert.map(Severity::name),
-            from: match rule.origin {
-                Origin::Builtin => "built in".to_owned(),
-                Origin::User { line } => format!("line {line}"),
-                Origin::Default => "default".to_owned(),
-            },
+            from: origin(rule),
             hits,
         };
         (name, status)

@@ -2,6 +2,7 @@
 
 use super::Reason;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
 /// A counter with one writer. Adding is a load and a store, not a locked instruction.
 #[derive(Debug, Default)]
@@ -37,6 +38,8 @@ pub struct SideCounters {
     pub forwarded_bytes: Counter,
     /// Frames refused with an answer to their sender.
     pub rejected: Counter,
+    /// Bytes of them.
+    pub rejected_bytes: Counter,
     /// Frames given to the stack of the box itself.
     pub to_host_stack: Counter,
     /// Frames that the kernel has finished sending on the other side, our own replies included.
@@ -83,6 +86,51 @@ pub struct FlowCounters {
     pub held: Counter,
 }
 
+/// How many bounds of sizes of bursts there are: 1, 2, 4 and so on to [`BURST`](crate::port::BURST).
+pub const BURST_BOUNDS: usize = 7;
+/// How many bounds of times in the box there are: 1 µs, 2 µs, 4 µs and so on to 16.384 ms. What takes longer is counted beyond them.
+pub const TIME_BOUNDS: usize = 15;
+
+/// What a worker says of how it goes: histograms, whose counts are not cumulative, and levels.
+#[derive(Debug, Default)]
+pub struct Health {
+    /// Bursts by size: the first of at most 1 frame, the next of at most 2, and so on.
+    pub bursts: [Counter; BURST_BOUNDS],
+    /// Frames of all bursts.
+    pub burst_frames: Counter,
+    /// Samples by time from receive to send.
+    pub times: [Counter; TIME_BOUNDS + 1],
+    /// Nanoseconds of all samples.
+    pub time_sum: Counter,
+    /// Frames of the UMEM that no port holds, that were queued to be sent, and that wait for the first fragment of their datagram; all that the worker has.
+    pub pool: AtomicU64,
+    /// See `pool`.
+    pub transmit: AtomicU64,
+    /// See `pool`.
+    pub held: AtomicU64,
+    /// See `pool`.
+    pub frames: AtomicU64,
+}
+
+impl Health {
+    /// Counts a burst of `frames`, which are some.
+    #[inline]
+    pub fn burst(&self, frames: usize) {
+        let at = frames.next_power_of_two().trailing_zeros() as usize;
+        self.bursts[at.min(BURST_BOUNDS - 1)].add(1);
+        self.burst_frames.add(frames as u64);
+    }
+
+    /// Counts a sample of the time from receive to send.
+    pub fn time(&self, time: Duration) {
+        // The bucket of 2^n microseconds holds what took no longer.
+        let micros = time.as_nanos().div_ceil(1000).max(1);
+        let at = micros.next_power_of_two().trailing_zeros() as usize;
+        self.times[at.min(TIME_BOUNDS)].add(1);
+        self.time_sum.add(time.as_nanos() as u64);
+    }
+}
+
 /// Everything that one worker counts.
 #[derive(Debug)]
 pub struct WorkerCounters {
@@ -92,6 +140,8 @@ pub struct WorkerCounters {
     pub rules: Box<[RuleCounters]>,
     /// Flows.
     pub flows: FlowCounters,
+    /// How it goes.
+    pub health: Health,
     /// Frames whose alert was not told: the event ring was full, or their machine had told of too many hosts in a second.
     pub events_lost: Counter,
     /// DHCP requests that found their ring full: a host may stay without a name.
@@ -113,6 +163,7 @@ impl WorkerCounters {
             sides: Default::default(),
             rules: (0..rules).map(|_| RuleCounters::default()).collect(),
             flows: FlowCounters::default(),
+            health: Health::default(),
             events_lost: Counter::default(),
             dhcp_lost: Counter::default(),
             observations_lost: Counter::default(),
@@ -120,5 +171,43 @@ impl WorkerCounters {
             busy_turns: Counter::default(),
             last_turn: AtomicU64::new(0),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(counters: &[Counter]) -> Vec<u64> {
+        counters.iter().map(Counter::get).collect()
+    }
+
+    #[test]
+    fn a_burst_and_a_time_are_counted_under_the_first_bound_that_is_not_below_them() {
+        let health = Health::default();
+        for frames in [1, 2, 3, 4, 5, 33, 64] {
+            health.burst(frames);
+        }
+        assert_eq!(counts(&health.bursts), [1, 1, 2, 1, 0, 0, 2]);
+        assert_eq!(health.burst_frames.get(), 112);
+        let nanos = [
+            0,
+            1,
+            1000,
+            1001,
+            2000,
+            2001,
+            16_384_000,
+            16_384_001,
+            5_000_000_000,
+        ];
+        for time in nanos {
+            health.time(Duration::from_nanos(time));
+        }
+        let mut expected = [0; TIME_BOUNDS + 1];
+        (expected[0], expected[1], expected[2]) = (3, 2, 1);
+        (expected[TIME_BOUNDS - 1], expected[TIME_BOUNDS]) = (1, 2);
+        assert_eq!(counts(&health.times), expected);
+        assert_eq!(health.time_sum.get(), nanos.iter().sum::<u64>());
     }
 }

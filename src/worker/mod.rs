@@ -1,6 +1,7 @@
 //! The loop: receive, parse, classify, act, send.
 //!
-//! Nothing here allocates, locks, logs, reads a clock or makes a syscall; the port makes the wake-ups. Time is a parameter, once a turn.
+//! Nothing here allocates, locks, logs or makes a syscall; the port makes the wake-ups. Time is a parameter, once a turn; a clock is read only where it is asked how long
+//! frames are in the box, twice for one of [`TIMED`] times that a queue has something.
 
 mod court;
 mod held;
@@ -15,7 +16,7 @@ use crate::flow::Tracker;
 use crate::frame::{Meta, Net};
 use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
-use crate::telemetry::counters::SideCounters;
+use crate::telemetry::counters::{Health, SideCounters};
 use crate::telemetry::dhcp::{self, DhcpRequest, DhcpRing};
 use crate::telemetry::{Cause, EventRing, ObservationRing, Reason, Recorder, WorkerCounters};
 use af_xdp::{Frame, Umem};
@@ -28,10 +29,14 @@ use observer::Observer;
 use shown::Showcase;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 use teller::{Alarm, Teller, mac_bits};
 
 /// Bursts from one queue before the kernel is told to send: a wake-up is a syscall, and costs less for many frames at once.
 const BURSTS: usize = 4;
+
+/// One of so many times that frames are received it is measured how long it takes to send them.
+const TIMED: u32 = 64;
 
 /// The time of one turn, nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +77,35 @@ pub struct Worker<P: Port> {
     burst: Burst,
     shown: Showcase,
     observer: Observer,
+    stopwatch: Stopwatch,
+}
+
+/// Measures how long frames are in the box, now and then.
+#[derive(Default)]
+struct Stopwatch {
+    /// `None` where nobody asks.
+    clock: Option<fn() -> Instant>,
+    passed: u32,
+}
+
+impl Stopwatch {
+    /// Frames were received: the time, where they are among those that are measured.
+    #[inline]
+    fn start(&mut self) -> Option<Instant> {
+        self.passed = self.passed.wrapping_add(1);
+        match self.clock {
+            Some(clock) if self.passed.is_multiple_of(TIMED) => Some(clock()),
+            _ => None,
+        }
+    }
+
+    /// They were sent.
+    #[inline]
+    fn stop(&self, since: Option<Instant>, health: &Health) {
+        if let (Some(since), Some(clock)) = (since, self.clock) {
+            health.time(clock().saturating_duration_since(since));
+        }
+    }
 }
 
 impl<P: Port> Worker<P> {
@@ -91,6 +125,7 @@ impl<P: Port> Worker<P> {
         let by_mac = generation.rules().iter().map(|rule| rule.by_mac);
         let teller = Teller::new(events, by_mac.collect());
         drop(generation);
+        counters.health.frames.store(frames.len() as u64, Relaxed);
         Worker {
             umem,
             pool: frames,
@@ -106,7 +141,14 @@ impl<P: Port> Worker<P> {
             burst: Burst::new(),
             shown: Showcase::new(),
             observer: Observer::closed(),
+            stopwatch: Stopwatch::default(),
         }
+    }
+
+    /// Measures now and then, by this clock, how long frames are in the box.
+    pub fn timed(mut self, clock: fn() -> Instant) -> Worker<P> {
+        self.stopwatch.clock = Some(clock);
+        self
     }
 
     /// Records every frame that it receives, for evidence.
@@ -173,10 +215,28 @@ impl<P: Port> Worker<P> {
         if let Some(recorder) = &mut self.recorder {
             recorder.tick(now.steady);
         }
+        self.levels();
         self.counters.turns.add(1);
         self.counters.busy_turns.add((received > 0) as u64);
         self.counters.last_turn.store(now.wall, Relaxed);
         received
+    }
+
+    /// Says where its frames are.
+    fn levels(&self) {
+        let Health {
+            pool,
+            transmit,
+            held,
+            ..
+        } = &self.counters.health;
+        pool.store(self.pool.len() as u64, Relaxed);
+        held.store(self.held.len() as u64, Relaxed);
+        let queues = self.ports.iter().flatten();
+        transmit.store(
+            queues.map(|port| u64::from(port.in_flight())).sum(),
+            Relaxed,
+        );
     }
 
     /// Tells of every alert that was counted and not told yet: at the end.
@@ -205,13 +265,18 @@ impl<P: Port> Worker<P> {
             self.release(side, queue, out, now);
         }
         let mut total = 0;
+        let mut since = None;
         for _ in 0..BURSTS {
             let port = &mut self.ports[side as usize][queue];
             let received = port.receive(&mut self.burst.received, BURST);
             if received == 0 {
                 break;
             }
+            if total == 0 {
+                since = self.stopwatch.start();
+            }
             total += received;
+            self.counters.health.burst(received);
             let generation = self.policy.load();
             self.burst.judge(Court {
                 umem: &self.umem,
@@ -242,6 +307,7 @@ impl<P: Port> Worker<P> {
         let oversize = self.ports[side as usize][queue].take_oversize();
         self.account_oversize(side, oversize);
         self.ports[other as usize][out].flush(now.steady);
+        self.stopwatch.stop(since, &self.counters.health);
         total
     }
 
@@ -408,6 +474,7 @@ impl Desk<'_> {
             // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
             Verdict::Reject(_) => {
                 self.counters().rejected.add(1);
+                self.counters().rejected_bytes.add(len);
                 let now = self.now.steady;
                 match self
                     .rejector

@@ -1,0 +1,117 @@
+//! The ports, the workers, and the gate as a whole.
+
+use super::Source;
+use super::family::Families;
+use crate::telemetry::counters::{BURST_BOUNDS, TIME_BOUNDS};
+
+pub(super) fn gate(families: &mut Families, source: &Source<'_>) {
+    families
+        .gauge(
+            "portcullis_build_info",
+            "Always 1; the version stands in the label.",
+        )
+        .count(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    families
+        .gauge("portcullis_uptime_seconds", "Seconds since the start.")
+        .put(&[], source.uptime.floor());
+    families
+        .gauge(
+            "portcullis_healthy",
+            "1 while every worker turns, else 0: what /healthz says.",
+        )
+        .count(&[], source.healthy.into());
+}
+
+pub(super) fn ports(families: &mut Families, source: &Source<'_>) {
+    let mut info = families.gauge(
+        "portcullis_port_info",
+        "Always 1; how the port runs stands in the labels.",
+    );
+    for port in source.ports {
+        let labels = [
+            ("port", port.side),
+            ("interface", &*port.interface),
+            ("mode", port.mode),
+        ];
+        info.count(&labels, 1);
+    }
+    let mut queues = families.gauge("portcullis_port_queues", "Queues with a socket.");
+    for port in source.ports {
+        queues.count(&[("port", port.side)], port.queues.into());
+    }
+    let mut kernel = families.counter(
+        "portcullis_xdp_statistics_total",
+        "XDP_STATISTICS of the sockets of a queue, by the kernel's name.",
+    );
+    for port in source.ports {
+        for (queue, statistics) in port.statistics().iter().enumerate() {
+            let queue = queue.to_string();
+            for (name, n) in statistics {
+                let labels = [("port", port.side), ("queue", &*queue), ("counter", *name)];
+                kernel.count(&labels, *n);
+            }
+        }
+    }
+    let mut gate = families.counter(
+        "portcullis_gate_frames_total",
+        "Frames seen by the in-kernel gate since it was attached: given to a socket, or dropped because there was none.",
+    );
+    for port in source.ports {
+        let stats = port.gate();
+        let of = |verdict| [("port", port.side), ("verdict", verdict)];
+        gate.count(&of("socket"), stats.redirected);
+        gate.count(&of("no-socket"), stats.no_socket);
+    }
+}
+
+pub(super) fn workers(families: &mut Families, source: &Source<'_>) {
+    let turns = || source.counters.turns.iter().enumerate();
+    let mut all = families.counter("portcullis_worker_turns_total", "Turns of a worker's loop.");
+    for (worker, (turns, _)) in turns() {
+        all.count(&[("worker", &worker.to_string())], *turns);
+    }
+    let mut busy = families.counter(
+        "portcullis_worker_busy_turns_total",
+        "Turns that moved at least one frame.",
+    );
+    for (worker, (_, moved)) in turns() {
+        busy.count(&[("worker", &worker.to_string())], *moved);
+    }
+    let mut age = families.gauge(
+        "portcullis_worker_heartbeat_age_seconds",
+        "Seconds since the last turn of a worker.",
+    );
+    for (worker, last) in source.counters.last_turns.iter().enumerate() {
+        let nanos = source.now.saturating_sub(*last);
+        age.put(&[("worker", &worker.to_string())], nanos as f64 / 1e9);
+    }
+    let health = &source.counters.health;
+    let bounds: [f64; BURST_BOUNDS] = std::array::from_fn(|n| (1u64 << n) as f64);
+    families.histogram(
+        "portcullis_burst_frames",
+        "Frames that were there at once when a queue was read.",
+        &bounds,
+        &health.bursts,
+        health.burst_frames as f64,
+    );
+    let bounds: [f64; TIME_BOUNDS] = std::array::from_fn(|n| (1u64 << n) as f64 / 1e6);
+    families.histogram(
+        "portcullis_in_box_seconds",
+        "From taking frames out of a queue to telling the other port to send, for one in 64 times.",
+        &bounds,
+        &health.times,
+        health.time_sum as f64 / 1e9,
+    );
+    let mut umem = families.gauge(
+        "portcullis_umem_frames",
+        "Frames of the packet memory by who has them: the pool, the receiving ends, the sending ends, or fragments that wait.",
+    );
+    for (owner, n) in [
+        ("pool", health.pool),
+        ("receive", health.receive()),
+        ("transmit", health.transmit),
+        ("held", health.held),
+    ] {
+        umem.count(&[("owner", owner)], n);
+    }
+}

@@ -1,0 +1,100 @@
+//! The rules, and the policy that they are of.
+
+use super::Source;
+use super::family::{Families, Of};
+use crate::control::snapshot::RuleHits;
+use crate::control::status::origin;
+use crate::policy::Severity;
+
+pub(super) fn rules(families: &mut Families, source: &Source<'_>) {
+    let rules = &source.counters.rules.0;
+    let counters: [Of<RuleHits, u64>; 3] = [
+        (
+            "portcullis_rule_packets_total",
+            "Frames that a rule decided.",
+            |hits| hits.packets,
+        ),
+        (
+            "portcullis_rule_bytes_total",
+            "Bytes of the frames that a rule decided.",
+            |hits| hits.bytes,
+        ),
+        ("portcullis_alerts_total", "Alerts told, by rule.", |hits| {
+            hits.alerts
+        }),
+    ];
+    for (name, help, of) in counters {
+        let mut series = families.counter(name, help);
+        for (rule, hits) in rules {
+            series.count(&[("rule", rule)], of(hits));
+        }
+    }
+    let gauges: [Of<RuleHits, bool>; 2] = [
+        (
+            "portcullis_rule_expired",
+            "1 for a rule whose time-to-live is over, so that it matches nothing any more, else 0.",
+            |hits| hits.expired,
+        ),
+        (
+            "portcullis_rule_shadow",
+            "1 for a rule that is judged and not enforced, else 0.",
+            |hits| hits.shadow,
+        ),
+    ];
+    for (name, help, of) in gauges {
+        let mut series = families.gauge(name, help);
+        for (rule, hits) in rules {
+            series.count(&[("rule", rule)], of(hits).into());
+        }
+    }
+    let mut info = families.gauge(
+        "portcullis_rule_info",
+        "Always 1; the place of the rule in the order of evaluation, what it does, how loud its alert is, and where it comes from stand in the labels.",
+    );
+    for (order, rule) in source.policy.rules().iter().enumerate() {
+        let labels = [
+            ("rule", &*rule.name),
+            ("order", &*(order + 1).to_string()),
+            ("action", rule.action.name()),
+            ("alert", rule.alert.map_or("none", Severity::name)),
+            ("from", &*origin(rule)),
+        ];
+        info.count(&labels, 1);
+    }
+}
+
+pub(super) fn policy(families: &mut Families, source: &Source<'_>) {
+    let config = source.config;
+    families
+        .gauge(
+            "portcullis_config_info",
+            "Always 1; the SHA-256 of the config file's text stands in the label.",
+        )
+        .count(&[("sha256", &config.sha256)], 1);
+    for (name, help, n) in [
+        (
+            "portcullis_config_loaded_timestamp_seconds",
+            "When the config file was read, seconds since the Unix epoch.",
+            config.loaded,
+        ),
+        (
+            "portcullis_shadow",
+            "1 where every frame is forwarded and nothing is enforced, else 0.",
+            source.policy.is_shadow().into(),
+        ),
+        (
+            "portcullis_policy_generation",
+            "Policies in force since the start, this one included.",
+            source.policy.number(),
+        ),
+    ] {
+        families.gauge(name, help).count(&[], n);
+    }
+    let mut reloads = families.counter(
+        "portcullis_set_reloads_total",
+        "Set files that changed, by whether the change was taken.",
+    );
+    let (ok, error) = source.set_reloads;
+    reloads.count(&[("result", "ok")], ok);
+    reloads.count(&[("result", "error")], error);
+}
