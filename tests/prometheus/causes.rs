@@ -342,25 +342,28 @@ fn flows_find_no_room(watch: &mut Watch<'_>, (lan, uplink): (&Wire, &Wire)) {
         "PortcullisHostFlowsRefused",
     ]);
     let gate = watch.gate("", "[flows]\nsize = 1024\nper_host = 200\n");
-    let ask = |host, port| Packet::out(UDP, NTP).from([10, 77, 0, host]).sport(port);
-    for host in 10..18 {
-        let ports = 10_000..10_250;
+    let converse = |host, ports: std::ops::Range<u16>| {
         for port in ports.clone() {
-            lan.send(&ask(host, port).frame());
+            let ask = Packet::out(UDP, NTP).from([10, 77, 0, host]).sport(port);
+            lan.send(&ask.frame());
         }
         // Not before the gate knows what is answered.
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(Duration::from_millis(50));
         for port in ports {
             let mut answer = Packet::back(UDP, NTP);
             (answer.dst4, answer.dport) = ([10, 77, 0, host].into(), port);
             uplink.send(&answer.frame());
         }
+    };
+    for host in 10..16 {
+        converse(host, 10_000..10_250);
     }
-    let mut port = 20_000;
+    let mut next = 20_000;
     let more = || {
-        port += 1;
-        lan.send(&ask(10, port).frame());
-        lan.send(&ask(200, port).frame());
+        next += 20;
+        // One that has all that it may, and others that would take the last free places.
+        converse(10, next..next + 20);
+        converse(200 + (next / 20 % 8) as u8, next..next + 20);
     };
     watch.fires("PortcullisFlowTableFull", &[("why", "full")], more);
     watch.fire(&[
@@ -370,7 +373,7 @@ fn flows_find_no_room(watch: &mut Watch<'_>, (lan, uplink): (&Wire, &Wire)) {
     drop(gate);
 }
 
-/// First nothing may pass, then nothing can: the other end of the uplink is down.
+/// First nothing may pass, then nothing can: the uplink port is down.
 fn nothing_passes(watch: &mut Watch<'_>, lan: &Wire) {
     watch.quiet(&["PortcullisNothingForwarded", "PortcullisTransmitFailures"]);
     let some = || {
@@ -384,7 +387,7 @@ fn nothing_passes(watch: &mut Watch<'_>, lan: &Wire) {
     watch.fires("PortcullisNothingForwarded", &port, some);
     drop(gate);
     let gate = watch.gate("", "");
-    watch.lab.ip("uplink", "link set up0 down");
+    watch.lab.ip("gate", "link set gu0 down");
     watch.fires("PortcullisTransmitFailures", &port, some);
     watch.fire(&[("PortcullisRestarting", &[])]);
     drop(gate);
