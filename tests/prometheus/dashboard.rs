@@ -49,7 +49,7 @@ pub fn expressions() -> Vec<Expression> {
 fn replaced(panel: &Value, expr: &Value) -> Expression {
     let mut expr = expr.as_str().expect("an expression").to_owned();
     for (variable, value) in [
-        ("$__rate_interval", "10s"),
+        ("$__rate_interval", "15s"),
         ("$__range", "60s"),
         ("$instance", "127.0.0.1:9155"),
     ] {

@@ -43,7 +43,7 @@ const RIGHTLY_EMPTY: &[(&str, &str)] = &[
         "the config was loaded once, before the first scrape",
     ),
     (
-        "sum by (port, reason) (rate(portcullis_shadow_frames_total{instance=\"127.0.0.1:9155\"}[10s])) > 0",
+        "sum by (port, reason) (rate(portcullis_shadow_frames_total{instance=\"127.0.0.1:9155\"}[15s])) > 0",
         "the box is not in shadow; it is where the alerts' causes are made, and has data there",
     ),
     (

@@ -8,6 +8,7 @@ mod common;
 mod dashboard;
 mod docs;
 mod expressions;
+mod held;
 mod rules;
 mod server;
 

@@ -31,7 +31,7 @@ pub fn alerts() -> Vec<String> {
 /// What stands for a window of minutes in a test of seconds: scrapes come once a second.
 pub fn shortened(expr: &str) -> String {
     let mut expr = expr.to_owned();
-    for (long, short) in [("[5m]", "[10s]"), ("[15m]", "[60s]"), ("[1h]", "[60s]")] {
+    for (long, short) in [("[5m]", "[15s]"), ("[15m]", "[60s]"), ("[1h]", "[60s]")] {
         expr = expr.replace(long, short);
     }
     expr
