@@ -314,6 +314,21 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "or \"off\"",
     ),
     (
+        "[metrics]\nlisten = ⟦\"0.0.0.0:9155\"\n",
+        "`listen` is an address that other machines reach, and no token is asked for",
+        "add `token_file = \"page.token\"`",
+    ),
+    (
+        "[metrics]\nlisten = ⟦\"[2001:db8::1]:9155\"\n",
+        "`listen` is an address that other machines reach",
+        "or listen on 127.0.0.1 or [::1]",
+    ),
+    (
+        "[metrics]\nlisten = \"0.0.0.0:9155\"\ntoken_file = ⟦\"/nonexistent/token\"\n",
+        "no token in /nonexistent/token",
+        "with the token on its only line",
+    ),
+    (
         "[alerts]\nwindow = ⟦\"0s\"\n",
         "`window` cannot be \"0s\"",
         "a number and a unit",

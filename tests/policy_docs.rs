@@ -56,6 +56,7 @@ fn files() -> tempfile::TempDir {
     // What sinks name.
     rig::tls_files(dir.path()).unwrap();
     std::fs::write(dir.path().join("hook.token"), "example\n").unwrap();
+    std::fs::write(dir.path().join("page.token"), "example\n").unwrap();
     dir
 }
 

@@ -41,6 +41,7 @@ pub mod strict;
 pub mod tunnels;
 mod warn;
 
+pub use endpoint::token;
 pub use error::{ConfigError, Problem};
 pub use places::Places;
 pub use policy_tests::{TestFile, load as load_tests};
@@ -185,6 +186,8 @@ pub struct Metrics {
     pub listen: Option<SocketAddr>,
     /// How many of the hosts that alert most have a series of their own.
     pub hosts: usize,
+    /// The file with the token that it asks for; there always is one where other machines reach it.
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[alerts]`.

@@ -1,5 +1,6 @@
 //! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[alerts]`, `[detect]`, `[[sink]]`, `[control]`.
 
+use super::endpoint::token_file;
 use super::raw::{Reader, Value};
 use super::section::Section;
 use super::{
@@ -269,10 +270,14 @@ fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
     let mut metrics = Metrics {
         listen: Some(([127, 0, 0, 1], 9155).into()),
         hosts: 0,
+        token_file: None,
     };
     let Some(mut section) = section else {
         return metrics;
     };
+    let token = section.take("token_file");
+    let token_there = token.is_some();
+    metrics.token_file = token.and_then(|value| token_file(reader, &value));
     if let Some(value) = section.take("listen") {
         match value.get_ref() {
             DeValue::String(text) if text == "off" => metrics.listen = None,
@@ -288,6 +293,16 @@ fn metrics(reader: &mut Reader, section: Option<Section<'_>>) -> Metrics {
                     help,
                 );
             }
+        }
+        let here = |address: &std::net::SocketAddr| address.ip().to_canonical().is_loopback();
+        if !token_there && !metrics.listen.as_ref().is_none_or(here) {
+            let help = "add `token_file = \"page.token\"`, a file with one word that whoever reads the page and the metrics must send; or listen on 127.0.0.1 or [::1]";
+            reader.error(
+                value.span(),
+                "`listen` is an address that other machines reach, and no token is asked for",
+                "not a loopback address",
+                help,
+            );
         }
     }
     let hosts = section

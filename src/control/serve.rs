@@ -5,6 +5,7 @@ use super::alerts::Incidents;
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
 use super::detect::{self, Detectors};
+use super::http::access::Access;
 use super::keeper::Keeper;
 use super::names::Names;
 use super::resolve::Resolver;
@@ -12,7 +13,7 @@ use super::sink::{self, OpenError};
 use super::status::{State, now};
 use super::upkeep::Upkeep;
 use super::{evidence, http, socket};
-use crate::config::Config;
+use crate::config::{Config, token};
 use crate::flow::Flows;
 use crate::os::affinity;
 use crate::policy::CompileError;
@@ -49,6 +50,11 @@ pub enum ServeError {
     #[error("[metrics] listen = \"{address}\": {source}; name another address or port, or \"off\"")]
     Metrics {
         address: std::net::SocketAddr,
+        source: std::io::Error,
+    },
+    #[error("[metrics] token_file {path}: {source}", path = path.display())]
+    Token {
+        path: PathBuf,
         source: std::io::Error,
     },
     #[error("control socket {path}: {source}{}", hint(source), path = path.display())]
@@ -117,6 +123,13 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         bind().map_err(|source| ServeError::Metrics { address, source })
     });
     let metrics = metrics.transpose()?;
+    let access = match &config.metrics.token_file {
+        None => Access::Open,
+        Some(path) => Access::Token(token(path).map_err(|source| ServeError::Token {
+            path: path.clone(),
+            source,
+        })?),
+    };
     let path = config.control.socket.clone();
     let listener = socket::bind(&path).map_err(|source| ServeError::Socket {
         path: path.clone(),
@@ -217,7 +230,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         Arc::clone(&state),
         &crew,
         &mut from_workers,
-        metrics,
+        metrics.map(|listener| (listener, access, wanted.map(|kept| kept.dir.clone()))),
         listener,
     ));
     drop(upkeep);
@@ -295,14 +308,16 @@ async fn control(
     state: Arc<State>,
     crew: &Crew,
     from_workers: &mut FromWorkers,
-    metrics: Option<tokio::net::TcpListener>,
+    metrics: Option<(tokio::net::TcpListener, Access, Option<PathBuf>)>,
     listener: tokio::net::UnixListener,
 ) -> Result<(), ServeError> {
     let answering = tokio::spawn(socket::serve(listener, Arc::clone(&state)));
-    let serving = metrics.map(|listener| {
+    let serving = metrics.map(|(listener, access, evidence)| {
         tokio::spawn(http::serve(
             listener,
             Arc::clone(&state),
+            access,
+            evidence,
             std::future::pending(),
         ))
     });

@@ -122,6 +122,8 @@ pub struct Status {
 #[derive(Debug, Serialize)]
 #[allow(missing_docs)]
 pub struct RuleStatus {
+    /// Counted from 1, in the order in which they are asked: many a reader of JSON forgets that of an object.
+    pub place: usize,
     /// `allow`, `drop` or `reject`.
     pub action: &'static str,
     /// `low`, `medium` or `high`; `None` where it does not alert.
@@ -145,6 +147,17 @@ pub struct WorkerStatus {
     pub busy_turns: u64,
     /// Frames it received.
     pub rx: u64,
+}
+
+/// Whether a worker turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heart {
+    /// What it is pinned to.
+    pub core: usize,
+    /// Milliseconds since its last turn; `None` before its first.
+    pub silent_ms: Option<u64>,
+    /// It has turned lately.
+    pub fresh: bool,
 }
 
 /// Which config is in force.
@@ -284,10 +297,22 @@ impl State {
 
     /// True if every worker has turned lately.
     pub fn healthy(&self) -> bool {
-        let now = now().saturating_sub(STALE.as_nanos() as u64);
-        self.workers
-            .iter()
-            .all(|worker| worker.last_turn.load(Relaxed) >= now)
+        self.hearts().iter().all(|heart| heart.fresh)
+    }
+
+    /// When each worker has turned last.
+    pub fn hearts(&self) -> Vec<Heart> {
+        let now = now();
+        let one = |(worker, core): (&Arc<WorkerCounters>, &usize)| {
+            let last = worker.last_turn.load(Relaxed);
+            let silent = now.saturating_sub(last);
+            Heart {
+                core: *core,
+                silent_ms: (last > 0).then_some(silent / 1_000_000),
+                fresh: silent <= STALE.as_nanos() as u64,
+            }
+        };
+        self.workers.iter().zip(&self.cores).map(one).collect()
     }
 
     fn worker_status(&self) -> Vec<WorkerStatus> {
@@ -347,8 +372,9 @@ pub(super) fn origin(rule: &RuleInfo) -> String {
 }
 
 fn rules(generation: &Generation, hits: Named<RuleHits>) -> Named<RuleStatus> {
-    let of = |((name, hits), rule): ((String, RuleHits), &RuleInfo)| {
+    let of = |(at, ((name, hits), rule)): (usize, ((String, RuleHits), &RuleInfo))| {
         let status = RuleStatus {
+            place: at + 1,
             action: rule.action.name(),
             alert: rule.alert.map(Severity::name),
             from: origin(rule),
@@ -356,7 +382,8 @@ fn rules(generation: &Generation, hits: Named<RuleHits>) -> Named<RuleStatus> {
         };
         (name, status)
     };
-    Named(hits.0.into_iter().zip(generation.rules()).map(of).collect())
+    let rules = hits.0.into_iter().zip(generation.rules());
+    Named(rules.enumerate().map(of).collect())
 }
 
 fn port_status(port: &PortInfo, flowed: Flowed) -> PortStatus {

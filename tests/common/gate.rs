@@ -280,7 +280,7 @@ pub fn get(lab: &Lab, path: &str) -> (String, String) {
         stream.set_read_timeout(Some(SOON)).expect("a timeout");
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n"
+            "GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
         )
         .expect("sent");
         let mut answer = String::new();

@@ -184,3 +184,35 @@ fn no_address_is_in(page: &str) {
         assert!(value.parse::<IpAddr>().is_err(), "an address: {value}");
     }
 }
+
+#[test]
+fn a_gate_that_wants_a_token_is_scraped_with_what_scrape_yml_says_of_it() {
+    let Some(lab) = Lab::addressed() else { return };
+    let token = lab.dir().join("page.token");
+    std::fs::write(&token, "open-sesame\n").expect("a token");
+    let metrics = format!(
+        "[metrics]\nlisten = \"127.0.0.1:9155\"\ntoken_file = \"{}\"\n",
+        token.display()
+    );
+    let _gate = Gate::with(&lab, &config(&lab, "", &metrics));
+    let shipped = super::read("deploy/prometheus/scrape.yml");
+    let scrape = shipped
+        .replace("# authorization:", "authorization:")
+        .replace("#   credentials_file:", "  credentials_file:")
+        .replace(
+            "/etc/prometheus/portcullis.token",
+            token.to_str().expect("UTF-8"),
+        );
+    let up_with = |scrape: &str| {
+        let prometheus = Prometheus::scraping(&lab, scrape);
+        until("a scrape", SOON, || {
+            let up = prometheus
+                .query("up{job=\"portcullis\"}")
+                .expect("an answer");
+            up.first().copied()
+        })
+    };
+    assert_eq!(up_with(&scrape), 1.0);
+    std::fs::remove_dir_all(lab.dir().join("prometheus")).expect("what it has kept");
+    assert_eq!(up_with(&shipped), 0.0);
+}

@@ -16,16 +16,18 @@ pub struct Prometheus<'lab> {
 impl<'lab> Prometheus<'lab> {
     /// With the shipped scrape config and rules, in a hurry; see [`rules::write_short`]. Waits until it answers.
     pub fn start(lab: &'lab Lab) -> Prometheus<'lab> {
+        Prometheus::scraping(lab, &super::read("deploy/prometheus/scrape.yml"))
+    }
+
+    /// The same, with a scrape config of one's own.
+    pub fn scraping(lab: &'lab Lab, scrape: &str) -> Prometheus<'lab> {
         let dir = lab.dir().join("prometheus");
         std::fs::create_dir(&dir).expect("a folder");
         rules::write_short(&dir);
-        let scrape = super::read("deploy/prometheus/scrape.yml");
         let hurry = "global: { scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s }\n\
-                     rule_files: [\"*.yml\"]\n";
-        // Beside the rules would be taken for a rule file.
+                     rule_files: [\"prometheus/*.yml\"]\n";
         let config = lab.dir().join("prometheus.yml");
-        let hurry = hurry.replace("\"*.yml\"", "\"prometheus/*.yml\"");
-        std::fs::write(&config, hurry + &scrape).expect("a config");
+        std::fs::write(&config, hurry.to_owned() + scrape).expect("a config");
         let log = std::fs::File::create(lab.dir().join("prometheus.log")).expect("a log");
         let program = of_debian("prometheus");
         let child = lab
