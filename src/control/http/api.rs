@@ -26,8 +26,7 @@ pub(super) fn status_text(gate: &Gate) -> Vec<u8> {
 pub(super) fn incidents_text(gate: &Gate, most: usize) -> Vec<u8> {
     // Not written while the lock is held: workers' events wait for it.
     let latest = gate.incidents().0.latest(most);
-    let lines: Vec<_> = latest.iter().map(|line| &**line).collect();
-    serde_json::to_vec(&value!({ "incidents": lines })).unwrap_or_default()
+    serde_json::to_vec(&value!({ "incidents": latest })).unwrap_or_default()
 }
 
 pub(super) async fn status(State(shared): State<Shared>) -> Response {
