@@ -45,6 +45,7 @@ fn scrape(c: &mut Criterion) {
                         policy: &policy,
                         config: &info,
                         set_reloads: (0, 0),
+                        set_refused: &[],
                         alerts_lost: 0,
                         incidents_open: 0,
                         findings: &[],

@@ -281,6 +281,7 @@ impl State {
             policy: &self.policy.load(),
             config: &self.config,
             set_reloads: self.sets.reloads(),
+            set_refused: &self.sets.refused(),
             alerts_lost: self.alerts().1,
             sinks: &sinks,
             evidence,

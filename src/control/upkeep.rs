@@ -52,6 +52,13 @@ impl Sets {
         Named(self.lock().clone())
     }
 
+    /// By name, whether the file as it is now is not in force.
+    pub fn refused(&self) -> Vec<(String, bool)> {
+        let sets = self.lock();
+        let is = |(name, set): &(String, SetStatus)| (name.clone(), set.error.is_some());
+        sets.iter().map(is).collect()
+    }
+
     /// Changes taken, and not taken, since the start.
     pub fn reloads(&self) -> (u64, u64) {
         let sets = self.lock();

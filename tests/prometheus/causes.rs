@@ -271,7 +271,7 @@ queue     = 3
         ("PortcullisPortGenericMode", &[("port", "uplink")]),
         ("PortcullisRuleInShadow", &[("rule", "partners-only")]),
         ("PortcullisRuleExpired", &[("rule", "visitor")]),
-        ("PortcullisSetFileRefused", &[]),
+        ("PortcullisSetFileRefused", &[("set", "partners")]),
         (
             "PortcullisManyHighAlerts",
             &[("rule", "tftp"), ("alert", "high")],

@@ -2,6 +2,7 @@
 
 use super::common::gate::{config, get};
 use super::common::{Gate, Lab, SOON, until};
+use super::expressions::with_a_set_file;
 use super::read;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +65,8 @@ fn the_page_has_every_metric_of_a_live_gate_and_no_other() {
         "[metrics]\nlisten = \"127.0.0.1:9155\"\nhosts = 10\n[evidence]\ndir = \"{}\"\n",
         lab.dir().join("kept").display()
     );
-    let _gate = Gate::with(&lab, &config(&lab, "", &more));
+    let config = with_a_set_file(&lab, &config(&lab, "", &more));
+    let _gate = Gate::with(&lab, &config);
     let page = until("metrics", SOON, || Some(get(&lab, "/metrics").1));
     let (printed, documented) = (printed(&page), documented());
     for (name, was) in &printed {

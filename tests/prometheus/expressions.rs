@@ -110,6 +110,13 @@ fn without_bound(expr: &str) -> String {
     panic!("no bound at the end of {bare}");
 }
 
+/// The same config with a set that comes from a file.
+pub fn with_a_set_file(lab: &Lab, config: &str) -> String {
+    std::fs::write(lab.dir().join("partners.txt"), "198.51.100.0/24\n").expect("a set file");
+    let sets = "[sets]\npartners = { file = \"partners.txt\" }\n";
+    config.replace("[sets]\n", sets)
+}
+
 fn every_expression() -> Vec<Expression> {
     let mut all = dashboard::expressions();
     for rule in rules::rules("recording.yml") {
@@ -139,7 +146,7 @@ fn every_expression_of_the_dashboard_and_the_rules_has_data_of_a_live_gate() {
     );
     // One alert a second for each host and rule, so that there are some in each window.
     let text = config(&lab, "", &(EVERYTHING.to_owned() + &evidence));
-    let text = text.replace("[alerts]\n", "[alerts]\nwindow = \"1s\"\n");
+    let text = with_a_set_file(&lab, &text).replace("[alerts]\n", "[alerts]\nwindow = \"1s\"\n");
     let gate = Gate::with(&lab, &text);
     let prometheus = Prometheus::start(&lab);
     let _traffic = traffic(&lab);

@@ -31,6 +31,8 @@ pub struct Source<'a> {
     pub config: &'a ConfigInfo,
     /// Changed set files that were taken, and that were not.
     pub set_reloads: (u64, u64),
+    /// The sets that come from files, and whether what is in the file now was not taken.
+    pub set_refused: &'a [(String, bool)],
     /// Alert events, lines and losses of the control thread.
     pub alerts_lost: u64,
     /// Incidents that may still be counted into.

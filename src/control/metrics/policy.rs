@@ -97,4 +97,11 @@ pub(super) fn policy(families: &mut Families, source: &Source<'_>) {
     let (ok, error) = source.set_reloads;
     reloads.count(&[("result", "ok")], ok);
     reloads.count(&[("result", "error")], error);
+    let mut refused = families.gauge(
+        "portcullis_set_refused",
+        "1 for a set whose file as it is now was not taken, so that what was read before is in force, else 0.",
+    );
+    for (set, is) in source.set_refused {
+        refused.count(&[("set", set)], (*is).into());
+    }
 }

@@ -367,7 +367,7 @@ function incidentRow(line) {
       [made([alert.last_seen, alert.first_seen], () => [el("span", {}, el("time", { datetime: when(alert.last_seen).toISOString() }, moment(alert.last_seen)), el("span", { class: "sub" }, `since ${moment(alert.first_seen)}`))]), "", "Last seen"],
       [made([alert.host, alert.host_name], () => (alert.host_name ? [el("span", {}, alert.host_name, el("span", { class: "sub" }, alert.host))] : [alert.host])), "host", "Host"],
       [made([alert.signature, alert.level], () => [el("span", {}, el("strong", {}, alert.signature), el("span", { class: "sub" }, level(alert.level)))]), "", "Rule"],
-      [word, kind, "Outcome"],
+      [word, `${kind} word`, "Outcome"],
       [count(alert.packets), "n", "Packets"],
       [made([to, line.proto, others], () => [el("span", {}, to, el("span", { class: "sub" }, [line.proto, others].filter(Boolean).join(", ")))]), "to", "To"],
       [made([pairs, line.app_proto, alert.hint], () => {
