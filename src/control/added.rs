@@ -10,6 +10,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Entries that commands may have added, in all sets together.
 pub const MOST: usize = 65_536;
@@ -23,13 +24,20 @@ const LONGEST_FILE: u64 = 16 << 20;
 const LAN: &str = "lan";
 
 /// What can be asked of the sets.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 #[allow(missing_docs)]
 pub enum Ask {
     List,
-    Add { set: String, entries: Vec<String> },
-    Remove { set: String, entries: Vec<String> },
-    Explain(Box<Key>),
+    Add {
+        set: String,
+        entries: Vec<String>,
+    },
+    Remove {
+        set: String,
+        entries: Vec<String>,
+    },
+    /// With the place that it takes until it is answered.
+    Explain(Box<Key>, OwnedSemaphorePermit),
 }
 
 /// The file, as it is written.
@@ -227,7 +235,7 @@ pub fn answer(keeper: &mut Keeper, store: &mut Store, ask: &Ask) -> Value {
         Ask::List => Ok(list(keeper, store)),
         Ask::Add { set, entries } => add(keeper, store, set, entries),
         Ask::Remove { set, entries } => remove(keeper, store, set, entries),
-        Ask::Explain(key) => keeper.explain(key),
+        Ask::Explain(key, _) => keeper.explain(key),
     };
     outcome.unwrap_or_else(|error| json!({ "error": error }))
 }

@@ -6,7 +6,7 @@ use super::hosts::{Host, Hosts, Loudest};
 use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
 use super::names::Names;
-use super::recent::Recent;
+use super::recent::{Latest, Recent, Told};
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Open incidents at most: what is beyond it is counted, and costs no memory.
@@ -180,7 +181,7 @@ pub struct Incidents {
     /// Incidents until now.
     begun: u64,
     uncounted: u64,
-    recent: Recent,
+    recent: Recent<Key>,
     /// `None` where nobody asks which hosts alert most.
     hosts: Option<Hosts>,
 }
@@ -206,7 +207,7 @@ impl Incidents {
             findings: [0; Behaviour::ALL.len()],
             begun: 0,
             uncounted: 0,
-            recent: Recent::default(),
+            recent: Recent::new(),
             hosts: None,
         }
     }
@@ -453,33 +454,22 @@ impl Incidents {
             *count += 1;
         }
         let line = self.line(self.open.get(&key)?, &self.policy.load());
-        self.recent.put(&line);
+        self.recent.put(key, &line);
         Some(line)
     }
 
-    /// The incidents that were told of last.
-    pub fn recent(&self) -> &Recent {
-        &self.recent
-    }
-
-    /// At most so many of them with what has been counted since their last lines, the one with the latest frame first.
-    pub fn latest(&self, most: usize) -> Vec<Line> {
-        let told = self.recent.latest(most);
-        let mut latest: Vec<Line> = told.iter().map(|line| Line::clone(line)).collect();
-        let places = told.iter().enumerate();
-        let places: HashMap<&str, usize> = places
-            .map(|(at, line)| (line.alert.incident.as_str(), at))
-            .collect();
-        for incident in self.open.values() {
-            let at = places.get(incident.id.as_str());
-            if let Some(line) = at.and_then(|at| latest.get_mut(*at)) {
-                line.alert.packets = incident.packets;
-                line.alert.last_seen = timestamp(incident.last);
+    /// At most so many of the incidents that were told of last, as they are now.
+    pub fn latest(&self, most: usize) -> Latest {
+        let told = self.recent.latest(most).map(|(key, line)| {
+            let open = self.open.get(key);
+            // Another one may be open under the key by now.
+            let open = open.filter(|incident| incident.id == line.alert.incident);
+            Told {
+                line: Arc::clone(line),
+                since: open.map(|incident| (incident.packets, incident.last)),
             }
-        }
-        // All in one form, in which later is greater.
-        latest.sort_by(|a, b| b.alert.last_seen.cmp(&a.alert.last_seen));
-        latest
+        });
+        Latest::new(told.collect())
     }
 
     fn line(&self, incident: &Incident, generation: &Generation) -> Line {
@@ -552,9 +542,9 @@ mod tests {
         let same_host = event(&all, "irc", 9, host, 2 * SECOND);
         assert!(all.take(&same_host).is_some(), "another rule");
         assert!(all.expire(30 * SECOND).is_empty(), "within the window");
-        let counts: Vec<_> = all.latest(2).iter().map(|l| l.alert.packets).collect();
+        let counts: Vec<_> = all.latest(2).lines().iter().map(|l| l.alert.packets).collect();
         assert_eq!(counts, [1, 1], "the latest first");
-        let now = &all.latest(9)[2].alert;
+        let now = &all.latest(9).lines()[2].alert;
         assert_eq!((now.packets, now.signature.as_str()), (1000, "tftp"));
         assert!(now.last_seen > now.first_seen, "{now:?}");
         let told = all.expire(70 * SECOND);

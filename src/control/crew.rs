@@ -25,6 +25,7 @@ pub struct Crew {
     stop: Arc<AtomicBool>,
     alive: Arc<AtomicUsize>,
     threads: Vec<JoinHandle<()>>,
+    clock: Clock,
 }
 
 impl Crew {
@@ -37,10 +38,11 @@ impl Crew {
             stop: Arc::default(),
             alive: Arc::default(),
             threads: Vec::new(),
+            clock: Clock::start(),
         };
         let (turned, turns) = mpsc::channel();
         // One clock for all of them: what one writes into the flow table is read by the others.
-        let clock = Clock(Instant::now());
+        let clock = crew.clock;
         for (index, (worker, core)) in workers.into_iter().enumerate() {
             let mut worker = worker.timed(Instant::now);
             let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
@@ -68,6 +70,11 @@ impl Crew {
         Ok(crew)
     }
 
+    /// The steady clock that the workers go by.
+    pub fn clock(&self) -> Clock {
+        self.clock
+    }
+
     /// Whether every worker is still at work.
     pub fn complete(&self) -> bool {
         self.alive.load(Relaxed) == self.threads.len()
@@ -84,14 +91,24 @@ impl Crew {
 }
 
 /// Reads both clocks. The steady one starts at a second, since zero is no time.
-#[derive(Clone, Copy)]
-struct Clock(Instant);
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
 
 impl Clock {
+    /// A clock that begins now.
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    /// Nanoseconds.
+    pub fn steady(self) -> u64 {
+        1_000_000_000 + self.0.elapsed().as_nanos() as u64
+    }
+
     fn now(self) -> Now {
         Now {
             wall: now(),
-            steady: 1_000_000_000 + self.0.elapsed().as_nanos() as u64,
+            steady: self.steady(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 
-/// Hosts that are counted apart; what finds no room is counted together.
+/// Hosts that are counted apart; the quietest gives way to a new one, and is counted together with others.
 const MOST: usize = 4096;
 
 /// An inside host: by its MAC address where it has no other, or a forged one.
@@ -58,11 +58,15 @@ impl Hosts {
     pub fn add(&mut self, host: Host, frames: u64) {
         if let Some(count) = self.counts.get_mut(&host) {
             *count += frames;
-        } else if self.counts.len() < MOST {
-            self.counts.insert(host, frames);
-        } else {
-            self.beyond += frames;
+            return;
         }
+        if self.counts.len() >= MOST {
+            let quietest = self.counts.iter().min_by_key(|(_, frames)| **frames);
+            let quietest = quietest.map(|(host, _)| *host);
+            let gone = quietest.and_then(|host| self.counts.remove(&host));
+            self.beyond += gone.unwrap_or(0);
+        }
+        self.counts.insert(host, frames);
     }
 
     /// The loudest now.
@@ -98,6 +102,10 @@ mod tests {
         hosts.add(host(7), 5);
         hosts.add(host(9), 9);
         let loudest = hosts.loudest();
+        // One that comes late is shown too.
+        hosts.add(host(9_000_000), 7);
+        let loudest_now = hosts.loudest();
+        assert_eq!(loudest_now.hosts[1], ("10.137.84.64".to_owned(), 7));
         let names: Vec<_> = loudest
             .hosts
             .iter()

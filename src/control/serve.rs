@@ -218,7 +218,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         sinks,
         evidence,
     );
-    let state = Arc::new(state.with_config(&config));
+    let state = Arc::new(state.with_config(&config).with_clock(crew.clock()));
     announce(&state, &config);
     let mut from_workers = FromWorkers {
         events,
@@ -313,13 +313,7 @@ async fn control(
 ) -> Result<(), ServeError> {
     let answering = tokio::spawn(socket::serve(listener, Arc::clone(&state)));
     let serving = metrics.map(|(listener, access, evidence)| {
-        tokio::spawn(http::serve(
-            listener,
-            Arc::clone(&state),
-            access,
-            evidence,
-            std::future::pending(),
-        ))
+        tokio::spawn(http::serve(listener, Arc::clone(&state), access, evidence))
     });
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

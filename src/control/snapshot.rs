@@ -49,12 +49,17 @@ pub struct Flowed {
     pub rejected: u64,
     /// Bytes of them.
     pub rejected_bytes: u64,
+    /// Bytes of the frames that were dropped, but for those that do not fit a chunk.
+    pub dropped_bytes: u64,
     /// Frames forwarded that would not have been if the policy were enforced, by reason; those of zero left out. Part of `forwarded`.
     pub shadow: Named<u64>,
     /// Frames given to the box's own stack.
     pub to_host_stack: u64,
     /// Forwarded frames that the other side's NIC has sent.
     pub tx: u64,
+    /// The same and our own replies: what only goes up.
+    #[serde(skip)]
+    pub completed: u64,
     /// Forwarded frames that could not be sent.
     pub tx_failed: u64,
     /// Frames that the box built and sent on the other side; not part of `forwarded` and `tx`.
@@ -161,7 +166,7 @@ pub struct Snapshot {
     pub rules: Named<RuleHits>,
     /// Flows.
     pub flows: FlowCounts,
-    /// Alert events that found the ring full.
+    /// Alerting frames whose event was not told.
     pub events_lost: u64,
     /// DHCP requests that found the ring full.
     pub dhcp_lost: u64,
@@ -169,7 +174,7 @@ pub struct Snapshot {
     pub observations_lost: u64,
     /// Turns of each worker, and how many of them moved a frame.
     pub turns: Vec<(u64, u64)>,
-    /// The last turn of each worker, nanoseconds since the Unix epoch.
+    /// The last turn of each worker, nanoseconds of their steady clock.
     pub last_turns: Vec<u64>,
     /// How the workers go.
     pub health: Healths,
@@ -291,6 +296,7 @@ fn flowed(workers: &[Arc<WorkerCounters>], side: Side) -> Flowed {
         sum.forwarded_bytes += counters.forwarded_bytes.get();
         sum.rejected += counters.rejected.get();
         sum.rejected_bytes += counters.rejected_bytes.get();
+        sum.dropped_bytes += counters.dropped_bytes.get();
         sum.to_host_stack += counters.to_host_stack.get();
         sum.tx_failed += counters.tx_failed.get();
         sum.replies += counters.replies.get();
@@ -298,6 +304,7 @@ fn flowed(workers: &[Arc<WorkerCounters>], side: Side) -> Flowed {
         add(&mut dropped, &counters.dropped);
         add(&mut shadow, &counters.shadow);
     }
+    sum.completed = completed;
     sum.tx = completed.saturating_sub(sum.replies);
     sum.dropped = by_reason(&dropped);
     sum.shadow = by_reason(&shadow);

@@ -23,6 +23,8 @@ const LONGEST: u64 = 512 << 10;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long what was asked may take: a change of a large policy compiles it.
 const WORK: Duration = Duration::from_secs(60);
+/// How long nobody is let in after that has failed.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How many may ask at once; others wait.
 const AT_ONCE: usize = 16;
 
@@ -134,7 +136,15 @@ pub fn who_may_ask(path: &Path) -> String {
 /// Answers for ever.
 pub async fn serve(listener: UnixListener, gate: Arc<State>) {
     let room = Arc::new(Semaphore::new(AT_ONCE));
-    while let Ok((stream, _)) = listener.accept().await {
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            // No descriptor is left, most likely: others give theirs back.
+            Err(_) => {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+        };
         let Ok(seat) = Arc::clone(&room).acquire_owned().await else {
             return;
         };
@@ -167,10 +177,10 @@ async fn done(request: Request, gate: &State) -> String {
         Request::Status => return json(&gate.status()),
         Request::Incidents { most } => {
             let latest = gate.incidents().0.latest(most);
-            return json(&serde_json::json!({ "incidents": latest }));
+            return json(&serde_json::json!({ "incidents": latest.lines() }));
         }
         Request::Explain { packet } => match packet.packet().key() {
-            Ok(key) => Ask::Explain(Box::new(key)),
+            Ok(key) => return json(&gate.desk.explain(key).await),
             Err(e) => return json(&wrong_packet(&e)),
         },
         Request::SetsList => Ask::List,

@@ -1,6 +1,7 @@
 //! What the running gate says of itself: the source of `status`, the metrics and `/healthz`.
 
 use super::alerts::Incidents;
+use super::crew::Clock;
 use super::evidence::{Evidence, EvidenceStatus};
 use super::metrics::Format;
 use super::sink::Sinks;
@@ -82,6 +83,8 @@ pub struct State {
     pub config: ConfigInfo,
     /// Flows that there is room for.
     pub flows_limit: usize,
+    /// What the workers go by.
+    pub clock: Clock,
     /// When the gate was ready.
     pub since: Instant,
     incidents: Mutex<(Incidents, Sinks)>,
@@ -223,9 +226,16 @@ impl State {
             cores,
             config: ConfigInfo::default(),
             flows_limit: 0,
+            clock: Clock::start(),
             since: Instant::now(),
             incidents,
         }
+    }
+
+    /// Says which clock the workers go by.
+    pub fn with_clock(mut self, clock: Clock) -> State {
+        self.clock = clock;
+        self
     }
 
     /// Says which config is in force.
@@ -245,8 +255,8 @@ impl State {
 
     /// The counters now.
     pub fn snapshot(&self) -> Snapshot {
-        let guard = self.incidents();
-        Snapshot::take(&self.workers, &self.policy.load(), guard.0.by_rule())
+        let alerts = self.incidents().0.by_rule().to_vec();
+        Snapshot::take(&self.workers, &self.policy.load(), &alerts)
     }
 
     /// Alerts told, and alerts that were not: lines not written to the file, and hosts beyond the bound on open incidents.
@@ -290,7 +300,7 @@ impl State {
             hosts,
             flows_limit: self.flows_limit,
             healthy: self.healthy(),
-            now: now(),
+            now: self.clock.steady(),
             uptime: self.since.elapsed().as_secs_f64(),
         };
         super::metrics::text(&source, format)
@@ -303,7 +313,7 @@ impl State {
 
     /// When each worker has turned last.
     pub fn hearts(&self) -> Vec<Heart> {
-        let now = now();
+        let now = self.clock.steady();
         let one = |(worker, core): (&Arc<WorkerCounters>, &usize)| {
             let last = worker.last_turn.load(Relaxed);
             let silent = now.saturating_sub(last);
@@ -317,7 +327,7 @@ impl State {
     }
 
     fn worker_status(&self) -> Vec<WorkerStatus> {
-        let now = now();
+        let now = self.clock.steady();
         let one = |(worker, core): (&Arc<WorkerCounters>, &usize)| WorkerStatus {
             core: *core,
             heartbeat_ms: now.saturating_sub(worker.last_turn.load(Relaxed)) / 1_000_000,

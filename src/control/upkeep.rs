@@ -5,13 +5,14 @@ use super::keeper::Keeper;
 use super::snapshot::Named;
 use super::watch::Watch;
 use crate::config::load_set;
+use crate::policy::Key;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 /// A file is read when its folder was quiet for so long: an editor, or a copy, writes in several steps.
 const QUIET: Duration = Duration::from_millis(200);
@@ -70,6 +71,9 @@ impl Sets {
 /// Commands that may wait for the thread.
 const WAITING: usize = 16;
 
+/// Packets that may wait to be explained. Fewer than commands may, so that those about sets find a place.
+const EXPLAINING: usize = 4;
+
 /// A command, and where its answer goes.
 type Job = (Ask, oneshot::Sender<serde_json::Value>);
 
@@ -78,9 +82,21 @@ type Job = (Ask, oneshot::Sender<serde_json::Value>);
 pub struct Desk {
     jobs: SyncSender<Job>,
     wake: SyncSender<()>,
+    explaining: Arc<Semaphore>,
 }
 
 impl Desk {
+    /// What the policy in force does with a packet. An `error` says why nobody looked; whoever asks and goes leaves its question, and its place is taken until it
+    /// was looked at.
+    pub async fn explain(&self, key: Key) -> serde_json::Value {
+        match Arc::clone(&self.explaining).try_acquire_owned() {
+            Ok(seat) => self.ask(Ask::Explain(Box::new(key), seat)).await,
+            Err(_) => {
+                serde_json::json!({ "error": "too many packets are being explained; try again" })
+            }
+        }
+    }
+
     /// Does what is asked, on the thread that keeps the policy. An `error` in the answer says why it was not done.
     pub async fn ask(&self, ask: Ask) -> serde_json::Value {
         let (answer, answered) = oneshot::channel();
@@ -134,7 +150,12 @@ impl Upkeep {
         std::thread::Builder::new()
             .name("policy".into())
             .spawn(move || work.run(sender, &woken, &ending))?;
-        let desk = Desk { jobs, wake };
+        let explaining = Arc::new(Semaphore::new(EXPLAINING));
+        let desk = Desk {
+            jobs,
+            wake,
+            explaining,
+        };
         Ok(Upkeep { sets, stop, desk })
     }
 
@@ -186,8 +207,7 @@ impl Work {
         signs.seen(Instant::now());
         loop {
             let swept = !self.keeper.sweep();
-            self.expire();
-            self.answer();
+            let more = self.answer();
             let now = Instant::now();
             if signs.due(now) {
                 signs = Signs::default();
@@ -200,6 +220,7 @@ impl Work {
                 signs.wait(now).unwrap_or(LOOK),
                 if swept { LOOK } else { SWEEP },
                 self.until_end().unwrap_or(LOOK),
+                if more { Duration::ZERO } else { LOOK },
             ];
             let wait = wait.into_iter().min().unwrap_or(LOOK);
             match woken.recv_timeout(wait) {
@@ -227,13 +248,19 @@ impl Work {
         Some(end.saturating_sub(self.loaded.elapsed()))
     }
 
-    fn answer(&mut self) {
-        while let Ok((ask, to)) = self.asked.try_recv() {
+    /// Does what was asked, and ends rules in time however much that is. True where there may be more.
+    fn answer(&mut self) -> bool {
+        for _ in 0..WAITING {
+            self.expire();
+            let Ok((ask, to)) = self.asked.try_recv() else {
+                return false;
+            };
             let answer = added::answer(&mut self.keeper, &mut self.store, &ask);
             added::log(&answer);
             // Whoever asked may have gone: it is done all the same.
             let _ = to.send(answer);
         }
+        true
     }
 
     fn expire(&mut self) {

@@ -50,6 +50,8 @@ pub struct SideCounters {
     pub replies: Counter,
     /// Frames dropped, by [`Reason::index`].
     pub dropped: [Counter; Reason::COUNT],
+    /// Bytes of them, but for frames that do not fit a chunk, whose length nobody knows.
+    pub dropped_bytes: Counter,
     /// Frames forwarded that would have been dropped or rejected if the policy were enforced, by [`Reason::index`].
     pub shadow: [Counter; Reason::COUNT],
 }
@@ -152,7 +154,7 @@ pub struct WorkerCounters {
     pub turns: Counter,
     /// Turns that moved at least one frame.
     pub busy_turns: Counter,
-    /// Time of the last turn, nanoseconds since the Unix epoch.
+    /// Time of the last turn, nanoseconds of the workers' steady clock; 0 before the first. A clock that is set back would make a worker that stands still look well.
     pub last_turn: AtomicU64,
 }
 

@@ -2,8 +2,9 @@
 
 use crate::common::gate::config;
 use crate::common::{Gate, Lab, SOON, until};
-use crate::{PAGE, Running, ask, hold_worker, page_config};
+use crate::{METRICS, PAGE, Running, ask, hold_worker, page_config};
 use serde_json::Value;
+use std::net::TcpStream;
 use std::process::Stdio;
 
 #[test]
@@ -94,6 +95,24 @@ fn without_a_token_only_who_names_the_address_is_answered_and_nothing_can_be_cha
         let code = ask(&lab, &["-m", "2", &events]).0;
         (code == 200).then_some(())
     });
+}
+
+#[test]
+fn connections_that_say_nothing_keep_neither_the_control_socket_nor_for_long_the_page() {
+    let Some(lab) = Lab::addressed() else { return };
+    let gate = Gate::with(&lab, &config(&lab, "", METRICS));
+    let silent: Vec<_> = lab.within("gate", || {
+        let connect = |_| TcpStream::connect("127.0.0.1:9155").expect("a connection");
+        (0..200).map(connect).collect()
+    });
+    // The places are all taken, and the gate goes on.
+    assert_eq!(ask(&lab, &["-m", "1", &format!("{PAGE}healthz")]).0, 0);
+    assert_eq!(gate.status()["healthy"], true);
+    until("a place", SOON * 4, || {
+        let code = ask(&lab, &["-m", "1", &format!("{PAGE}healthz")]).0;
+        (code == 200).then_some(())
+    });
+    drop(silent);
 }
 
 #[test]

@@ -26,6 +26,7 @@ pub enum Access {
 enum Refusal {
     Method,
     Host,
+    Elsewhere,
     Token,
 }
 
@@ -38,6 +39,7 @@ impl Access {
         let headers = request.headers();
         match self {
             Access::Open if !names_the_box(headers) => Some(Refusal::Host),
+            Access::Open if comes_from_elsewhere(headers) => Some(Refusal::Elsewhere),
             Access::Open => None,
             // What watches over the gate need not be trusted with a token: it learns that it is well or not.
             Access::Token(_) if ["/healthz", "/readyz"].contains(&request.uri().path()) => None,
@@ -73,6 +75,12 @@ fn refused(refusal: Refusal) -> Response {
             header::VARY,
             "Host",
         ),
+        Refusal::Elsewhere => (
+            StatusCode::FORBIDDEN,
+            "a page of another site may not ask the gate; open its address by itself",
+            header::VARY,
+            "Sec-Fetch-Site",
+        ),
         Refusal::Token => (
             StatusCode::UNAUTHORIZED,
             "send the token of [metrics] token_file: Authorization: Bearer TOKEN, or any user with the token as password",
@@ -84,6 +92,12 @@ fn refused(refusal: Refusal) -> Response {
     let headers = response.headers_mut();
     headers.insert(name, HeaderValue::from_static(text));
     response
+}
+
+/// True if a browser says that a page of another site asks (W3C Fetch Metadata Request Headers, section 2.2), and not a person who follows a link.
+fn comes_from_elsewhere(headers: &HeaderMap) -> bool {
+    let says = |name, value: &str| headers.get_all(name).iter().any(|said| said == value);
+    says("sec-fetch-site", "cross-site") && !says("sec-fetch-mode", "navigate")
 }
 
 /// True if `Host` is an IP address, or `localhost`, which no browser asks a name server for.
@@ -185,6 +199,23 @@ mod tests {
             let asked = request("/healthz", headers);
             assert_eq!(Access::Open.refusal(&asked), Some(Refusal::Host));
         }
+    }
+
+    #[test]
+    fn a_page_of_another_site_is_refused_and_a_link_from_one_is_not() {
+        let sent = |site, mode| {
+            let headers = [
+                ("host", "127.0.0.1:9155"),
+                ("sec-fetch-site", site),
+                ("sec-fetch-mode", mode),
+            ];
+            Access::Open.refusal(&request("/api/events", &headers))
+        };
+        assert_eq!(sent("cross-site", "cors"), Some(Refusal::Elsewhere));
+        assert_eq!(sent("cross-site", "no-cors"), Some(Refusal::Elsewhere));
+        assert_eq!(sent("cross-site", "navigate"), None);
+        assert_eq!(sent("same-origin", "cors"), None);
+        assert_eq!(sent("none", "navigate"), None);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! What the page is made of, for programs: the status, the last incidents, and `explain`.
 
-use super::{Shared, busy, json, json_text};
+use super::{Shared, busy, crowded, json, json_text};
 use crate::config::packet::Asked;
-use crate::control::added::Ask;
 use crate::control::recent::MOST;
 use crate::control::socket::wrong_packet;
 use crate::control::status::State as Gate;
@@ -24,13 +23,16 @@ pub(super) fn status_text(gate: &Gate) -> Vec<u8> {
 
 /// At most so many incidents as JSON, the latest first.
 pub(super) fn incidents_text(gate: &Gate, most: usize) -> Vec<u8> {
-    // Not written while the lock is held: workers' events wait for it.
+    // Not put together and written while the lock is held: workers' events wait for it.
     let latest = gate.incidents().0.latest(most);
-    serde_json::to_vec(&value!({ "incidents": latest })).unwrap_or_default()
+    serde_json::to_vec(&value!({ "incidents": latest.lines() })).unwrap_or_default()
 }
 
 pub(super) async fn status(State(shared): State<Shared>) -> Response {
-    json_text(StatusCode::OK, status_text(&shared.gate))
+    match shared.aside(status_text).await {
+        Some(text) => json_text(StatusCode::OK, text),
+        None => crowded(),
+    }
 }
 
 /// What may be asked of the incidents.
@@ -47,9 +49,12 @@ pub(super) async fn incidents(
     match wanted {
         Ok(Query(Wanted { most })) => {
             let most = most.unwrap_or(MOST).min(MOST);
-            json_text(StatusCode::OK, incidents_text(&shared.gate, most))
+            match shared.aside(move |gate| incidents_text(gate, most)).await {
+                Some(text) => json_text(StatusCode::OK, text),
+                None => crowded(),
+            }
         }
-        Err(e) => wrong(&e, &format!("write most=N, 1 to {MOST}")),
+        Err(e) => wrong(&e, &format!("write most=N, at most {MOST}")),
     }
 }
 
@@ -71,10 +76,7 @@ pub(super) async fn explain(
         Ok(key) => key,
         Err(e) => return json(StatusCode::BAD_REQUEST, &wrong_packet(&e)),
     };
-    let Ok(_seat) = shared.explaining.try_acquire() else {
-        return busy("too many packets are being explained; try again");
-    };
-    let answer = shared.gate.desk.ask(Ask::Explain(Box::new(key)));
+    let answer = shared.gate.desk.explain(key);
     match tokio::time::timeout(PATIENCE, answer).await {
         Ok(answer) if answer.get("error").is_some() => {
             json(StatusCode::SERVICE_UNAVAILABLE, &answer)

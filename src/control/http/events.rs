@@ -66,7 +66,7 @@ impl Beats {
                     event("incidents", &incidents_text(&gate, MOST)),
                 )
             });
-            // A panic in it has told of itself; the next beat may do better.
+            // None where the gate is ending.
             if let Ok((status, incidents)) = written.await {
                 self.tell(status, incidents);
             }

@@ -1,6 +1,6 @@
 //! `/evidence/NAME`: the captures, one by one, by their plain names.
 
-use super::Shared;
+use super::{Shared, crowded};
 use axum::body::{Body, Bytes};
 use axum::extract::{Path as UrlPath, State};
 use axum::http::{StatusCode, header};
@@ -11,6 +11,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Bytes that are read at once: a capture may have a gibibyte.
 const PIECE: u64 = 64 << 10;
@@ -62,19 +63,23 @@ pub(super) async fn capture(
     let Some(dir) = shared.evidence else {
         return missing();
     };
+    // Pieces are read aside, like other answers that take their time.
+    let Ok(seat) = Arc::clone(&shared.writing).try_acquire_owned() else {
+        return crowded();
+    };
     let asked = name.clone();
     let opened = tokio::task::spawn_blocking(move || open(&dir, &asked)).await;
     let Ok(Ok((file, len))) = opened else {
         return missing();
     };
-    let pieces = stream::try_unfold((file, len), |(mut file, left)| async move {
+    let pieces = stream::try_unfold((file, len, seat), |(mut file, left, seat)| async move {
         let read = tokio::task::spawn_blocking(move || (piece(&mut file, left), file));
         match read.await.map_err(io::Error::other)? {
             (None, _) => Ok(None),
             (Some(bytes), file) => {
                 let bytes = bytes?;
                 let left = left.saturating_sub(bytes.len() as u64);
-                Ok::<_, io::Error>(Some((bytes, (file, left))))
+                Ok::<_, io::Error>(Some((bytes, (file, left, seat))))
             }
         }
     });

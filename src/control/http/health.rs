@@ -1,6 +1,6 @@
 //! The metrics, and whether the gate is well.
 
-use super::Shared;
+use super::{Shared, crowded};
 use crate::control::metrics::Format;
 use crate::control::status::Heart;
 use axum::extract::State;
@@ -10,9 +10,10 @@ use axum::response::{IntoResponse, Response};
 pub(super) async fn metrics(State(shared): State<Shared>, headers: HeaderMap) -> Response {
     let accept = headers.get(header::ACCEPT);
     let format = Format::of_accept(accept.and_then(|accept| accept.to_str().ok()));
-    match shared.gate.metrics(format) {
-        Ok(text) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
-        Err(e) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
+    match shared.aside(move |gate| gate.metrics(format)).await {
+        None => crowded(),
+        Some(Ok(text)) => ([(header::CONTENT_TYPE, format.content_type())], text).into_response(),
+        Some(Err(e)) => (StatusCode::INTERNAL_SERVER_ERROR, e.to_string()).into_response(),
     }
 }
 

@@ -22,17 +22,26 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt;
 use events::Beats;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use nix::sys::socket::{setsockopt, sockopt::TcpUserTimeout};
 use serde::Serialize;
-use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
-/// Explanations at once. Fewer than the desk has places for, so that commands about sets find one.
-const EXPLAINING: usize = 4;
+/// Connections at once; others wait.
+const CONNECTIONS: usize = 128;
+/// How long a connection may take to ask, or be silent after an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long nobody is let in after that has failed.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Answers that are written at once, aside: of thousands of rules they are long. Beyond it askers are told to come again.
+const WRITING: usize = 8;
 /// How long a peer may leave what was sent to it unacknowledged, milliseconds: one that is gone, or takes nothing, gives its place back.
 const SILENT_MS: u32 = 20_000;
 
@@ -43,36 +52,70 @@ struct Shared {
     /// The folder of the captures; `None` where none are kept.
     evidence: Option<Arc<PathBuf>>,
     beats: Arc<Beats>,
-    explaining: Arc<Semaphore>,
+    writing: Arc<Semaphore>,
 }
 
-/// Serves until `stop` is done. `evidence` is the folder of the captures.
-///
-/// # Errors
-/// What the listener says.
+impl Shared {
+    /// Does what takes its time beside the control thread, which has rings to empty. `None` where as many do so as may.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Gate) -> T + Send + 'static,
+    ) -> Option<T> {
+        let seat = Arc::clone(&self.writing).try_acquire_owned().ok()?;
+        let gate = Arc::clone(&self.gate);
+        let worked = tokio::task::spawn_blocking(move || {
+            let done = work(&gate);
+            drop(seat);
+            done
+        });
+        worked.await.ok()
+    }
+}
+
+/// Serves for ever. `evidence` is the folder of the captures.
 pub async fn serve(
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     gate: Arc<Gate>,
     access: Access,
     evidence: Option<PathBuf>,
-    stop: impl Future<Output = ()> + Send + 'static,
-) -> std::io::Result<()> {
+) {
     let beats = Arc::new(Beats::default());
     let shared = Shared {
         gate: Arc::clone(&gate),
         evidence: evidence.map(Arc::new),
         beats: Arc::clone(&beats),
-        explaining: Arc::new(Semaphore::new(EXPLAINING)),
+        writing: Arc::new(Semaphore::new(WRITING)),
     };
-    let listener = listener.tap_io(|stream| {
-        // A socket that cannot have it is closed by its other end, as ever.
-        let _ = setsockopt(stream, TcpUserTimeout, &SILENT_MS);
-    });
-    let serving = axum::serve(listener, router(shared, access)).with_graceful_shutdown(stop);
     tokio::select! {
         // Ends with the server: a task of its own would outlive it.
-        () = beats.run(gate) => Ok(()),
-        served = serving => served,
+        () = beats.run(gate) => {}
+        () = accept(listener, router(shared, access)) => {}
+    }
+}
+
+/// Lets connections in for ever, so many at once, and none of them silent for long.
+async fn accept(listener: TcpListener, router: Router) {
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            // No descriptor is left, most likely: others give theirs back.
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        // A socket that cannot have it is closed by its other end, as ever.
+        let _ = setsockopt(&stream, TcpUserTimeout, &SILENT_MS);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(PATIENCE)
+            .serve_connection(
+                TokioIo::new(stream),
+                TowerToHyperService::new(router.clone()),
+            );
+        tokio::spawn(async move {
+            // Whoever goes away in the middle gets no answer: nothing else depends on it.
+            let _ = connection.await;
+            drop(seat);
+        });
     }
 }
 
@@ -126,6 +169,11 @@ fn json(status: StatusCode, value: &impl Serialize) -> Response {
 
 fn json_text(status: StatusCode, text: Vec<u8>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+/// As many answers are being written as may be.
+fn crowded() -> Response {
+    busy("too many ask at once; try again")
 }
 
 /// Too many ask at once.

@@ -97,7 +97,7 @@ pub(super) fn workers(families: &mut Families, source: &Source<'_>) {
     let bounds: [f64; TIME_BOUNDS] = std::array::from_fn(|n| (1u64 << n) as f64 / 1e6);
     families.histogram(
         "portcullis_in_box_seconds",
-        "From taking frames out of a queue to telling the other port to send, for one in 64 times.",
+        "From taking frames out of a queue to telling the other port to send, for one in 61 times that something is forwarded.",
         &bounds,
         &health.times,
         health.time_sum as f64 / 1e9,

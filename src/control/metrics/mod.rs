@@ -49,7 +49,7 @@ pub struct Source<'a> {
     pub flows_limit: usize,
     /// Every worker turns.
     pub healthy: bool,
-    /// Nanoseconds since the Unix epoch.
+    /// Nanoseconds of the workers' steady clock.
     pub now: u64,
     /// Seconds since the start.
     pub uptime: f64,

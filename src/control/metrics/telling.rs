@@ -14,7 +14,7 @@ pub(super) fn alerts(families: &mut Families, source: &Source<'_>) {
     for (name, help, n) in [
         (
             "portcullis_alert_events_lost_total",
-            "Alerting frames whose event found the ring full.",
+            "Alerting frames whose event was not told: the ring was full, or their machine had told of too many hosts in a second.",
             source.counters.events_lost,
         ),
         (

@@ -26,6 +26,7 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
     lan.rx_bytes.add(1000);
     lan.forwarded_bytes.add(700);
     lan.rejected_bytes.add(60);
+    lan.dropped_bytes.add(240);
     worker.rules[0].packets.add(5);
     worker.health.burst(3);
     worker.health.time(Duration::from_micros(3));

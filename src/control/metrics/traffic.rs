@@ -20,8 +20,8 @@ pub(super) fn frames(families: &mut Families, source: &Source<'_>) {
         ),
         (
             "portcullis_transmitted_frames_total",
-            "Forwarded frames that the other port has sent.",
-            |side| side.tx,
+            "Frames that the other port has sent: forwarded ones, and replies that the box built.",
+            |side| side.completed,
         ),
         (
             "portcullis_transmit_failed_frames_total",
@@ -92,14 +92,11 @@ fn verdicts(side: &Flowed) -> [(&'static str, u64); 4] {
     ]
 }
 
-/// What is neither forwarded nor rejected is dropped: nothing goes to a stack of the box yet.
+/// Nothing goes to a stack of the box yet.
 fn bytes(side: &Flowed) -> [(&'static str, u64); 4] {
-    let dropped = side
-        .rx_bytes
-        .saturating_sub(side.forwarded_bytes + side.rejected_bytes);
     [
         ("forward", side.forwarded_bytes),
-        ("drop", dropped),
+        ("drop", side.dropped_bytes),
         ("reject", side.rejected_bytes),
         ("host", 0),
     ]
