@@ -178,13 +178,16 @@ fn an_attempt_shows_up_with_its_host_the_form_answers_and_q_gives_the_terminal_b
     println!("{text}\n");
     top.press("e");
     top.wait(&["src", "10.77.0.9:"]);
+    top.wait(&["app", "tftp"]);
+    top.wait(&["besides", "src_mac"]);
     top.press("\r");
     let text = top.wait(&["DROP (rule) by rule tftp, alert high"]);
     println!("{text}\n");
     // What is wrong stands at its field: the cursor is in `dst`.
     top.press(&"\u{7f}".repeat(20));
     top.press("nowhere\r");
-    top.wait(&["! dst:"]);
+    let text = top.wait(&["! dst:"]);
+    assert!(!text.contains("besides"), "it is another packet:\n{text}");
     top.press("\u{1b}");
     top.wait(&["? help"]);
 

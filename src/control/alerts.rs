@@ -542,7 +542,12 @@ mod tests {
         let same_host = event(&all, "irc", 9, host, 2 * SECOND);
         assert!(all.take(&same_host).is_some(), "another rule");
         assert!(all.expire(30 * SECOND).is_empty(), "within the window");
-        let counts: Vec<_> = all.latest(2).lines().iter().map(|l| l.alert.packets).collect();
+        let counts: Vec<_> = all
+            .latest(2)
+            .lines()
+            .iter()
+            .map(|l| l.alert.packets)
+            .collect();
         assert_eq!(counts, [1, 1], "the latest first");
         let now = &all.latest(9).lines()[2].alert;
         assert_eq!((now.packets, now.signature.as_str()), (1000, "tftp"));

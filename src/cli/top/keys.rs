@@ -9,8 +9,8 @@ use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Nothing,
-    /// What becomes of this packet?
-    Ask(Box<Asked>),
+    /// What becomes of this packet? The answer has the same number.
+    Ask(u64, Box<Asked>),
     Leave,
 }
 
@@ -25,7 +25,7 @@ pub(super) fn press(view: &mut View, key: KeyEvent) -> Act {
     match &mut view.over {
         Over::Nothing => return on_the_lists(view, key.code),
         Over::Filter => in_the_filter(view, key.code),
-        Over::Explain(form) => match in_the_form(form, key.code) {
+        Over::Explain(form) => match in_the_form(form, &mut view.questions, key.code) {
             Some(act) => return act,
             None => view.over = Over::Nothing,
         },
@@ -120,8 +120,8 @@ fn in_the_filter(view: &mut View, key: KeyCode) {
     view.find();
 }
 
-/// `None` where the form is to be closed.
-fn in_the_form(form: &mut Form, key: KeyCode) -> Option<Act> {
+/// `None` where the form is to be closed. So many questions have been asked.
+fn in_the_form(form: &mut Form, questions: &mut u64, key: KeyCode) -> Option<Act> {
     let last = FIELDS.len() - 1;
     match key {
         KeyCode::Esc => return None,
@@ -129,19 +129,20 @@ fn in_the_form(form: &mut Form, key: KeyCode) -> Option<Act> {
         KeyCode::BackTab | KeyCode::Up => form.at = form.at.checked_sub(1).unwrap_or(last),
         KeyCode::PageUp | KeyCode::PageDown => form.scroll = scrolled(form.scroll, key),
         KeyCode::Enter => {
-            form.answer = Answer::Awaited;
-            return Some(Act::Ask(Box::new(form.asked())));
+            *questions += 1;
+            form.answer = Answer::Awaited(*questions);
+            return Some(Act::Ask(*questions, Box::new(form.asked())));
         }
         // There are but two.
         KeyCode::Char(_) | KeyCode::Left | KeyCode::Right if form.at == 0 => {
             let other = if form.fields[0] == "out" { "in" } else { "out" };
-            other.clone_into(&mut form.fields[0]);
+            form.edit(other.to_owned());
         }
         KeyCode::Backspace if form.at == 0 => {}
         other => {
-            if let Some(text) = form.fields.get_mut(form.at) {
-                typed(text, other);
-            }
+            let mut text = form.fields.get(form.at).cloned().unwrap_or_default();
+            typed(&mut text, other);
+            form.edit(text);
         }
     }
     Some(Act::Nothing)

@@ -80,8 +80,8 @@ enum Event {
     /// The terminal has another size.
     Resized,
     Picture(Box<Result<Picture, String>>),
-    /// What came of an explain form.
-    Answer(Result<Value, String>),
+    /// What came of the question of this number.
+    Answer(u64, Result<Value, String>),
     /// A signal, or a terminal that is gone.
     End,
 }
@@ -129,10 +129,10 @@ impl Top {
         })?;
         loop {
             terminal.draw(|frame| draw::draw(frame, &mut view, Instant::now()))?;
-            if !next(&happened, &mut view, |packet| {
+            if !next(&happened, &mut view, |number, packet| {
                 let socket = socket.to_owned();
                 on_a_thread(&events, move |events| {
-                    let _ = events.send(Event::Answer(explained(socket, packet)));
+                    let _ = events.send(Event::Answer(number, explained(socket, packet)));
                 })
             })? {
                 return Ok(());
@@ -145,7 +145,7 @@ impl Top {
 fn next(
     happened: &Receiver<Event>,
     view: &mut View,
-    ask: impl Fn(Box<Asked>) -> io::Result<()>,
+    ask: impl Fn(u64, Box<Asked>) -> io::Result<()>,
 ) -> io::Result<bool> {
     let first = match happened.recv_timeout(REDRAW) {
         Ok(event) => event,
@@ -156,12 +156,12 @@ fn next(
         match event {
             Event::Key(key) => match keys::press(view, key) {
                 Act::Nothing => {}
-                Act::Ask(packet) => ask(packet)?,
+                Act::Ask(number, packet) => ask(number, packet)?,
                 Act::Leave => return Ok(false),
             },
             Event::Resized => {}
             Event::Picture(picture) => view.see(*picture),
-            Event::Answer(answer) => view.hear(answer),
+            Event::Answer(number, answer) => view.hear(number, answer),
             Event::End => return Ok(false),
         }
     }

@@ -95,6 +95,8 @@ pub(super) struct View {
     /// Rules by rate, not in order.
     pub by_rate: bool,
     pub over: Over,
+    /// Asked of the gate in explain forms; each has its own number.
+    pub questions: u64,
 }
 
 impl View {
@@ -111,6 +113,7 @@ impl View {
             filter: String::new(),
             by_rate: false,
             over: Over::Nothing,
+            questions: 0,
         }
     }
 
@@ -136,10 +139,10 @@ impl View {
         }
     }
 
-    /// What the gate says of a packet; nobody may be waiting any more.
-    pub fn hear(&mut self, answer: Result<Value, String>) {
+    /// What the gate says to the question of a number; nobody may be waiting for it any more.
+    pub fn hear(&mut self, number: u64, answer: Result<Value, String>) {
         if let Over::Explain(form) = &mut self.over {
-            form.hear(answer);
+            form.hear(number, answer);
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod family;
 mod health;
+mod lines;
 mod open;
 mod policy;
 mod telling;
@@ -16,8 +17,8 @@ use super::snapshot::Snapshot;
 use super::status::{ConfigInfo, PortInfo};
 use crate::policy::Generation;
 use family::Families;
+use prometheus::TextEncoder;
 use prometheus::proto::MetricFamily;
-use prometheus::{Encoder, TextEncoder};
 
 /// What the metrics are made of.
 pub struct Source<'a> {
@@ -89,19 +90,17 @@ impl Format {
 /// Only if the prometheus crate refuses a name, which a test would show.
 pub fn text(source: &Source<'_>, format: Format) -> Result<Vec<u8>, prometheus::Error> {
     let families = families(source);
+    let failed = |_| prometheus::Error::Msg("no room for the text".into());
+    let mut out = String::new();
     match format {
-        Format::Text => {
-            let mut out = Vec::new();
-            TextEncoder::new().encode(&families, &mut out)?;
-            Ok(out)
-        }
-        Format::OpenMetrics => {
-            let mut out = String::new();
-            open::encode(&families, &mut out)
-                .map_err(|_| prometheus::Error::Msg("no room for the text".into()))?;
-            Ok(out.into_bytes())
-        }
+        Format::Text => TextEncoder::new().encode_utf8(&families, &mut out)?,
+        Format::OpenMetrics => open::encode(&families, &mut out).map_err(failed)?,
     }
+    policy::rules(&mut out, format, source).map_err(failed)?;
+    if format == Format::OpenMetrics {
+        out.push_str(open::END);
+    }
+    Ok(out.into_bytes())
 }
 
 fn families(source: &Source<'_>) -> Vec<MetricFamily> {
@@ -109,7 +108,6 @@ fn families(source: &Source<'_>) -> Vec<MetricFamily> {
     health::gate(&mut families, source);
     traffic::frames(&mut families, source);
     traffic::flows(&mut families, source);
-    policy::rules(&mut families, source);
     policy::policy(&mut families, source);
     telling::alerts(&mut families, source);
     telling::hosts(&mut families, source);

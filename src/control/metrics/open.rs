@@ -2,11 +2,15 @@
 //!
 //! It differs from the older text format in what a family of counters is called, in the form of bounds, and in its end.
 
-use prometheus::proto::{LabelPair, Metric, MetricFamily, MetricType};
-use std::fmt::{Result, Write};
+use super::Format;
+use super::lines::{Kind, head, sample};
+use prometheus::proto::{Metric, MetricFamily, MetricType};
+use std::fmt::Result;
 
 /// As it is asked for and answered.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The end of the whole text.
+pub const END: &str = "# EOF\n";
 
 /// Writes the families.
 ///
@@ -14,53 +18,48 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// Only what `out` says.
 pub(super) fn encode(families: &[MetricFamily], out: &mut String) -> Result {
     for family in families {
-        let kind = family.get_field_type();
-        let name = match kind {
-            MetricType::COUNTER => family.name().trim_end_matches("_total"),
-            _ => family.name(),
+        let kind = match family.get_field_type() {
+            MetricType::COUNTER => Kind::Counter,
+            MetricType::HISTOGRAM => Kind::Histogram,
+            _ => Kind::Gauge,
         };
-        let words = match kind {
-            MetricType::COUNTER => "counter",
-            MetricType::HISTOGRAM => "histogram",
-            _ => "gauge",
-        };
-        writeln!(out, "# TYPE {name} {words}")?;
-        out.push_str("# HELP ");
-        out.push_str(name);
-        out.push(' ');
-        escaped(family.help(), out);
-        out.push('\n');
+        let name = family.name();
+        head(out, Format::OpenMetrics, (name, kind), family.help())?;
         for metric in family.get_metric() {
             match kind {
-                MetricType::COUNTER => {
-                    sample(
-                        out,
-                        name,
-                        "_total",
-                        metric,
-                        None,
-                        metric.get_counter().get_value(),
-                    )?;
+                Kind::Counter => {
+                    sample(out, name, labels(metric), metric.get_counter().get_value())?
                 }
-                MetricType::HISTOGRAM => histogram(out, name, metric)?,
-                _ => sample(out, name, "", metric, None, metric.get_gauge().get_value())?,
+                Kind::Gauge => sample(out, name, labels(metric), metric.get_gauge().get_value())?,
+                Kind::Histogram => histogram(out, name, metric)?,
             }
         }
     }
-    out.write_str("# EOF\n")
+    Ok(())
+}
+
+fn labels(metric: &Metric) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = metric.get_label().iter();
+    pairs.map(|pair| (pair.name(), pair.value()))
 }
 
 fn histogram(out: &mut String, name: &str, metric: &Metric) -> Result {
     let histogram = metric.get_histogram();
-    let count = histogram.get_sample_count() as f64;
-    for bucket in histogram.get_bucket() {
-        let le = bound(bucket.upper_bound());
-        let n = bucket.cumulative_count() as f64;
-        sample(out, name, "_bucket", metric, Some(&le), n)?;
+    let count = histogram.get_sample_count();
+    let bucket = format!("{name}_bucket");
+    for one in histogram.get_bucket() {
+        let le = bound(one.upper_bound());
+        let all = labels(metric).chain([("le", &*le)]);
+        sample(out, &bucket, all, one.cumulative_count())?;
     }
-    sample(out, name, "_bucket", metric, Some("+Inf"), count)?;
-    sample(out, name, "_sum", metric, None, histogram.get_sample_sum())?;
-    sample(out, name, "_count", metric, None, count)
+    sample(out, &bucket, labels(metric).chain([("le", "+Inf")]), count)?;
+    sample(
+        out,
+        &format!("{name}_sum"),
+        labels(metric),
+        histogram.get_sample_sum(),
+    )?;
+    sample(out, &format!("{name}_count"), labels(metric), count)
 }
 
 /// With a point, and without an exponent, as the older format has it.
@@ -70,44 +69,6 @@ fn bound(value: f64) -> String {
         text
     } else {
         text + ".0"
-    }
-}
-
-fn sample(
-    out: &mut String,
-    name: &str,
-    suffix: &str,
-    metric: &Metric,
-    le: Option<&str>,
-    value: f64,
-) -> Result {
-    out.push_str(name);
-    out.push_str(suffix);
-    let labels = metric.get_label().iter();
-    let labels = labels.map(|pair: &LabelPair| (pair.name(), pair.value()));
-    let mut open = '{';
-    for (name, value) in labels.chain(le.map(|le| ("le", le))) {
-        out.push(open);
-        out.push_str(name);
-        out.push_str("=\"");
-        escaped(value, out);
-        out.push('"');
-        open = ',';
-    }
-    if open == ',' {
-        out.push('}');
-    }
-    writeln!(out, " {value}")
-}
-
-fn escaped(text: &str, out: &mut String) {
-    for c in text.chars() {
-        match c {
-            '\\' => out.push_str("\\\\"),
-            '"' => out.push_str("\\\""),
-            '\n' => out.push_str("\\n"),
-            other => out.push(other),
-        }
     }
 }
 
@@ -141,7 +102,6 @@ took_seconds_bucket{le="1.0"} 3
 took_seconds_bucket{le="+Inf"} 7
 took_seconds_sum 7.5
 took_seconds_count 7
-# EOF
 "#;
         assert_eq!(text, expected);
     }

@@ -1,12 +1,15 @@
 //! The rules, and the policy that they are of.
 
-use super::Source;
 use super::family::{Families, Of};
+use super::lines::{Kind, head, sample};
+use super::{Format, Source};
 use crate::control::snapshot::RuleHits;
 use crate::control::status::origin;
 use crate::policy::Severity;
+use std::fmt;
 
-pub(super) fn rules(families: &mut Families, source: &Source<'_>) {
+/// What there is of each rule, straight into the text.
+pub(super) fn rules(out: &mut String, format: Format, source: &Source<'_>) -> fmt::Result {
     let rules = &source.counters.rules.0;
     let counters: [Of<RuleHits, u64>; 3] = [
         (
@@ -24,9 +27,9 @@ pub(super) fn rules(families: &mut Families, source: &Source<'_>) {
         }),
     ];
     for (name, help, of) in counters {
-        let mut series = families.counter(name, help);
+        head(out, format, (name, Kind::Counter), help)?;
         for (rule, hits) in rules {
-            series.count(&[("rule", rule)], of(hits));
+            sample(out, name, [("rule", &**rule)], of(hits))?;
         }
     }
     let gauges: [Of<RuleHits, bool>; 2] = [
@@ -42,15 +45,14 @@ pub(super) fn rules(families: &mut Families, source: &Source<'_>) {
         ),
     ];
     for (name, help, of) in gauges {
-        let mut series = families.gauge(name, help);
+        head(out, format, (name, Kind::Gauge), help)?;
         for (rule, hits) in rules {
-            series.count(&[("rule", rule)], of(hits).into());
+            sample(out, name, [("rule", &**rule)], u8::from(of(hits)))?;
         }
     }
-    let mut info = families.gauge(
-        "portcullis_rule_info",
-        "Always 1; the place of the rule in the order of evaluation, what it does, how loud its alert is, and where it comes from stand in the labels.",
-    );
+    let name = "portcullis_rule_info";
+    let help = "Always 1; the place of the rule in the order of evaluation, what it does, how loud its alert is, and where it comes from stand in the labels.";
+    head(out, format, (name, Kind::Gauge), help)?;
     for (order, rule) in source.policy.rules().iter().enumerate() {
         let labels = [
             ("rule", &*rule.name),
@@ -59,8 +61,9 @@ pub(super) fn rules(families: &mut Families, source: &Source<'_>) {
             ("alert", rule.alert.map_or("none", Severity::name)),
             ("from", &*origin(rule)),
         ];
-        info.count(&labels, 1);
+        sample(out, name, labels, 1)?;
     }
+    Ok(())
 }
 
 pub(super) fn policy(families: &mut Families, source: &Source<'_>) {

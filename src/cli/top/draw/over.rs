@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// The widest that reads well.
 const WIDEST: u16 = 100;
+/// Lines from which on the explain form has all of its packet in one place.
+const ROOMY: u16 = 16;
 /// Names before values.
 const LABEL: usize = 12;
 
@@ -211,6 +213,19 @@ fn rule(view: &View, name: &str) -> Vec<(String, String)> {
     fields.into_iter().map(owned).collect()
 }
 
+/// What is asked about and is in no field.
+fn beside(colour: bool, columns: usize, told: &str) -> Vec<Line<'static>> {
+    let parts = wrapped(told, columns.saturating_sub(LABEL + 2));
+    let parts = parts.into_iter().enumerate().map(|(at, part)| {
+        let name = if at == 0 { "besides" } else { "" };
+        Line::from(vec![
+            span(colour, Tone::Plain, format!("  {}", left(name, LABEL))),
+            span(colour, Tone::Plain, part),
+        ])
+    });
+    parts.collect()
+}
+
 fn explain(frame: &mut Frame<'_>, area: Rect, colour: bool, form: &mut Form) {
     let columns = inner(area);
     let hints = [
@@ -218,6 +233,7 @@ fn explain(frame: &mut Frame<'_>, area: Rect, colour: bool, form: &mut Form) {
         "tcp, udp, icmp, 47",
         "10.77.0.9:40000, [fd77::9]:40000",
         "93.184.216.34:69",
+        "(of tcp and udp, what the payload is) irc, tftp",
     ];
     let mut lines = Vec::new();
     for (at, (name, text)) in FIELDS.iter().zip(&form.fields).enumerate() {
@@ -240,14 +256,22 @@ fn explain(frame: &mut Frame<'_>, area: Rect, colour: bool, form: &mut Form) {
             ),
         ]));
     }
-    lines.push(Line::default());
+    let mut besides = match &form.besides {
+        Some(besides) => beside(colour, columns, &besides.told()),
+        None => Vec::new(),
+    };
+    // Else it comes after the answer, which needs the room more.
+    if area.height >= ROOMY {
+        lines.append(&mut besides);
+        lines.push(Line::default());
+    }
     let mut answer: Vec<Line<'static>> = Vec::new();
     match &form.answer {
         Answer::None => {
             let words = "Enter asks the gate; Tab and arrows change the field; Esc closes.";
             answer.push(line(colour, Tone::Quiet, words));
         }
-        Answer::Awaited => answer.push(line(colour, Tone::Plain, "asking ...")),
+        Answer::Awaited(_) => answer.push(line(colour, Tone::Plain, "asking ...")),
         Answer::Refused(at, words) => {
             let field = at.and_then(|at| FIELDS.get(at));
             let field = field.map_or(String::new(), |name| format!("{name}: "));
@@ -266,6 +290,7 @@ fn explain(frame: &mut Frame<'_>, area: Rect, colour: bool, form: &mut Form) {
             }
         }
     }
+    answer.append(&mut besides);
     // The fields stay; the answer moves.
     let room = usize::from(area.height).saturating_sub(lines.len() + 2);
     form.scroll = form.scroll.min(answer.len().saturating_sub(room));

@@ -3,6 +3,7 @@ use super::super::picture::Picture;
 use super::super::testing::{incident, incidents, status};
 use super::super::view::{Over, View};
 use super::draw;
+use crate::config::packet::Asked;
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
@@ -55,6 +56,14 @@ fn key(view: &mut View, code: KeyCode) -> Act {
 fn typing(view: &mut View, text: &str) {
     for c in text.chars() {
         key(view, KeyCode::Char(c));
+    }
+}
+
+/// Enter in the form: the number of the question, and its packet.
+fn ask(view: &mut View) -> (u64, Box<Asked>) {
+    match key(view, KeyCode::Enter) {
+        Act::Ask(number, asked) => (number, asked),
+        other => panic!("nothing asked: {other:?}"),
     }
 }
 
@@ -169,8 +178,8 @@ fn what_others_wrote_moves_nothing_and_hides_nothing() {
     }
     line["tftp"][nasty] = nasty.into();
     line["app_proto"] = "tftp".into();
+    line["src_mac"] = nasty.into();
     let (mut view, now) = seen(&status, &json!({ "incidents": [line] }));
-    view.hear(Err(nasty.to_owned()));
     for code in [
         KeyCode::Null,
         KeyCode::Tab,
@@ -178,7 +187,12 @@ fn what_others_wrote_moves_nothing_and_hides_nothing() {
         KeyCode::Char('e'),
     ] {
         key(&mut view, code);
-        view.hear(Err(nasty.to_owned()));
+        if code == KeyCode::Char('e') {
+            let text = drawn(&mut view, now, (120, 50));
+            assert_says(&text, &["besides     src_mac a\\x1b"]);
+            let (number, _) = ask(&mut view);
+            view.hear(number, Err(nasty.to_owned()));
+        }
         view.filter = match code {
             KeyCode::Tab => String::new(),
             _ => view.filter,
@@ -302,24 +316,28 @@ fn enter_on_an_incident_shows_all_of_it_and_e_asks_about_its_packet() {
             "93.184.216.34:69",
             "src         10.77.0.9:40000",
             "udp",
+            "app         tftp",
+            "besides     src_mac 02:00:00:00:00:09",
         ],
     );
-    let Act::Ask(asked) = key(&mut view, KeyCode::Enter) else {
-        panic!("nothing asked");
-    };
+    let (number, asked) = ask(&mut view);
     assert_eq!(
         (asked.direction.as_str(), asked.proto.as_str()),
         ("out", "udp")
     );
     assert_says(&drawn(&mut view, now, (80, 24)), &["asking ..."]);
-    view.hear(Ok(
-        json!({ "error": "a port is missing", "field": "src", "help": "write 10.77.0.9:40000" }),
-    ));
+    view.hear(
+        number,
+        Ok(
+            json!({ "error": "a port is missing", "field": "src", "help": "write 10.77.0.9:40000" }),
+        ),
+    );
     assert_says(
         &drawn(&mut view, now, (80, 24)),
         &["> src", "! src: a port is missing; write"],
     );
-    view.hear(Ok(json!({
+    let (number, _) = ask(&mut view);
+    view.hear(number, Ok(json!({
         "verdict": "drop", "reason": "rule", "rule": "tftp", "alert": "high", "marks": [], "why": "the first rule that matches is `tftp` (built in): direction out, proto udp, dport 69",
         "origin": "built in", "in_shadow": [], "also": ["default-out"],
         "misses": [{ "rule": "irc", "origin": "built in", "marks": [], "fields": [{ "field": "dport", "wants": "6667", "has": "69" }] }],
@@ -348,6 +366,65 @@ fn enter_on_an_incident_shows_all_of_it_and_e_asks_about_its_packet() {
     assert_eq!(key(&mut view, KeyCode::Char('q')), Act::Nothing);
     assert!(matches!(view.over, Over::Nothing));
     assert_eq!(key(&mut view, KeyCode::Esc), Act::Leave);
+}
+
+#[test]
+fn what_is_asked_about_besides_the_fields_is_shown_and_goes_with_the_first_edit() {
+    let mut line = incident("3", "ping", "low", "10.77.0.9");
+    for (field, value) in [("icmp_type", 129), ("icmp_code", 0)] {
+        line[field] = value.into();
+    }
+    line["proto"] = "ICMP".into();
+    line["vlan"] = json!([4_000]);
+    let (mut view, now) = seen(&status(), &json!({ "incidents": [line] }));
+    key(&mut view, KeyCode::Tab);
+    key(&mut view, KeyCode::Char('e'));
+    let all = "besides     icmp_type 129, icmp_code 0, vlan 4000, src_mac";
+    assert_says(
+        &drawn(&mut view, now, (80, 24)),
+        &[all, "02:00:00:00:00:09"],
+    );
+    // Nothing of it is cut where there is less room, and the answer comes first there.
+    let all = ["icmp_type 129,", "4000,", "02:00:00:00:00:09"];
+    let text = drawn(&mut view, now, (40, 12));
+    assert_says(&text, &["Enter asks"]);
+    assert_says(&text, &all);
+    let (number, asked) = ask(&mut view);
+    assert_eq!((asked.icmp_type, asked.vlan), (Some(129), Some(4_000)));
+    let said = json!({ "verdict": "drop", "rule": "ping", "why": "it matches" });
+    view.hear(number, Ok(said));
+    let text = drawn(&mut view, now, (40, 12));
+    assert_says(&text, &["DROP by rule ping", "why: it matches"]);
+    key(&mut view, KeyCode::PageDown);
+    assert_says(&drawn(&mut view, now, (40, 12)), &all);
+    key(&mut view, KeyCode::Backspace);
+    let text = drawn(&mut view, now, (80, 24));
+    assert!(!text.contains("besides"), "{text}");
+    let (_, asked) = ask(&mut view);
+    assert_eq!((asked.icmp_type, asked.vlan), (None, None));
+}
+
+#[test]
+fn a_late_answer_is_not_taken_for_that_to_a_newer_question() {
+    let (mut view, now) = seen(&status(), &incidents());
+    let said = |rule: &str| Ok(json!({ "verdict": "drop", "rule": rule, "why": "it matches" }));
+    typing(&mut view, "e");
+    let (first, _) = ask(&mut view);
+    let (second, _) = ask(&mut view);
+    view.hear(first, said("the-first"));
+    assert_says(&drawn(&mut view, now, (80, 24)), &["asking ..."]);
+    view.hear(second, said("the-second"));
+    view.hear(first, said("the-first"));
+    assert_says(&drawn(&mut view, now, (80, 24)), &["by rule the-second"]);
+    // Nor in a form that was opened since, before or after it asks.
+    let (third, _) = ask(&mut view);
+    key(&mut view, KeyCode::Esc);
+    typing(&mut view, "e");
+    view.hear(third, said("the-third"));
+    assert_says(&drawn(&mut view, now, (80, 24)), &["Enter asks the gate"]);
+    ask(&mut view);
+    view.hear(third, said("the-third"));
+    assert_says(&drawn(&mut view, now, (80, 24)), &["asking ..."]);
 }
 
 #[test]
