@@ -356,6 +356,14 @@ fn nothing_passes(watch: &mut Watch<'_>, lan: &Wire) {
     let gate = watch.gate("", "");
     watch.lab.ip("gate", "link set gu0 down");
     watch.fires("PortcullisTransmitFailures", &port, some);
-    watch.fire(&[("PortcullisRestarting", &[])]);
     drop(gate);
+    watch.lab.ip("gate", "link set gu0 up");
+    // All those before may be too long ago on a slow machine.
+    let (lab, text) = (watch.lab, config(watch.lab, "", METRICS));
+    let mut running = None;
+    watch.fires("PortcullisRestarting", &[], || {
+        drop(running.take());
+        running = Some(Gate::with(lab, &text));
+        std::thread::sleep(Duration::from_secs(4));
+    });
 }
