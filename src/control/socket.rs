@@ -180,14 +180,19 @@ async fn done(request: Request, gate: &State) -> String {
             return json(&serde_json::json!({ "incidents": latest.lines() }));
         }
         Request::Explain { packet } => match packet.packet().key() {
-            Ok(key) => return json(&gate.desk.explain(key).await),
+            Ok(key) => return in_time(gate.desk.explain(key)).await,
             Err(e) => return json(&wrong_packet(&e)),
         },
         Request::SetsList => Ask::List,
         Request::SetsAdd { set, entries } => Ask::Add { set, entries },
         Request::SetsRemove { set, entries } => Ask::Remove { set, entries },
     };
-    match timeout(WORK, gate.desk.ask(ask)).await {
+    in_time(gate.desk.ask(ask)).await
+}
+
+/// An answer of the thread that keeps the policy.
+async fn in_time(answer: impl Future<Output = serde_json::Value>) -> String {
+    match timeout(WORK, answer).await {
         Ok(answer) => answer.to_string(),
         Err(_) => {
             error("it takes longer than a minute; `portcullis sets list` shows what became of it")

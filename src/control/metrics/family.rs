@@ -1,4 +1,4 @@
-//! Metric families, built for one scrape and thrown away: no registry, and no label is looked up, so that ten thousand rules cost little.
+//! Metric families, built for one scrape and thrown away: no registry, and no label is looked up. What there is of each rule is not among them: see `lines`.
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair};
 use prometheus::proto::{Metric, MetricFamily, MetricType};
