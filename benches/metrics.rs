@@ -44,6 +44,7 @@ fn scrape(c: &mut Criterion) {
                         ports: &ports,
                         policy: &policy,
                         config: &info,
+                        reloads: &portcullis::control::reload::ReloadStatus::default(),
                         set_reloads: (0, 0),
                         set_refused: &[],
                         alerts_lost: 0,

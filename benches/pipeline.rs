@@ -131,7 +131,7 @@ fn worker(config: &str) -> (Worker<MemoryPort>, EventRing) {
         ports,
         policy,
         Flows::new(&settings).tracker(0, 1),
-        Rejector::new(vec![]),
+        Rejector::new(),
         Arc::clone(&ring),
     );
     (worker, ring)

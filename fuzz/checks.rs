@@ -72,7 +72,7 @@ pub fn flow(mut data: &[u8]) {
                 [port(), port()],
                 Arc::clone(&in_force),
                 tracker,
-                Rejector::new(vec![]),
+                Rejector::new(),
                 ring,
             )
         })
@@ -233,7 +233,7 @@ pub fn reply(data: &[u8]) {
         if umem.write(&mut frame, data).is_err() {
             return;
         }
-        let answer = Rejector::new(vec![]).answer(&umem, frame, &meta, side, 1 << 40);
+        let answer = Rejector::new().answer((&umem, &[]), frame, &meta, side, 1 << 40);
         let Ok(answer) = answer else { continue };
         assert_eq!(side, Side::Lan);
         let back = parse(umem.bytes(&answer)).expect("an answer is a good frame");

@@ -243,9 +243,14 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "use \"drop\" or \"reject\"",
     ),
     (
-        "[bridge]\nlan = \"a\"\nuplink = \"b\"\non_failure = ⟦\"open\"\n",
-        "this version does not have `on_failure = \"open\"`",
-        "use \"closed\"",
+        "[bridge]\nlan = \"a\"\nuplink = \"b\"\non_failure = ⟦\"opened\"\n",
+        "`on_failure` cannot be \"opened\"",
+        "did you mean \"open\"?",
+    ),
+    (
+        "[bridge]\nlan = \"a\"\nuplink = \"b\"\nwatchdog = ⟦\"20ms\"\n",
+        "`watchdog` cannot be 20ms",
+        "from \"50ms\" to \"60s\"",
     ),
     // [bridge] and its neighbours.
     (

@@ -29,16 +29,20 @@ const SHORTEST: usize = 60;
 /// Builds answers, within a rate. One for each worker.
 #[derive(Debug)]
 pub struct Rejector {
-    inside: Vec<IpNet>,
     tokens: u64,
     filled: u64,
 }
 
+impl Default for Rejector {
+    fn default() -> Rejector {
+        Rejector::new()
+    }
+}
+
 impl Rejector {
-    /// Answers only sources in `inside`; an empty list is every unicast source of the LAN side.
-    pub fn new(inside: Vec<IpNet>) -> Rejector {
+    /// Its bucket full.
+    pub fn new() -> Rejector {
         Rejector {
-            inside,
             tokens: BUCKET,
             filled: 0,
         }
@@ -47,26 +51,26 @@ impl Rejector {
     /// Answers nobody: for a replay, whose hosts are not there.
     pub fn silent() -> Rejector {
         Rejector {
-            inside: Vec::new(),
             tokens: 0,
             filled: u64::MAX,
         }
     }
 
-    /// Turns a rejected frame into the answer to it, to be sent where it came from.
+    /// Turns a rejected frame into the answer to it, to be sent where it came from. Only sources in `inside` are answered; an empty list is every unicast source of the LAN
+    /// side.
     ///
     /// # Errors
     /// The frame, unchanged, where there may be no answer: from outside, to or from no single host, to an RST or an ICMP error, to a fragment whose
     /// datagram would be quoted wrong, from a source that is not inside, or beyond the rate.
     pub fn answer(
         &mut self,
-        umem: &Umem,
+        (umem, inside): (&Umem, &[IpNet]),
         mut frame: Frame,
         meta: &Meta,
         side: Side,
         now: u64,
     ) -> Result<Frame, Frame> {
-        if side != Side::Lan || !self.may_answer(meta) || !self.take_token(now) {
+        if side != Side::Lan || !may_answer(meta, inside) || !self.take_token(now) {
             return Err(frame);
         }
         let mut reply = [0; LONGEST];
@@ -79,25 +83,6 @@ impl Rejector {
         }
     }
 
-    fn may_answer(&self, meta: &Meta) -> bool {
-        let (Some(src), Some(dst)) = (meta.src_ip(), meta.dst_ip()) else {
-            return false;
-        };
-        let group_mac = (meta.dst_mac[0] | meta.src_mac[0]) & 1 == 1;
-        let single = |ip: IpAddr| {
-            !ip.is_multicast()
-                && !ip.is_unspecified()
-                && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
-        };
-        let inside = self.inside.is_empty() || self.inside.iter().any(|net| net.contains(&src));
-        !group_mac
-            && single(src)
-            && single(dst)
-            && inside
-            && meta.frag == Frag::Whole
-            && !is_error(meta)
-    }
-
     fn take_token(&mut self, now: u64) -> bool {
         const NANOS: u64 = 1_000_000_000 / RATE;
         let earned = now.saturating_sub(self.filled) / NANOS;
@@ -108,6 +93,25 @@ impl Rejector {
         self.tokens -= u64::from(some);
         some
     }
+}
+
+fn may_answer(meta: &Meta, inside: &[IpNet]) -> bool {
+    let (Some(src), Some(dst)) = (meta.src_ip(), meta.dst_ip()) else {
+        return false;
+    };
+    let group_mac = (meta.dst_mac[0] | meta.src_mac[0]) & 1 == 1;
+    let single = |ip: IpAddr| {
+        !ip.is_multicast()
+            && !ip.is_unspecified()
+            && ip != IpAddr::V4(std::net::Ipv4Addr::BROADCAST)
+    };
+    let inside = inside.is_empty() || inside.iter().any(|net| net.contains(&src));
+    !group_mac
+        && single(src)
+        && single(dst)
+        && inside
+        && meta.frag == Frag::Whole
+        && !is_error(meta)
 }
 
 /// RFC 1122 section 3.2.2 and RFC 4443 section 2.4(e): no error in answer to an error; RFC 9293 section 3.5.2: no RST in answer to an RST.
@@ -274,6 +278,16 @@ mod tests {
     }
 
     fn answer_by(rejector: &mut Rejector, frame: &[u8], side: Side, now: u64) -> Option<Vec<u8>> {
+        answer_within(rejector, &[], frame, side, now)
+    }
+
+    fn answer_within(
+        rejector: &mut Rejector,
+        inside: &[IpNet],
+        frame: &[u8],
+        side: Side,
+        now: u64,
+    ) -> Option<Vec<u8>> {
         let config = UmemConfig {
             frames: 64,
             chunk: 2048,
@@ -284,7 +298,7 @@ mod tests {
         let mut token = frames.pop().unwrap();
         umem.write(&mut token, frame).unwrap();
         let meta = frame::parse(frame).unwrap();
-        match rejector.answer(&umem, token, &meta, side, now) {
+        match rejector.answer((&umem, inside), token, &meta, side, now) {
             Ok(reply) => Some(umem.bytes(&reply).to_vec()),
             Err(same) => {
                 assert_eq!(umem.bytes(&same), frame, "a refused frame is unchanged");
@@ -294,7 +308,7 @@ mod tests {
     }
 
     fn answer(frame: &[u8]) -> Option<Vec<u8>> {
-        answer_by(&mut Rejector::new(vec![]), frame, Side::Lan, 0)
+        answer_by(&mut Rejector::new(), frame, Side::Lan, 0)
     }
 
     /// What the host takes the answer for: link, ends and transport, with every checksum looked at.
@@ -456,13 +470,13 @@ mod tests {
             assert_eq!(answer(&frame), None, "{frame:02x?}");
         }
         assert_eq!(
-            answer_by(&mut Rejector::new(vec![]), &syn, Side::Uplink, 0),
+            answer_by(&mut Rejector::new(), &syn, Side::Uplink, 0),
             None,
             "never towards the uplink"
         );
-        let mut elsewhere = Rejector::new(vec!["192.0.2.0/24".parse().unwrap()]);
+        let elsewhere = ["192.0.2.0/24".parse().unwrap()];
         assert_eq!(
-            answer_by(&mut elsewhere, &syn, Side::Lan, 0),
+            answer_within(&mut Rejector::new(), &elsewhere, &syn, Side::Lan, 0),
             None,
             "not a source of ours"
         );
@@ -475,7 +489,7 @@ mod tests {
     #[test]
     fn answers_are_limited_in_rate_and_come_back_with_time() {
         let syn = write(tcp4().syn(), |step, frame| step.write(frame, &[]).unwrap());
-        let mut rejector = Rejector::new(vec![]);
+        let mut rejector = Rejector::new();
         let mut many = |now| {
             (0..500)
                 .filter(|_| answer_by(&mut rejector, &syn, Side::Lan, now).is_some())

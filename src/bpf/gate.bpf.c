@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: (Apache-2.0 OR MIT) OR GPL-2.0-only
 /*
- * The in-kernel gate: each frame goes to the AF_XDP socket of its receive queue, and where there is no socket it is dropped.
+ * The in-kernel gate: each frame goes to the AF_XDP socket of its receive queue, as long as the worker behind it beats.
  *
- * It is attached by a link that is pinned in bpffs, so it outlives the process: a process that dies takes its sockets with it,
- * the map entries go with the sockets, and every frame after that takes the no-socket way. That is what "on_failure = closed" means.
+ * It is attached by a link that is pinned in bpffs, so it outlives the process. A process that dies takes its sockets with it, and the map
+ * entries go with the sockets: the next frame finds none. One that hangs, or whose worker is stuck, keeps its sockets and beats no more: the next
+ * frame after the watchdog's time finds an old beat. Both are failures, and what becomes of frames then was said before: "on_failure = closed"
+ * drops them, "open" hands them to the other NIC as they are, unfiltered, and counts them and the time.
  *
  * The layout of the maps is an interface between versions: a new process adopts the pinned maps of the old one.
- *   xsks   XSKMAP, index = receive queue
- *   stats  per-CPU u64 by enum stat
- * A heartbeat array and a DEVMAP to the peer NIC for "on_failure = open" get maps of their own beside these.
+ *   xsks      XSKMAP, index = receive queue
+ *   stats     per-CPU u64 by enum stat
+ *   beats     by receive queue, mapped by the worker that serves it: when it has turned last, nanoseconds of CLOCK_MONOTONIC
+ *   settings  one: how old a beat may be (0: nobody was ever there, which fails closed), and what to do then
+ *   peer      DEVMAP, entry 0 = the other NIC; empty unless "open"
+ *   failures  per-CPU u64 by enum failure
+ *   outages   by receive queue: how long frames have passed unfiltered
  *
  * Built by src/bpf/build.sh; needs the kernel's uapi header only.
  */
@@ -20,10 +26,31 @@
 
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
+/* CLOCK_MONOTONIC as of the last tick: cheaper than the exact time, and older by at most one tick, which makes a beat look younger by as much. */
+static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 
 #define MAX_QUEUES 256
 
 enum stat { STAT_REDIRECTED, STAT_NO_SOCKET, STAT_COUNT };
+enum failure { FAILURE_STALE, FAILURE_UNFILTERED, FAILURE_COUNT };
+
+/* A cache line each: the worker writes it, and the core that receives reads it for every frame. */
+struct beat {
+	__u64 at;
+	__u64 unused[7];
+};
+
+struct settings {
+	__u64 watchdog;
+	__u64 open;
+};
+
+/* The first and the last frame of the outage that lasts, 0 where none does, and the sum of those that are over; nanoseconds. */
+struct outage {
+	__u64 since;
+	__u64 until;
+	__u64 total;
+};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -39,9 +66,45 @@ struct {
 	__type(value, __u64);
 } stats SEC(".maps");
 
-static __attribute__((always_inline)) void count(__u32 which)
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_QUEUES);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct beat);
+} beats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct settings);
+} settings SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_DEVMAP);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct bpf_devmap_val);
+} peer SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, FAILURE_COUNT);
+	__type(key, __u32);
+	__type(value, __u64);
+} failures SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, MAX_QUEUES);
+	__type(key, __u32);
+	__type(value, struct outage);
+} outages SEC(".maps");
+
+static __attribute__((always_inline)) void count(void *map, __u32 which)
 {
-	__u64 *n = bpf_map_lookup_elem(&stats, &which);
+	__u64 *n = bpf_map_lookup_elem(map, &which);
 	if (n)
 		*n += 1;
 }
@@ -49,11 +112,48 @@ static __attribute__((always_inline)) void count(__u32 which)
 SEC("xdp")
 int gate(struct xdp_md *ctx)
 {
-	/* The low bits of flags are the answer when the map has no socket at this index (bpf-helpers(7)). */
-	long verdict = bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_DROP);
+	__u32 first = 0, queue = ctx->rx_queue_index;
+	struct settings *set = bpf_map_lookup_elem(&settings, &first);
+	struct beat *beat = bpf_map_lookup_elem(&beats, &queue);
+	struct outage *outage = bpf_map_lookup_elem(&outages, &queue);
+	__u64 now = bpf_ktime_get_coarse_ns();
+	int stale;
+	long verdict;
 
-	count(verdict == XDP_REDIRECT ? STAT_REDIRECTED : STAT_NO_SOCKET);
-	return verdict;
+	/* A queue beyond the maps. */
+	if (!set || !beat || !outage) {
+		count(&stats, STAT_NO_SOCKET);
+		return XDP_DROP;
+	}
+	/* A beat may be younger than the last tick. */
+	stale = (__s64)(now - *(volatile __u64 *)&beat->at) > (__s64)set->watchdog;
+	if (!stale) {
+		/* The low bits of flags are the answer when the map has no socket at this index (bpf-helpers(7)). */
+		verdict = bpf_redirect_map(&xsks, queue, XDP_ABORTED);
+		if (verdict == XDP_REDIRECT) {
+			count(&stats, STAT_REDIRECTED);
+			if (outage->since) {
+				outage->total += outage->until - outage->since;
+				outage->since = 0;
+			}
+			return verdict;
+		}
+	}
+	if (set->open) {
+		verdict = bpf_redirect_map(&peer, 0, XDP_ABORTED);
+		if (verdict == XDP_REDIRECT) {
+			count(&failures, FAILURE_UNFILTERED);
+			if (!outage->since)
+				outage->since = now;
+			outage->until = now;
+			return verdict;
+		}
+	}
+	if (stale)
+		count(&failures, FAILURE_STALE);
+	else
+		count(&stats, STAT_NO_SOCKET);
+	return XDP_DROP;
 }
 
 char _license[] SEC("license") = "Dual MIT/GPL";

@@ -30,6 +30,11 @@ impl Gate {
         ask(&self.socket()?, request).map_err(cannot)
     }
 
+    /// The config file.
+    pub(super) fn config(&self) -> &Path {
+        &self.config
+    }
+
     /// Where it answers, or what is wrong with the config that should say so on standard error.
     pub(super) fn socket(&self) -> Result<PathBuf, ExitCode> {
         match (&self.socket, self.config.exists()) {

@@ -3,8 +3,10 @@
 mod alerts;
 mod check;
 mod detach;
+mod diff;
 mod explain;
 mod gate;
+mod reload;
 mod replay;
 mod run;
 mod sets;
@@ -40,7 +42,9 @@ const EXAMPLES: &str = "Examples:
   portcullis status
   portcullis top
   portcullis alerts --since 1h
-  portcullis sets add mail_servers 10.0.0.25";
+  portcullis sets add mail_servers 10.0.0.25
+  portcullis diff -c new.toml
+  portcullis commit -c new.toml --confirm 60s";
 
 #[derive(Subcommand)]
 enum Command {
@@ -62,6 +66,14 @@ enum Command {
     Alerts(alerts::Alerts),
     /// Show and change the sets of a running gate, at once and for good
     Sets(sets::Sets),
+    /// Read the config of a running gate again, and put it into force at once
+    Reload(reload::Reload),
+    /// Put a config into force on a running gate, for good or until it is confirmed
+    Commit(reload::Commit),
+    /// Say what another config would change: rules, sets, and which flows and hosts of now it would hit
+    Diff(diff::Diff),
+    /// Take back a config that waits to be confirmed
+    Rollback(reload::Rollback),
     /// Take the in-kernel gate off the NICs and put them back as they were
     Detach(detach::Detach),
 }
@@ -106,6 +118,10 @@ pub fn main() -> ExitCode {
         Command::Top(command) => command.run(),
         Command::Alerts(command) => command.run(),
         Command::Sets(command) => command.run(),
+        Command::Reload(command) => command.run(),
+        Command::Commit(command) => command.run(),
+        Command::Diff(command) => command.run(),
+        Command::Rollback(command) => command.run(),
         Command::Detach(command) => command.run(),
     }
 }

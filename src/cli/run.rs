@@ -24,7 +24,7 @@ impl Run {
                 self.config.config.display()
             ));
         }
-        match serve(config) {
+        match serve(config, &self.config.config) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => cannot(e),
         }

@@ -65,15 +65,23 @@ pub fn accept(config: &Config) -> Result<Table, ConfigError> {
     let table = compile(config).map_err(|problem| ConfigError {
         problems: vec![*problem],
     })?;
-    let outcomes = policy_tests::run(config, &table, &[]);
+    tests(config, &table)?;
+    Ok(table)
+}
+
+/// Runs the config's own tests on a table that was compiled from its policy.
+///
+/// # Errors
+/// [`ConfigError`] with every test that fails.
+pub fn tests(config: &Config, table: &Table) -> Result<(), ConfigError> {
+    let outcomes = policy_tests::run(config, table, &[]);
     let problems: Vec<_> = outcomes
         .iter()
         .filter_map(|outcome| outcome.problem(config))
         .collect();
-    if problems.is_empty() {
-        Ok(table)
-    } else {
-        Err(ConfigError { problems })
+    match problems.is_empty() {
+        true => Ok(()),
+        false => Err(ConfigError { problems }),
     }
 }
 

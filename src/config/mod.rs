@@ -150,6 +150,8 @@ pub enum Queues {
 pub enum OnFailure {
     /// Drop.
     Closed,
+    /// Hand every frame to the other NIC, unfiltered.
+    Open,
 }
 
 /// What a worker does when nothing comes.
@@ -212,6 +214,8 @@ pub struct Control {
     pub socket: PathBuf,
     /// The folder of what is kept across restarts.
     pub state: PathBuf,
+    /// Whether the config is read again by itself when its file changes. The files of sets always are.
+    pub watch: bool,
 }
 
 impl Control {

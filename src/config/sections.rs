@@ -98,8 +98,9 @@ fn bridge(reader: &mut Reader, mut section: Section<'_>) -> Option<Bridge> {
     ];
     let mode = get("mode").map(|value| reader.word(&value, "mode", &modes));
     let queues = get("queues").map(|value| queues(reader, &value));
-    let on_failure = get("on_failure").map(|value| on_failure(reader, &value));
-    let watchdog = get("watchdog").map(|value| reader.duration(&value, "watchdog"));
+    let ways = [("closed", OnFailure::Closed), ("open", OnFailure::Open)];
+    let on_failure = get("on_failure").map(|value| reader.word(&value, "on_failure", &ways));
+    let watchdog = get("watchdog").map(|value| watchdog(reader, &value));
     let idle = get("idle").map(|value| {
         reader.word(
             &value,
@@ -192,18 +193,20 @@ fn queues(reader: &mut Reader, value: &Value<'_>) -> Option<Queues> {
         .map(|count| Queues::Count(count as u16))
 }
 
-fn on_failure(reader: &mut Reader, value: &Value<'_>) -> Option<OnFailure> {
-    if value.get_ref().as_str() == Some("open") {
-        let message = "this version does not have `on_failure = \"open\"` (bridging unfiltered when the process is dead)";
-        reader.error(
-            value.span(),
-            message,
-            "not in this version",
-            "use \"closed\": nothing passes while nothing filters",
-        );
-        return None;
+/// A worker that sleeps wakes every 20 ms, and one that has a core to itself is seldom kept off it for as long again.
+const SHORTEST_WATCHDOG: Duration = Duration::from_millis(50);
+/// Longer, and nobody is watching.
+const LONGEST_WATCHDOG: Duration = Duration::from_secs(60);
+
+fn watchdog(reader: &mut Reader, value: &Value<'_>) -> Option<Duration> {
+    let time = reader.duration(value, "watchdog")?;
+    if (SHORTEST_WATCHDOG..=LONGEST_WATCHDOG).contains(&time) {
+        return Some(time);
     }
-    reader.word(value, "on_failure", &[("closed", OnFailure::Closed)])
+    let message = format!("`watchdog` cannot be {}", humantime::format_duration(time));
+    let help = "write a time from \"50ms\" to \"60s\": after so long without a sign of its worker a frame is not filtered any more, but dropped or bridged as `on_failure` says";
+    reader.error(value.span(), message, "too short, or too long", help);
+    None
 }
 
 fn cores(reader: &mut Reader, value: &Value<'_>) -> Option<Vec<usize>> {
@@ -351,13 +354,18 @@ pub(super) fn control(reader: &mut Reader, section: Option<Section<'_>>) -> Cont
     let mut control = Control {
         socket: Control::SOCKET.into(),
         state: Control::STATE.into(),
+        watch: true,
     };
     let Some(mut section) = section else {
         return control;
     };
     let mut path = |key| section.take(key).and_then(|value| reader.path(&value, key));
     let (socket, state) = (path("socket"), path("state"));
+    let watch = section
+        .take("watch")
+        .and_then(|value| reader.boolean(&value, "watch"));
     section.finish(reader);
+    control.watch = watch.unwrap_or(control.watch);
     control.socket = socket.unwrap_or(control.socket);
     control.state = state.unwrap_or(control.state);
     control

@@ -142,9 +142,14 @@ impl Store {
             let entries = all.iter().map(ToString::to_string).collect();
             (!all.is_empty()).then(|| (held.name.clone(), entries))
         });
+        // Sets that a policy in force does not have for now keep theirs.
+        let parted = keeper.parted().iter().map(|(name, ranges)| {
+            let entries = ranges.iter().map(ToString::to_string).collect();
+            (name.clone(), entries)
+        });
         let kept = Kept {
             version: 1,
-            added: added.collect(),
+            added: added.chain(parted).collect(),
         };
         let mut text = serde_json::to_vec_pretty(&kept)?;
         text.push(b'\n');
@@ -222,7 +227,7 @@ fn settable(keeper: &Keeper, name: &str) -> Result<usize, String> {
     let index = find_set(sets, name)?;
     match sets.get(index).is_some_and(|set| set.name == LAN) {
         true => Err(
-            "the set `lan` is always the prefixes of [lan]; change them in the config and restart"
+            "the set `lan` is always the prefixes of [lan]; change them in the config and reload it"
                 .into(),
         ),
         false => Ok(index),
@@ -383,7 +388,7 @@ fn not_added(keeper: &Keeper, set: usize, entry: &AddrRange) -> String {
                 file.display()
             ),
             None => format!(
-                "{entry} comes from the config; take {range} out of `{name}` under [sets] there, and restart the gate"
+                "{entry} comes from the config; take {range} out of `{name}` under [sets] there: `portcullis reload`"
             ),
         },
         None => format!("{entry} is not in the set `{name}`; `portcullis sets list` shows what is"),

@@ -1,6 +1,7 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
 use super::detect::Finding;
+use super::diff::Stopped;
 use super::evidence::{Evidence, EvidenceStatus, Request};
 use super::hosts::{Host, Hosts, Loudest};
 use super::line::{About, line};
@@ -9,7 +10,7 @@ use super::names::Names;
 use super::recent::{Latest, Recent, Told};
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
-use crate::policy::{Generation, InForce, RuleId, Side, Verdict};
+use crate::policy::{Generation, InForce, Side, Verdict};
 use crate::telemetry::{Behaviour, Cause, Event, recording};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, VecDeque};
@@ -189,9 +190,6 @@ pub struct Incidents {
 impl Incidents {
     /// None open. A repeat within `window` of the last line is counted, not told.
     pub fn new(policy: InForce, window: Duration) -> Incidents {
-        let generation = policy.load();
-        let by_rule = vec![0; generation.rules().len()];
-        drop(generation);
         Incidents {
             policy,
             window: window.as_nanos() as u64,
@@ -201,7 +199,7 @@ impl Incidents {
             open: HashMap::new(),
             order: VecDeque::new(),
             behind: HashMap::new(),
-            by_rule,
+            by_rule: Vec::new(),
             lines: 0,
             evidence: None,
             findings: [0; Behaviour::ALL.len()],
@@ -240,6 +238,19 @@ impl Incidents {
         self.hosts.as_ref().map(Hosts::loudest)
     }
 
+    /// What the incidents are about that are still counted into, where it was not let through, or would not have been.
+    pub fn stopped(&self) -> Vec<Stopped> {
+        let incidents = self.open.values().map(|incident| &incident.last_frame);
+        incidents
+            .filter(|sight| {
+                matches!(sight.cause, Cause::Rule(_)) && sight.verdict != Verdict::Forward
+            })
+            .map(|sight| Stopped {
+                key: crate::policy::Key::new(&sight.meta, sight.side),
+            })
+            .collect()
+    }
+
     /// Incidents that are still counted into.
     pub fn open(&self) -> usize {
         self.open.len()
@@ -255,6 +266,11 @@ impl Incidents {
     pub fn with_names(mut self, names: Names) -> Incidents {
         self.names = names;
         self
+    }
+
+    /// A repeat within `window` of the last line is counted, not told, from now on.
+    pub fn set_window(&mut self, window: Duration) {
+        self.window = window.as_nanos() as u64;
     }
 
     /// What hosts are called, to learn more.
@@ -421,11 +437,11 @@ impl Incidents {
     /// The source that such frames have is a lie.
     fn by_mac(&self, event: &Event) -> bool {
         match event.cause {
-            Cause::Rule(RuleId(rule)) => self
+            Cause::Rule(rule) => self
                 .policy
                 .load()
-                .rules()
-                .get(rule as usize)
+                .roster()
+                .info(rule)
                 .is_some_and(|rule| rule.by_mac),
             Cause::Reason(_) | Cause::Behaviour(_) => false,
         }
@@ -448,10 +464,11 @@ impl Incidents {
         incident.told = incident.packets;
         incident.line = now;
         self.lines += 1;
-        if let Cause::Rule(rule) = key.0
-            && let Some(count) = self.by_rule.get_mut(rule.index())
-        {
-            *count += 1;
+        if let Cause::Rule(rule) = key.0 {
+            if self.by_rule.len() <= rule.index() {
+                self.by_rule.resize(rule.index() + 1, 0);
+            }
+            self.by_rule[rule.index()] += 1;
         }
         let line = self.line(self.open.get(&key)?, &self.policy.load());
         self.recent.put(key, &line);
@@ -503,7 +520,7 @@ mod tests {
 
     fn event(incidents: &Incidents, rule: &str, mac: u8, src: u32, time: u64) -> Event {
         let generation = incidents.policy.load();
-        let index = generation.rules().iter().position(|r| r.name == rule);
+        let slot = generation.roster().slot(rule);
         let meta = Meta {
             net: Net::V4,
             proto: 17,
@@ -515,7 +532,7 @@ mod tests {
         };
         Event {
             time,
-            cause: Cause::Rule(RuleId(index.unwrap() as u32)),
+            cause: Cause::Rule(slot.unwrap()),
             verdict: Verdict::Drop(Reason::Rule),
             shadow: false,
             side: Side::Lan,

@@ -5,7 +5,9 @@ use super::status::now;
 use crate::config::Idle;
 use crate::policy::Side;
 use crate::port::afxdp::AfXdpPort;
+use crate::port::gate::Beats;
 use crate::worker::{Now, Worker};
+use nix::time::{ClockId, clock_gettime};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -20,6 +22,9 @@ const IDLE_SPINS: u32 = 16;
 /// Turns after the stop was asked for, so that frames on their way are accounted for.
 const LAST_TURNS: u32 = 64;
 
+/// How often a worker beats: the gate in the kernel reads the cache line of each beat for every frame.
+const BEAT: u64 = 1_000_000;
+
 /// The worker threads.
 pub struct Crew {
     stop: Arc<AtomicBool>,
@@ -29,11 +34,16 @@ pub struct Crew {
 }
 
 impl Crew {
-    /// Starts them, each on its core. Returns when each worker has made its first turn, which gives its sockets the memory to receive in.
+    /// Starts them, each on its core. Returns when each worker has made its first turn, which gives its sockets the memory to receive in; from then on it beats where
+    /// the gates of both NICs look, by side.
     ///
     /// # Errors
     /// That there is no thread to be had, or that a worker ended in its first turn.
-    pub fn start(workers: Vec<(Worker<AfXdpPort>, usize)>, idle: Idle) -> Result<Crew, ServeError> {
+    pub fn start(
+        workers: Vec<(Worker<AfXdpPort>, usize)>,
+        idle: Idle,
+        beats: &[Beats; 2],
+    ) -> Result<Crew, ServeError> {
         let mut crew = Crew {
             stop: Arc::default(),
             alive: Arc::default(),
@@ -45,6 +55,7 @@ impl Crew {
         let clock = crew.clock;
         for (index, (worker, core)) in workers.into_iter().enumerate() {
             let mut worker = worker.timed(Instant::now);
+            let mut pulse = Pulse::of(&worker, beats);
             let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
             alive.fetch_add(1, Relaxed);
             let turned = turned.clone();
@@ -52,9 +63,10 @@ impl Crew {
                 let _gone = Gone(alive);
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
                 worker.turn(clock.now());
+                pulse.beat(clock.monotonic(clock.steady()));
                 // Nobody waits any more where another worker has failed already.
                 let _ = turned.send(());
-                work(worker, idle, clock, &stop);
+                work(worker, idle, (clock, pulse), &stop);
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -92,23 +104,77 @@ impl Crew {
 
 /// Reads both clocks. The steady one starts at a second, since zero is no time.
 #[derive(Clone, Copy, Debug)]
-pub struct Clock(Instant);
+pub struct Clock {
+    start: Instant,
+    /// The kernel's `CLOCK_MONOTONIC` at the steady clock's zero, nanoseconds; it may lie before that of the machine's start.
+    zero: i64,
+}
+
+/// Where the steady clock starts, nanoseconds.
+const START: u64 = 1_000_000_000;
 
 impl Clock {
     /// A clock that begins now.
     pub fn start() -> Clock {
-        Clock(Instant::now())
+        let monotonic = clock_gettime(ClockId::CLOCK_MONOTONIC)
+            .map_or(0, |time| time.tv_sec() * 1_000_000_000 + time.tv_nsec());
+        Clock {
+            start: Instant::now(),
+            zero: monotonic - START as i64,
+        }
     }
 
     /// Nanoseconds.
     pub fn steady(self) -> u64 {
-        1_000_000_000 + self.0.elapsed().as_nanos() as u64
+        START + self.start.elapsed().as_nanos() as u64
+    }
+
+    /// A time of the steady clock as the kernel's `CLOCK_MONOTONIC`.
+    fn monotonic(self, steady: u64) -> u64 {
+        steady.saturating_add_signed(self.zero)
     }
 
     fn now(self) -> Now {
         Now {
             wall: now(),
             steady: self.steady(),
+        }
+    }
+}
+
+/// What a worker tells the gates in the kernel: that it turns.
+struct Pulse {
+    /// The queues that it serves.
+    queues: Vec<(Beats, usize)>,
+    last: u64,
+}
+
+impl Pulse {
+    fn of(worker: &Worker<AfXdpPort>, beats: &[Beats; 2]) -> Pulse {
+        let of_side = |side: Side| {
+            let ports = worker.ports_ref(side).iter();
+            ports.map(move |port| {
+                (
+                    Arc::clone(&beats[side as usize]),
+                    port.socket().queue() as usize,
+                )
+            })
+        };
+        Pulse {
+            queues: Side::BOTH.into_iter().flat_map(of_side).collect(),
+            last: 0,
+        }
+    }
+
+    /// Beats at `now`, nanoseconds of `CLOCK_MONOTONIC`, unless it has just done so.
+    #[inline]
+    fn beat(&mut self, now: u64) {
+        if now.saturating_sub(self.last) < BEAT {
+            return;
+        }
+        self.last = now;
+        for (beats, queue) in &self.queues {
+            beats.store(*queue, now);
         }
     }
 }
@@ -123,11 +189,18 @@ impl Drop for Gone {
 }
 
 /// The thread of one worker.
-fn work(mut worker: Worker<AfXdpPort>, idle: Idle, clock: Clock, stop: &AtomicBool) {
+fn work(
+    mut worker: Worker<AfXdpPort>,
+    idle: Idle,
+    (clock, mut pulse): (Clock, Pulse),
+    stop: &AtomicBool,
+) {
     let mut busy_until = 0;
     while !stop.load(Relaxed) {
         let time = clock.now();
-        if worker.turn(time) > 0 {
+        let received = worker.turn(time);
+        pulse.beat(clock.monotonic(time.steady));
+        if received > 0 {
             busy_until = time.steady + QUIET;
         } else if idle == Idle::Adaptive && time.steady > busy_until && worker.waiting() == 0 {
             nap(&mut worker);

@@ -1,9 +1,11 @@
 //! The policy as the control plane keeps it: rules whose time ends, sets that change, and the generation that is in force.
 
 use crate::policy::{
-    AddrRange, CompileError, Generation, InForce, Key, Policy, PolicyTest, RuleId, explain, test,
+    AddrRange, CompileError, Generation, InForce, Key, Policy, PolicyTest, RuleId, Table, explain,
+    test,
 };
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ pub struct Keeper {
     stated: Vec<Vec<AddrRange>>,
     /// By set: what commands have added to that.
     added: Vec<Vec<AddrRange>>,
+    /// What they have added to sets that a policy in between does not have, by name: a policy that has them again finds it.
+    parted: BTreeMap<String, Vec<AddrRange>>,
     tests: Vec<PolicyTest>,
     /// By rule: its time-to-live is over.
     over: Vec<bool>,
@@ -42,8 +46,40 @@ pub enum Refused {
         rule: String,
         expected: String,
     },
+    /// What whoever asked for the change has against it.
+    #[error("{0}")]
+    Judged(String),
     #[error("it cannot be kept across restarts: {0}")]
     NotKept(String),
+}
+
+/// A policy that may take the place of the one in force: compiled, and judged.
+pub struct Candidate {
+    policy: Policy,
+    tests: Vec<PolicyTest>,
+    stated: Vec<Vec<AddrRange>>,
+    added: Vec<Vec<AddrRange>>,
+    parted: BTreeMap<String, Vec<AddrRange>>,
+    over: Vec<bool>,
+    ends: Vec<(Duration, RuleId)>,
+    generation: Generation,
+}
+
+impl Candidate {
+    /// The policy, its sets with what commands have added.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// As the workers would judge by it.
+    pub fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    /// Sets that commands have added to and that it does not have.
+    pub fn parted(&self) -> impl Iterator<Item = &str> {
+        self.parted.keys().map(String::as_str)
+    }
 }
 
 impl Keeper {
@@ -61,6 +97,7 @@ impl Keeper {
         Ok(Keeper {
             stated: policy.sets.iter().map(|set| set.ranges.clone()).collect(),
             added: vec![Vec::new(); policy.sets.len()],
+            parted: BTreeMap::new(),
             ends,
             over: vec![false; policy.rules.len()],
             policy,
@@ -121,6 +158,103 @@ impl Keeper {
             self.swap(next);
         }
         Ok(ended)
+    }
+
+    /// Prepares another policy for the place of this one. Sets of the same name keep what commands have added; a rule of the same name and time-to-live goes on to run from when
+    /// it was loaded first, and one that is over stays over. `age` is the time since the load that times-to-live count from. `judge` is asked with the table of the rules that
+    /// decide, those included whose time is over.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn candidate(
+        &self,
+        mut policy: Policy,
+        tests: Vec<PolicyTest>,
+        age: Duration,
+        judge: impl FnOnce(&Table) -> Result<(), String>,
+    ) -> Result<Candidate, Refused> {
+        let mut parted = self.parted.clone();
+        for (set, added) in self.policy.sets.iter().zip(&self.added) {
+            if !added.is_empty() {
+                parted.insert(set.name.clone(), added.clone());
+            }
+        }
+        let (mut stated, mut added) = (Vec::new(), Vec::new());
+        for set in &mut policy.sets {
+            let more = parted.remove(&set.name).unwrap_or_default();
+            stated.push(set.ranges.clone());
+            set.ranges.extend_from_slice(&more);
+            added.push(more);
+        }
+        let (over, ends) = self.times(&policy, age);
+        let generation = self.in_force.load().replaced(&policy, &over)?;
+        let whole = match over.contains(&true) {
+            true => Some(Generation::first(&policy)?),
+            false => None,
+        };
+        judge(whole.as_ref().unwrap_or(&generation).deciding_table()).map_err(Refused::Judged)?;
+        Ok(Candidate {
+            policy,
+            tests,
+            stated,
+            added,
+            parted,
+            over,
+            ends,
+            generation,
+        })
+    }
+
+    /// Which rules of another policy are over, and when others will be.
+    fn times(&self, policy: &Policy, age: Duration) -> (Vec<bool>, Vec<(Duration, RuleId)>) {
+        let mut before: BTreeMap<&str, (Option<Duration>, bool, Option<Duration>)> =
+            BTreeMap::new();
+        for (rule, over) in self.policy.rules.iter().zip(&self.over) {
+            if rule.ttl.is_some() {
+                before.insert(&rule.name, (rule.ttl, *over, None));
+            }
+        }
+        for (end, rule) in &self.ends {
+            let rule = self.policy.rules.get(rule.index());
+            if let Some(known) = rule.and_then(|rule| before.get_mut(rule.name.as_str())) {
+                known.2 = Some(*end);
+            }
+        }
+        let (mut over, mut ends) = (vec![false; policy.rules.len()], Vec::new());
+        for (index, rule) in policy.rules.iter().enumerate() {
+            let Some(ttl) = rule.ttl else { continue };
+            match before.get(rule.name.as_str()) {
+                Some((Some(same), true, _)) if *same == ttl => over[index] = true,
+                Some((Some(same), false, Some(end))) if *same == ttl => {
+                    ends.push((*end, RuleId(index as u32)));
+                }
+                _ => ends.push((age.saturating_add(ttl), RuleId(index as u32))),
+            }
+        }
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        (over, ends)
+    }
+
+    /// Puts a candidate into force that was prepared from what is in force now.
+    pub fn replace(&mut self, candidate: Candidate) {
+        self.policy = candidate.policy;
+        self.tests = candidate.tests;
+        self.stated = candidate.stated;
+        self.added = candidate.added;
+        self.parted = candidate.parted;
+        self.over = candidate.over;
+        self.ends = candidate.ends;
+        self.swap(candidate.generation);
+    }
+
+    /// What commands have added to sets that this policy does not have.
+    pub fn parted(&self) -> &BTreeMap<String, Vec<AddrRange>> {
+        &self.parted
+    }
+
+    /// Keeps what was added to a set that this policy does not have.
+    pub fn part(&mut self, set: &str, ranges: Vec<AddrRange>) {
+        self.parted.insert(set.to_owned(), ranges);
     }
 
     /// What the config or a file says of the set at this index.

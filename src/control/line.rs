@@ -130,10 +130,13 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
     let mut forged = false;
     let (signature, severity) = match event.cause {
         Cause::Rule(rule) => {
-            let info = &generation.rules()[rule.index()];
+            // Also where it is gone from the policy meanwhile.
+            let info = generation.roster().info(rule);
             // The inside host's address is a lie then.
-            forged = info.by_mac;
-            (info.name.clone(), info.alert.unwrap_or(Severity::Low))
+            forged = info.is_some_and(|info| info.by_mac);
+            let severity = info.and_then(|info| info.alert);
+            let name = info.map_or_else(String::new, |info| info.name.clone());
+            (name, severity.unwrap_or(Severity::Low))
         }
         Cause::Reason(reason) => (
             reason.name().to_string(),

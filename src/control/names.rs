@@ -107,6 +107,12 @@ impl Names {
         }
     }
 
+    /// Hosts are called by this config from now on; what was heard of others stays.
+    pub fn restate(&mut self, hosts: &[Host]) {
+        let stated = Names::new(hosts);
+        (self.by_mac, self.by_ip) = (stated.by_mac, stated.by_ip);
+    }
+
     /// Addresses that have no other name are looked up, aside; their names are there for a later line.
     pub fn with_resolver(mut self, resolver: Option<Resolver>) -> Names {
         self.resolver = resolver;

@@ -8,21 +8,24 @@ use super::detect::{self, Detectors};
 use super::http::access::Access;
 use super::keeper::Keeper;
 use super::names::Names;
+use super::reload::{self, Applied, Reloader};
 use super::resolve::Resolver;
 use super::sink::{self, OpenError};
 use super::status::{State, now};
-use super::upkeep::Upkeep;
+use super::upkeep::{Ask, Upkeep};
 use super::{evidence, http, socket};
-use crate::config::{Config, token};
+use crate::config::{Config, OnFailure, token};
 use crate::flow::Flows;
 use crate::os::affinity;
 use crate::policy::CompileError;
+use crate::port::gate::{Failing, Gate, GateError};
 use crate::telemetry::dhcp::DhcpRing;
 use crate::telemetry::{EventRing, ObservationRing, observe};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 /// How often the control thread looks at the event rings.
 const TICK: Duration = Duration::from_millis(20);
@@ -47,6 +50,8 @@ pub enum ServeError {
     Compile(#[from] CompileError),
     #[error(transparent)]
     Bringup(#[from] BringupError),
+    #[error(transparent)]
+    Gate(#[from] GateError),
     #[error("[metrics] listen = \"{address}\": {source}; name another address or port, or \"off\"")]
     Metrics {
         address: std::net::SocketAddr,
@@ -89,11 +94,12 @@ fn hint(source: &std::io::Error) -> &'static str {
     }
 }
 
-/// Runs until SIGTERM or SIGINT. The in-kernel gate stays attached, and closed.
+/// Runs the config that was read from `file` until SIGTERM or SIGINT, and reads it again at SIGHUP. The in-kernel gate stays attached, and does what the config says for when
+/// nobody filters.
 ///
 /// # Errors
 /// [`ServeError`]; before the gate was ready, the NICs are as they were.
-pub fn serve(config: Config) -> Result<(), ServeError> {
+pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
     let tests = config.all_tests().cloned().collect();
@@ -112,6 +118,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(ServeError::Os)?,
         interrupt: signal(SignalKind::interrupt()).map_err(ServeError::Os)?,
+        hangup: signal(SignalKind::hangup()).map_err(ServeError::Os)?,
     };
     // What can fail without touching a NIC comes first.
     let metrics = config.metrics.listen.map(|address| {
@@ -147,16 +154,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
     let flows = Flows::new(&config.flows);
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
-    let bring = || {
-        bring_up(
-            bridge,
-            &policy,
-            &flows,
-            &config.policy.lan_prefixes,
-            wanted,
-            state_dir,
-        )
-    };
+    let bring = || bring_up(bridge, &policy, &flows, wanted, state_dir);
     let Ready {
         workers,
         ports: [lan, uplink],
@@ -188,12 +186,16 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         .iter()
         .map(|(worker, _)| worker.counters())
         .collect();
-    let _gates = (lan.1, uplink.1);
+    let mut gates = [lan.1, uplink.1];
+    let beats = [gates[0].beats()?, gates[1].beats()?];
     let cores: Vec<usize> = workers.iter().map(|(_, core)| *core).collect();
-    let crew = Crew::start(workers, bridge.idle)?;
+    let crew = Crew::start(workers, bridge.idle, &beats)?;
+    arm(&mut gates, (bridge.watchdog, bridge.on_failure))?;
     // Threads that are started from here on keep off them too.
     affinity::keep_off(&cores);
-    let upkeep = Upkeep::start(keeper, store, loaded).map_err(ServeError::Os)?;
+    let (applied, follows) = unbounded_channel();
+    let reloader = Reloader::new(file, config.clone(), Arc::clone(&flows), Some(applied));
+    let upkeep = Upkeep::start(keeper, store, loaded, reloader).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
     let interfaces = [&lan.0, &uplink.0].map(|port| port.interface.clone());
     let evidence = wanted.map(|wanted| {
@@ -218,7 +220,11 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         sinks,
         evidence,
     );
-    let state = Arc::new(state.with_config(&config).with_clock(crew.clock()));
+    let state = Arc::new(
+        state
+            .with_config(&config, upkeep.reloads())
+            .with_clock(crew.clock()),
+    );
     announce(&state, &config);
     let mut from_workers = FromWorkers {
         events,
@@ -226,9 +232,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         watched,
     };
     let outcome = runtime.block_on(control(
-        signals,
+        (signals, follows),
         Arc::clone(&state),
-        &crew,
+        (&crew, gates),
         &mut from_workers,
         metrics.map(|listener| (listener, access, wanted.map(|kept| kept.dir.clone()))),
         listener,
@@ -246,6 +252,22 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     drop(inside);
     runtime.shutdown_background();
     outcome
+}
+
+/// Sets the watchdogs, when every worker beats.
+fn arm(
+    gates: &mut [Gate; 2],
+    (watchdog, on_failure): (Duration, OnFailure),
+) -> Result<(), GateError> {
+    let peers = [gates[1].index(), gates[0].index()];
+    for (gate, peer) in gates.iter_mut().zip(peers) {
+        let failing = match on_failure {
+            OnFailure::Closed => Failing::Closed,
+            OnFailure::Open => Failing::OpenTo(peer),
+        };
+        gate.arm(watchdog, failing)?;
+    }
+    Ok(())
 }
 
 /// What workers see hosts do, and what is made of it.
@@ -266,6 +288,8 @@ struct FromWorkers {
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    /// The config is to be read again.
+    hangup: Signal,
 }
 
 struct RemoveOnDrop<'a>(&'a Path);
@@ -304,9 +328,9 @@ fn announce(state: &State, config: &Config) {
 }
 
 async fn control(
-    mut signals: Signals,
+    (mut signals, mut follows): (Signals, UnboundedReceiver<Applied>),
     state: Arc<State>,
-    crew: &Crew,
+    (crew, mut gates): (&Crew, [Gate; 2]),
     from_workers: &mut FromWorkers,
     metrics: Option<(tokio::net::TcpListener, Access, Option<PathBuf>)>,
     listener: tokio::net::UnixListener,
@@ -322,6 +346,12 @@ async fn control(
         tokio::select! {
             _ = signals.terminate.recv() => break Ok(()),
             _ = signals.interrupt.recv() => break Ok(()),
+            _ = signals.hangup.recv() => {
+                let desk = state.desk.clone();
+                // What becomes of it is logged, and stands in the status.
+                tokio::spawn(async move { desk.ask(Ask::Config(reload::Ask::Reload, Vec::new())).await });
+            }
+            Some(applied) = follows.recv() => follow(&state, &mut gates, &applied),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 drain(&state, from_workers, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
@@ -336,6 +366,19 @@ async fn control(
         serving.abort();
     }
     outcome
+}
+
+/// Another config is in force.
+fn follow(state: &State, gates: &mut [Gate; 2], applied: &Applied) {
+    let mut guard = state.incidents();
+    guard.0.set_window(applied.window);
+    guard.0.names().restate(&applied.hosts);
+    drop(guard);
+    if let Some(failing) = applied.failing
+        && let Err(e) = arm(gates, failing)
+    {
+        eprintln!("portcullis: warning: the watchdog stays as it was: {e}");
+    }
 }
 
 /// Empties the rings; at a time other than 0, also closes the incidents whose window is over by then.

@@ -241,7 +241,7 @@ fn add(sums: &mut [u64], counters: &[Counter]) {
 }
 
 impl Snapshot {
-    /// Reads the counters. `alerts` holds the number of alerts by rule.
+    /// Reads the counters. `alerts` holds the number of alerts by [`RuleSlot`](crate::policy::RuleSlot).
     pub fn take(
         workers: &[Arc<WorkerCounters>],
         generation: &Generation,
@@ -255,13 +255,14 @@ impl Snapshot {
         };
         for (index, rule) in generation.rules().iter().enumerate() {
             let id = RuleId(index as u32);
+            let slot = generation.slot(id).index();
             let mut hits = RuleHits {
-                alerts: alerts.get(index).copied().unwrap_or(0),
+                alerts: alerts.get(slot).copied().unwrap_or(0),
                 shadow: generation.rule_in_shadow(id),
                 expired: generation.rule_expired(id),
                 ..RuleHits::default()
             };
-            for counters in workers.iter().filter_map(|worker| worker.rules.get(index)) {
+            for counters in workers.iter().filter_map(|worker| worker.rules.get(slot)) {
                 hits.packets += counters.packets.get();
                 hits.bytes += counters.bytes.get();
             }

@@ -1,7 +1,9 @@
 //! The control socket: a Unix socket, one JSON request a line, one JSON answer a line.
 
-use super::added::Ask;
+use super::added;
+use super::reload;
 use super::status::State;
+use super::upkeep::Ask;
 use crate::config::packet::{Asked, PacketError};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Group};
@@ -49,6 +51,8 @@ pub enum Request {
         /// The packet.
         packet: Box<Asked>,
     },
+    /// Another config, or what waits to be confirmed.
+    Config(reload::Ask),
     /// What each set holds.
     SetsList,
     /// Adds entries to a set.
@@ -183,9 +187,16 @@ async fn done(request: Request, gate: &State) -> String {
             Ok(key) => return in_time(gate.desk.explain(key)).await,
             Err(e) => return json(&wrong_packet(&e)),
         },
-        Request::SetsList => Ask::List,
-        Request::SetsAdd { set, entries } => Ask::Add { set, entries },
-        Request::SetsRemove { set, entries } => Ask::Remove { set, entries },
+        Request::Config(ask) => {
+            let stopped = match ask {
+                reload::Ask::Diff { .. } => gate.incidents().0.stopped(),
+                _ => Vec::new(),
+            };
+            Ask::Config(ask, stopped)
+        }
+        Request::SetsList => Ask::Sets(added::Ask::List),
+        Request::SetsAdd { set, entries } => Ask::Sets(added::Ask::Add { set, entries }),
+        Request::SetsRemove { set, entries } => Ask::Sets(added::Ask::Remove { set, entries }),
     };
     in_time(gate.desk.ask(ask)).await
 }
@@ -195,7 +206,7 @@ async fn in_time(answer: impl Future<Output = serde_json::Value>) -> String {
     match timeout(WORK, answer).await {
         Ok(answer) => answer.to_string(),
         Err(_) => {
-            error("it takes longer than a minute; `portcullis sets list` shows what became of it")
+            error("it takes longer than a minute; `portcullis status` shows what became of it")
         }
     }
 }

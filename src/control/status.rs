@@ -4,6 +4,7 @@ use super::alerts::Incidents;
 use super::crew::Clock;
 use super::evidence::{Evidence, EvidenceStatus};
 use super::metrics::Format;
+use super::reload::{ReloadStatus, Reloads};
 use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
 use super::snapshot::{FlowCounts, Flowed, Named, RuleHits, Snapshot};
@@ -79,8 +80,8 @@ pub struct State {
     pub workers: Vec<Arc<WorkerCounters>>,
     /// What each is pinned to.
     pub cores: Vec<usize>,
-    /// Which config is in force.
-    pub config: ConfigInfo,
+    /// Which config is in force, and what became of others.
+    pub reloads: Arc<Reloads>,
     /// Flows that there is room for.
     pub flows_limit: usize,
     /// What the workers go by.
@@ -111,6 +112,7 @@ pub struct Status {
     pub rules: Named<RuleStatus>,
     pub workers: Vec<WorkerStatus>,
     pub config: ConfigInfo,
+    pub reloads: ReloadStatus,
     pub alerts: u64,
     pub alert_events_lost: u64,
     pub alerts_lost: u64,
@@ -201,6 +203,11 @@ pub struct PortStatus {
     pub kernel: Named<u64>,
     /// Frames that the in-kernel gate dropped for want of a socket, since it was attached.
     pub gate_no_socket: u64,
+    /// Frames that it dropped because the worker of their queue had not turned for longer than the watchdog allows.
+    pub gate_stale: u64,
+    /// Frames that it handed to the other NIC unfiltered (`on_failure = "open"`), and how long that went on, milliseconds.
+    pub gate_unfiltered: u64,
+    pub gate_unfiltered_ms: u64,
 }
 
 impl State {
@@ -224,7 +231,7 @@ impl State {
             ports,
             workers,
             cores,
-            config: ConfigInfo::default(),
+            reloads: Arc::default(),
             flows_limit: 0,
             clock: Clock::start(),
             since: Instant::now(),
@@ -239,8 +246,8 @@ impl State {
     }
 
     /// Says which config is in force.
-    pub fn with_config(mut self, config: &Config) -> State {
-        self.config = ConfigInfo::of(config);
+    pub fn with_config(mut self, config: &Config, reloads: Arc<Reloads>) -> State {
+        self.reloads = reloads;
         self.flows_limit = config.flows.size;
         self
     }
@@ -289,7 +296,8 @@ impl State {
             counters: &self.snapshot(),
             ports: &self.ports,
             policy: &self.policy.load(),
-            config: &self.config,
+            config: &self.reloads.config(),
+            reloads: &self.reloads.status(),
             set_reloads: self.sets.reloads(),
             set_refused: &self.sets.refused(),
             alerts_lost: self.alerts().1,
@@ -363,7 +371,8 @@ impl State {
             flows: snapshot.flows,
             rules: rules(&generation, snapshot.rules),
             workers: self.worker_status(),
-            config: self.config.clone(),
+            config: self.reloads.config(),
+            reloads: self.reloads.status(),
             alerts,
             alert_events_lost: snapshot.events_lost,
             alerts_lost,
@@ -407,6 +416,7 @@ fn port_status(port: &PortInfo, flowed: Flowed) -> PortStatus {
             }
         }
     }
+    let gate = port.gate();
     PortStatus {
         interface: port.interface.clone(),
         mode: port.mode,
@@ -414,7 +424,10 @@ fn port_status(port: &PortInfo, flowed: Flowed) -> PortStatus {
         balanced: flowed.balanced(),
         flowed,
         kernel: Named(kernel),
-        gate_no_socket: port.gate().no_socket,
+        gate_no_socket: gate.no_socket,
+        gate_stale: gate.stale,
+        gate_unfiltered: gate.unfiltered,
+        gate_unfiltered_ms: gate.unfiltered_for.as_millis() as u64,
     }
 }
 

@@ -1,7 +1,9 @@
 //! The thread that keeps the policy: it ends rules whose time is over and reads the set files that change, away from the workers' cores.
 
-use super::added::{self, Ask, Store};
+use super::added::{self, Store};
+use super::diff::Stopped;
 use super::keeper::Keeper;
+use super::reload::{self, Reloader, Reloads};
 use super::snapshot::Named;
 use super::watch::Watch;
 use crate::config::load_set;
@@ -74,10 +76,19 @@ const WAITING: usize = 16;
 /// Packets that may wait to be explained. Fewer than commands may, so that those about sets find a place.
 const EXPLAINING: usize = 4;
 
+/// What can be asked of the thread.
+#[derive(Debug)]
+pub enum Ask {
+    /// About sets, or what becomes of a packet.
+    Sets(added::Ask),
+    /// About configs, with what was not let through lately.
+    Config(reload::Ask, Vec<Stopped>),
+}
+
 /// A command, and where its answer goes.
 type Job = (Ask, oneshot::Sender<serde_json::Value>);
 
-/// Where commands about sets are given to the thread.
+/// Where commands are given to the thread.
 #[derive(Clone, Debug)]
 pub struct Desk {
     jobs: SyncSender<Job>,
@@ -90,7 +101,10 @@ impl Desk {
     /// was looked at.
     pub async fn explain(&self, key: Key) -> serde_json::Value {
         match Arc::clone(&self.explaining).try_acquire_owned() {
-            Ok(seat) => self.ask(Ask::Explain(Box::new(key), seat)).await,
+            Ok(seat) => {
+                let ask = added::Ask::Explain(Box::new(key), seat);
+                self.ask(Ask::Sets(ask)).await
+            }
             Err(_) => {
                 serde_json::json!({ "error": "too many packets are being explained; try again" })
             }
@@ -113,50 +127,56 @@ impl Desk {
 /// The thread. It ends when this is dropped, which does not wait for it: compiling a large policy takes its time.
 pub struct Upkeep {
     sets: Arc<Sets>,
+    reloads: Arc<Reloads>,
     stop: Arc<AtomicBool>,
     desk: Desk,
 }
 
 impl Upkeep {
-    /// Starts the thread, on the cores of the calling one. The policy was loaded at `loaded`; `store` is where what commands add is kept.
+    /// Starts the thread, on the cores of the calling one. The policy was loaded at `loaded`, from the config of `reloader`; `store` is where what commands add is kept.
     ///
     /// # Errors
     /// That there is no thread to be had.
-    pub fn start(keeper: Keeper, store: Store, loaded: Instant) -> std::io::Result<Upkeep> {
-        let of_file = |(index, set): (usize, &crate::policy::Set)| {
-            let file = set.file.clone()?;
-            let status = SetStatus {
-                file: file.clone(),
-                entries: keeper.stated(index).len(),
-                ..SetStatus::default()
-            };
-            Some(((index, file), (set.name.clone(), status)))
-        };
-        let sets = keeper.policy().sets.iter().enumerate();
-        let (files, status): (Vec<_>, Vec<_>) = sets.filter_map(of_file).unzip();
-        let sets = Arc::new(Sets(Mutex::new(status)));
+    pub fn start(
+        keeper: Keeper,
+        store: Store,
+        loaded: Instant,
+        reloader: Reloader,
+    ) -> std::io::Result<Upkeep> {
+        let sets: Arc<Sets> = Arc::default();
+        let reloads = reloader.reloads();
         let stop = Arc::new(AtomicBool::new(false));
         let (wake, woken) = sync_channel(1);
         let (jobs, asked) = sync_channel(WAITING);
-        let work = Work {
+        let mut work = Work {
             keeper,
             store,
             asked,
             loaded,
-            files,
+            reloader,
+            files: Vec::new(),
             sets: Arc::clone(&sets),
+            watch: None,
+            first: true,
+            wake: wake.clone(),
         };
-        let (sender, ending) = (wake.clone(), Arc::clone(&stop));
+        work.list_files();
+        let ending = Arc::clone(&stop);
         std::thread::Builder::new()
             .name("policy".into())
-            .spawn(move || work.run(sender, &woken, &ending))?;
+            .spawn(move || work.run(&woken, &ending))?;
         let explaining = Arc::new(Semaphore::new(EXPLAINING));
         let desk = Desk {
             jobs,
             wake,
             explaining,
         };
-        Ok(Upkeep { sets, stop, desk })
+        Ok(Upkeep {
+            sets,
+            reloads,
+            stop,
+            desk,
+        })
     }
 
     /// What became of the sets.
@@ -164,7 +184,12 @@ impl Upkeep {
         Arc::clone(&self.sets)
     }
 
-    /// Where commands about sets are given to the thread.
+    /// Which config is in force, and what became of others.
+    pub fn reloads(&self) -> Arc<Reloads> {
+        Arc::clone(&self.reloads)
+    }
+
+    /// Where commands are given to the thread.
     pub fn desk(&self) -> Desk {
         self.desk.clone()
     }
@@ -178,30 +203,91 @@ impl Drop for Upkeep {
     }
 }
 
+/// What a file that is watched is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Watched {
+    /// Of the set at this index, whose status is at this place.
+    Set(usize, usize),
+    /// The gate's own config.
+    Config,
+    /// Tests that it names.
+    Tests,
+}
+
 /// What the thread works on.
 struct Work {
     keeper: Keeper,
     store: Store,
     asked: Receiver<Job>,
     loaded: Instant,
-    /// Index of the set and its file; in the order of `sets`.
-    files: Vec<(usize, PathBuf)>,
+    reloader: Reloader,
+    /// What is watched, and where.
+    files: Vec<(Watched, PathBuf)>,
     sets: Arc<Sets>,
+    watch: Option<Watch>,
+    /// The files of this config were not read yet since it was taken: what they hold is what was loaded with it, most likely.
+    first: bool,
+    wake: SyncSender<()>,
 }
 
 impl Work {
-    fn run(mut self, wake: SyncSender<()>, woken: &Receiver<()>, stop: &AtomicBool) {
-        let paths: Vec<PathBuf> = self.files.iter().map(|(_, path)| path.clone()).collect();
-        let mut watch = None;
-        if !paths.is_empty() {
-            let (made, note) = Watch::new(paths, wake);
-            if let Some(note) = note {
-                eprintln!(
-                    "portcullis: note: changes of set files are seen once a second, not at once: {note}"
-                );
-            }
-            watch = Some(made);
+    /// Says which files there are to watch, of the policy and the config as they are now. What is known of a set and its file stays known.
+    fn list_files(&mut self) {
+        let mut known = self.sets.lock();
+        let (mut files, mut status) = (Vec::new(), Vec::new());
+        for (index, set) in self.keeper.policy().sets.iter().enumerate() {
+            let Some(file) = set.file.clone() else {
+                continue;
+            };
+            let before = known
+                .iter()
+                .find(|(name, set_before)| *name == set.name && set_before.file == file);
+            let counts = before.map(|(_, set)| set.clone()).unwrap_or_default();
+            files.push((Watched::Set(index, status.len()), file.clone()));
+            status.push((
+                set.name.clone(),
+                SetStatus {
+                    file,
+                    entries: self.keeper.stated(index).len(),
+                    error: None,
+                    ..counts
+                },
+            ));
         }
+        *known = status;
+        let config = self.reloader.config();
+        if config.control.watch {
+            files.push((Watched::Config, self.reloader.file().to_owned()));
+            let tests = config.test_files.iter().map(|file| file.source.name());
+            files.extend(tests.map(|name| (Watched::Tests, PathBuf::from(name))));
+        }
+        self.files = files;
+    }
+
+    /// Watches them, from what they hold now on.
+    fn follow_files(&mut self) {
+        let paths: Vec<PathBuf> = self.files.iter().map(|(_, path)| path.clone()).collect();
+        self.watch = None;
+        if paths.is_empty() {
+            return;
+        }
+        let (watch, note) = Watch::new(paths, self.wake.clone());
+        if let Some(note) = note {
+            eprintln!(
+                "portcullis: note: changes of files are seen once a second, not at once: {note}"
+            );
+        }
+        self.watch = Some(watch);
+        self.first = true;
+    }
+
+    /// The time since the load that times-to-live count from.
+    fn age(&self) -> Duration {
+        self.loaded.elapsed()
+    }
+
+    fn run(mut self, woken: &Receiver<()>, stop: &AtomicBool) {
+        self.follow_files();
         let mut signs = Signs::default();
         // Between the load and now a file may have changed.
         signs.seen(Instant::now());
@@ -211,15 +297,13 @@ impl Work {
             let now = Instant::now();
             if signs.due(now) {
                 signs = Signs::default();
-                if let Some(watch) = &mut watch {
-                    self.read(watch);
-                    watch.follow();
-                }
+                self.read();
             }
             let wait = [
                 signs.wait(now).unwrap_or(LOOK),
                 if swept { LOOK } else { SWEEP },
                 self.until_end().unwrap_or(LOOK),
+                self.reloader.left().unwrap_or(LOOK),
                 if more { Duration::ZERO } else { LOOK },
             ];
             let wait = wait.into_iter().min().unwrap_or(LOOK);
@@ -232,7 +316,7 @@ impl Work {
             if stop.load(Relaxed) {
                 return;
             }
-            if let Some(watch) = &mut watch
+            if let Some(watch) = &mut self.watch
                 && signs.first.is_none()
                 && watch.changed()
             {
@@ -255,15 +339,43 @@ impl Work {
             let Ok((ask, to)) = self.asked.try_recv() else {
                 return false;
             };
-            let answer = added::answer(&mut self.keeper, &mut self.store, &ask);
-            added::log(&answer);
+            let answer = match ask {
+                Ask::Sets(ask) => {
+                    let answer = added::answer(&mut self.keeper, &mut self.store, &ask);
+                    added::log(&answer);
+                    answer
+                }
+                Ask::Config(ask, stopped) => {
+                    let (age, looks) = (self.age(), matches!(ask, reload::Ask::Diff { .. }));
+                    let reloader = &mut self.reloader;
+                    let answer = reloader.answer(&mut self.keeper, age, &ask, &stopped);
+                    if !looks {
+                        self.replaced(&answer);
+                    }
+                    answer
+                }
+            };
             // Whoever asked may have gone: it is done all the same.
             let _ = to.send(answer);
         }
         true
     }
 
+    /// Follows the files of another config, where there is one.
+    fn replaced(&mut self, answer: &serde_json::Value) {
+        if answer["error"].is_null() {
+            self.list_files();
+            self.follow_files();
+            // Between the reading of them and now they may have changed.
+            let _ = self.wake.try_send(());
+        }
+    }
+
     fn expire(&mut self) {
+        let age = self.age();
+        if let Some(answer) = self.reloader.expire(&mut self.keeper, age) {
+            self.replaced(&answer);
+        }
         match self.keeper.expire(self.loaded.elapsed()) {
             Ok(ended) => {
                 for rule in ended {
@@ -284,14 +396,37 @@ impl Work {
         }
     }
 
-    fn read(&mut self, watch: &mut Watch) {
-        let load = |path: &Path| {
-            let start = Instant::now();
-            (load_set(path), start.elapsed())
+    fn read(&mut self) {
+        let Some(watch) = &mut self.watch else {
+            return;
         };
-        for (at, (loaded, reading)) in watch.read(load) {
-            let Some((set, _)) = self.files.get(at).cloned() else {
+        let files = &self.files;
+        // Those of sets are read here; a config is read as a whole.
+        let load = |path: &Path| {
+            let is =
+                |(what, of): &&(Watched, PathBuf)| matches!(what, Watched::Set(..)) && of == path;
+            files.iter().find(is).map(|_| {
+                let start = Instant::now();
+                (load_set(path), start.elapsed())
+            })
+        };
+        let read = watch.read(load);
+        watch.follow();
+        let (mut config, mut tests) = (false, false);
+        for (at, loaded) in read {
+            let Some((what, _)) = self.files.get(at).cloned() else {
                 continue;
+            };
+            let (set, at, (loaded, reading)) = match (what, loaded) {
+                (Watched::Set(set, at), Some(loaded)) => (set, at, loaded),
+                (Watched::Tests, _) => {
+                    tests = true;
+                    continue;
+                }
+                _ => {
+                    config = true;
+                    continue;
+                }
             };
             let start = Instant::now();
             let taken = match loaded {
@@ -306,6 +441,14 @@ impl Work {
             };
             self.note(at, taken, [reading, start.elapsed()]);
         }
+        if config || (tests && !self.first) {
+            let age = self.age();
+            let tests = tests && !self.first;
+            if let Some(answer) = self.reloader.seen(&mut self.keeper, age, tests) {
+                self.replaced(&answer);
+            }
+        }
+        self.first = false;
     }
 
     /// Books what became of one file, and says it. `taken`: whether the set is a new one, and its entries. `spent` on reading, and on
@@ -385,12 +528,15 @@ mod tests {
             "[policy]\nprofile = \"none\"\n[sets]\npartners = {{ file = \"partners.txt\" }}\n{rules}"
         );
         let config = crate::config::parse(&text, "test", dir.path()).unwrap();
-        let mut policy = config.policy;
+        let (mut policy, tests) = (config.policy.clone(), config.tests.clone());
         policy.rules[0].ttl = ttl;
-        let keeper = Keeper::new(policy, config.tests).unwrap();
+        let keeper = Keeper::new(policy, tests).unwrap();
+        let flows = crate::flow::Flows::new(&crate::flow::Settings::of_size(64));
+        let reloader = Reloader::new(&dir.path().join("none.toml"), config, flows, None);
         Kept {
             in_force: keeper.in_force(),
-            upkeep: Upkeep::start(keeper, Store::new(dir.path()), Instant::now()).unwrap(),
+            upkeep: Upkeep::start(keeper, Store::new(dir.path()), Instant::now(), reloader)
+                .unwrap(),
             dir,
         }
     }

@@ -4,7 +4,7 @@
 //! for each eight bytes: seen, and a fragment starts here. So an overlap is found whatever the order, and an exact duplicate is told from one.
 
 use crate::frame::{Frag, Meta, Net, tunnel};
-use crate::policy::{RuleId, Side, Verdict};
+use crate::policy::{RuleSlot, Side, Verdict};
 use crate::telemetry::Reason;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -85,7 +85,7 @@ pub struct Outcome {
     /// Its verdict.
     pub verdict: Verdict,
     /// The rule behind it.
-    pub rule: Option<RuleId>,
+    pub rule: Option<RuleSlot>,
 }
 
 /// What a fragment gets.
@@ -326,7 +326,7 @@ mod tests {
 
     const DROP: Outcome = Outcome {
         verdict: Verdict::Drop(Reason::Rule),
-        rule: Some(RuleId(3)),
+        rule: Some(RuleSlot(3)),
     };
 
     /// A fragment of `len` bytes at `start`.

@@ -29,14 +29,15 @@ mod tracker;
 mod watch;
 
 pub use datagram::{Datagrams, Outcome};
+pub use key::FlowKey;
 pub use kind::Kind;
-pub use state::{Timeouts, Watch};
+pub use state::{Control, Timeouts, Watch};
 pub use stream::{Known, Shown};
 pub use tracker::{Answer, Found, Judged, Refused, Settled, Track, Tracker, Why, opener};
 pub use watch::{Look, Seen, Still};
 
 use crate::telemetry::counters::FlowCounters;
-use key::{FlowKey, Hasher};
+use key::Hasher;
 use slots::{KeyWords, Slots, Tag};
 use state::Limits;
 use std::ops::Range;
@@ -162,6 +163,19 @@ impl Flows {
         (0..self.slots.buckets())
             .map(|bucket| self.slots.live(bucket).count())
             .sum()
+    }
+
+    /// Every flow that lives now, as it stands when it is met: for tools. Those that come and go meanwhile may be met or not.
+    pub fn each(&self, mut met: impl FnMut(&FlowKey, Control)) {
+        for bucket in 0..self.slots.buckets() {
+            for slot in self.slots.live(bucket) {
+                if let (Some(key), Some((control, _))) =
+                    (self.slots.key(&slot), self.slots.read(&slot))
+                {
+                    met(&FlowKey::from_words(&key), Control::unpack(control));
+                }
+            }
+        }
     }
 
     /// Flows of one inside host, or of those that share its place.

@@ -3,9 +3,10 @@
 use super::limit::Limits;
 use super::rule::{Clause, Policy, Tunnels};
 use super::table::{CompileError, RuleInfo, Table};
-use super::{Key, RuleId, Verdict};
+use super::{Key, Roster, RuleId, RuleSlot, Verdict};
 use crate::frame::{Meta, tunnel};
 use arc_swap::ArcSwap;
+use ipnet::IpNet;
 use std::sync::Arc;
 
 /// Where the workers find the generation in force. They look once a turn; a store is seen by the next turn of each.
@@ -14,7 +15,8 @@ pub type InForce = Arc<ArcSwap<Generation>>;
 /// What the frames of one burst are judged by.
 ///
 /// Two generations of one policy have the same rules under the same ids: a rule that is over or in shadow keeps its place and
-/// has no clauses in the table that it may not decide in. So what is counted by rule stays valid from one to the next.
+/// has no clauses in the table that it may not decide in. A policy that takes the place of another may have any rules; what is counted by rule goes by
+/// [`RuleSlot`], which stays from one to the next.
 #[derive(Debug)]
 pub struct Generation {
     /// Counted from 1.
@@ -40,6 +42,11 @@ pub struct Generation {
     over: Box<[bool]>,
     /// Shared by the generations of a policy: a new one is no new burst.
     limits: Option<Arc<Limits>>,
+    roster: Arc<Roster>,
+    /// By rule.
+    slots: Box<[RuleSlot]>,
+    /// The prefixes of the inside.
+    prefixes: Box<[IpNet]>,
 }
 
 /// What of a rule is about single frames. Nothing of one in shadow.
@@ -74,9 +81,10 @@ impl Generation {
     /// # Errors
     /// [`CompileError`].
     pub fn first(policy: &Policy) -> Result<Generation, CompileError> {
-        let limits = Limits::new(policy).map(Arc::new);
+        let roster = Roster::new(policy);
+        let limits = Limits::new(policy, &roster.slots(policy), None).map(Arc::new);
         let over = vec![false; policy.rules.len()];
-        Generation::compile(policy.clone(), over.into(), 1, limits)
+        Generation::compile(policy.clone(), over.into(), 1, limits, Arc::new(roster))
     }
 
     /// The next one: the same rules, of which those marked in `over` (by rule) match nothing any more. What the limits have admitted
@@ -85,8 +93,28 @@ impl Generation {
     /// # Errors
     /// [`CompileError`].
     pub fn next(&self, policy: &Policy, over: &[bool]) -> Result<Generation, CompileError> {
-        let limits = self.limits.clone();
-        Generation::compile(policy.clone(), over.into(), self.number + 1, limits)
+        let (limits, roster) = (self.limits.clone(), Arc::clone(&self.roster));
+        let number = self.number + 1;
+        Generation::compile(policy.clone(), over.into(), number, limits, roster)
+    }
+
+    /// Another policy in its place, of which the rules marked in `over` match nothing. What the limit of a rule has admitted stays counted where the rule has its name and
+    /// the limit from before.
+    ///
+    /// # Errors
+    /// [`CompileError`].
+    pub fn replaced(&self, policy: &Policy, over: &[bool]) -> Result<Generation, CompileError> {
+        let roster = self.roster.with(policy)?;
+        let before = self.limits.as_deref();
+        let limits = Limits::new(policy, &roster.slots(policy), before).map(Arc::new);
+        let number = self.number + 1;
+        Generation::compile(
+            policy.clone(),
+            over.into(),
+            number,
+            limits,
+            Arc::new(roster),
+        )
     }
 
     fn compile(
@@ -94,12 +122,14 @@ impl Generation {
         over: Box<[bool]>,
         number: u64,
         limits: Option<Arc<Limits>>,
+        roster: Arc<Roster>,
     ) -> Result<Generation, CompileError> {
         let silence = |policy: &mut Policy, silent: &[bool]| {
             for (rule, _) in policy.rules.iter_mut().zip(silent).filter(|(_, s)| **s) {
                 rule.clauses = Vec::<Clause>::new();
             }
         };
+        let slots = roster.slots(&policy);
         silence(&mut policy, &over);
         let all = Table::compile(&policy)?;
         let mut clauses = policy.rules.iter().flat_map(|rule| &rule.clauses);
@@ -144,6 +174,9 @@ impl Generation {
             shadowed,
             over,
             limits,
+            roster,
+            slots,
+            prefixes: policy.lan_prefixes.into(),
         })
     }
 
@@ -165,6 +198,24 @@ impl Generation {
     /// The table of the rules that decide: those not in shadow.
     pub fn deciding_table(&self) -> &Table {
         self.enforced.as_ref().unwrap_or(&self.all)
+    }
+
+    /// What a rule of this generation is counted under.
+    #[inline]
+    pub fn slot(&self, rule: RuleId) -> RuleSlot {
+        // Every rule has one; what were none is counted nowhere.
+        let slot = self.slots.get(rule.index()).copied();
+        slot.unwrap_or(RuleSlot(u32::MAX))
+    }
+
+    /// Which rules have which slots, those of earlier generations too.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// The prefixes of the inside; none where the config names none.
+    pub fn prefixes(&self) -> &[IpNet] {
+        &self.prefixes
     }
 
     /// The rules by [`RuleId`], the same in every generation of a policy.

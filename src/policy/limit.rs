@@ -1,8 +1,10 @@
 //! Token buckets: how many frames a rule does its action for. One bucket for a rule, whatever number of workers.
 
 use super::rule::{Limit, Policy};
-use super::{Action, RuleId, Verdict};
+use super::{Action, RuleId, RuleSlot, Verdict};
 use crate::telemetry::Reason;
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A bucket that is emptier than empty by more than this, nanoseconds, was filled before the clock was set back.
@@ -36,6 +38,10 @@ impl Bucket {
             interval,
             ahead: interval.saturating_mul(u64::from(limit.burst.max(1)) - 1),
         }
+    }
+
+    fn is_of_the_limit_of(&self, other: &Bucket) -> bool {
+        (self.interval, self.ahead) == (other.interval, other.ahead)
     }
 
     /// Whether a frame at `now` (nanoseconds) is within the limit; if so, it is counted. A `now` that is a little older than
@@ -75,23 +81,35 @@ impl Bucket {
 pub struct Limits {
     /// By rule: an index into `buckets`, or [`UNLIMITED`].
     of_rule: Box<[u32]>,
-    buckets: Box<[Bucket]>,
+    /// Each with what its rule is counted under, in every generation.
+    buckets: Box<[(Arc<Bucket>, RuleSlot)]>,
 }
 
 /// A rule without a bucket.
 const UNLIMITED: u32 = u32::MAX;
 
 impl Limits {
-    /// Full buckets for the rules that have a limit; `None` where none has one.
-    pub fn new(policy: &Policy) -> Option<Limits> {
+    /// Buckets for the rules that have a limit; `None` where none has one. They are full, but for those that a rule of the same slot and limit has in `before`: these are
+    /// the same. `slots` is as long as the policy has rules.
+    pub fn new(policy: &Policy, slots: &[RuleSlot], before: Option<&Limits>) -> Option<Limits> {
+        let kept: HashMap<RuleSlot, &Arc<Bucket>> = before
+            .iter()
+            .flat_map(|before| before.buckets.iter().map(|(bucket, slot)| (*slot, bucket)))
+            .collect();
         let mut buckets = Vec::new();
         let of_rule = policy
             .rules
             .iter()
-            .map(|rule| match rule.limit {
+            .zip(slots)
+            .map(|(rule, slot)| match rule.limit {
                 // What is dropped anyway needs no limit.
                 Some(limit) if rule.action != Action::Drop => {
-                    buckets.push(Bucket::new(limit));
+                    let new = Bucket::new(limit);
+                    let bucket = match kept.get(slot) {
+                        Some(kept) if kept.is_of_the_limit_of(&new) => Arc::clone(kept),
+                        _ => Arc::new(new),
+                    };
+                    buckets.push((bucket, *slot));
                     buckets.len() as u32 - 1
                 }
                 _ => UNLIMITED,
@@ -109,7 +127,7 @@ impl Limits {
     pub fn apply(&self, rule: RuleId, verdict: Verdict, now: u64) -> Verdict {
         let bucket = self.of_rule.get(rule.index()).copied();
         match bucket.and_then(|at| self.buckets.get(at as usize)) {
-            Some(bucket) if !bucket.admit(now) => match verdict {
+            Some((bucket, _)) if !bucket.admit(now) => match verdict {
                 Verdict::Forward => Verdict::Drop(Reason::RateLimit),
                 Verdict::Reject(reason) | Verdict::Drop(reason) => Verdict::Drop(reason),
             },

@@ -8,6 +8,7 @@ pub mod judge;
 pub mod limit;
 mod matches;
 pub mod oracle;
+pub mod roster;
 pub mod rule;
 pub mod table;
 pub mod test;
@@ -15,6 +16,7 @@ pub mod test;
 pub use addr::{AddrMatch, AddrRange, Family, Set, Term, bits as addr_bits};
 pub use explain::{Explanation, explain};
 pub use generation::{Generation, InForce};
+pub use roster::{Roster, RuleSlot};
 pub use rule::{
     AppSet, Clause, DEFAULT_RULE, Direction, FlagMatch, Limit, MacMatch, Origin, Policy,
     PolicyTest, PortSet, ProtoSet, Rule, Tunnels,
@@ -63,7 +65,7 @@ impl Side {
     }
 }
 
-/// Index of a rule in the rules of a policy.
+/// Index of a rule in the rules of a policy. It is valid in one generation; what outlives that goes by [`RuleSlot`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleId(pub u32);
 

@@ -2,7 +2,8 @@
 //!
 //! The pinned link is what makes "closed" true without us: it outlives the process, and a queue without a socket drops.
 
-use aya::maps::{MapData, PerCpuArray, XskMap};
+use af_xdp::Words;
+use aya::maps::{Array, DevMap, MapData, PerCpuArray, XskMap};
 use aya::programs::links::{FdLink, LinkError, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, Xdp, XdpMode};
@@ -10,10 +11,19 @@ use aya::{Ebpf, EbpfLoader};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// `gate.bpf.c`, compiled; see `src/bpf/build.sh`.
 static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/gate.bpf.o");
+
+/// The maps that are pinned beside the link, by their names in the object.
+const MAPS: [&str; 7] = [
+    "xsks", "stats", "beats", "settings", "peer", "failures", "outages",
+];
+/// `MAX_QUEUES` and the size of `struct beat` there.
+const QUEUES: usize = 256;
+const BEAT: usize = 64;
 
 /// A NIC is free again this long after its link was let go, at most.
 const LETS_GO: Duration = Duration::from_millis(500);
@@ -34,7 +44,25 @@ pub struct GateStats {
     pub redirected: u64,
     /// Frames dropped because their queue had no socket: nobody was there.
     pub no_socket: u64,
+    /// Frames dropped because the worker of their queue had not turned for too long.
+    pub stale: u64,
+    /// Frames handed to the other NIC unfiltered, for either cause.
+    pub unfiltered: u64,
+    /// How long that went on: from the first such frame of each outage to its last, of the queue where it was longest.
+    pub unfiltered_for: Duration,
 }
+
+/// What the gate does with frames while nobody filters them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// It drops them.
+    Closed,
+    /// It hands them to the NIC of this index.
+    OpenTo(u32),
+}
+
+/// The heartbeats of the workers behind one NIC, by receive queue: nanoseconds of `CLOCK_MONOTONIC`, read by the gate in the kernel.
+pub type Beats = Arc<Words>;
 
 /// Why the gate could not be put on a NIC.
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +93,7 @@ pub enum GateError {
 /// The gate on one NIC.
 pub struct Gate {
     nic: String,
+    index: u32,
     ebpf: Ebpf,
     link: PinnedLink,
     hook: Hook,
@@ -116,6 +145,7 @@ impl Gate {
         })?;
         Ok(Gate {
             nic: nic.to_string(),
+            index,
             ebpf,
             link,
             hook,
@@ -132,6 +162,48 @@ impl Gate {
     /// True if the program of an earlier process was taken over, so that the NIC was never without a gate.
     pub fn adopted(&self) -> bool {
         self.adopted
+    }
+
+    /// The index of its NIC.
+    pub fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// Where the workers beat.
+    ///
+    /// # Errors
+    /// [`GateError::Other`], if the map cannot be mapped.
+    pub fn beats(&self) -> Result<Beats, GateError> {
+        let fail = |why| other(&self.nic, "cannot map the heartbeats", why);
+        let Some(aya::maps::Map::Array(map)) = self.ebpf.map("beats") else {
+            return Err(fail("no such map".into()));
+        };
+        let words = Words::map(map.fd().as_fd(), QUEUES, BEAT);
+        words.map(Arc::new).map_err(|e| fail(e.to_string()))
+    }
+
+    /// Says how old a heartbeat may be, and what happens then. Before it was called for the first time, and nobody else had, no beat is young enough and
+    /// every frame is dropped.
+    ///
+    /// # Errors
+    /// [`GateError::Other`], if a map refuses.
+    pub fn arm(&mut self, watchdog: Duration, failing: Failing) -> Result<(), GateError> {
+        let nic = self.nic.clone();
+        let fail = |why| other(&nic, "cannot set the watchdog", why);
+        if let Failing::OpenTo(index) = failing {
+            let map = self.ebpf.map_mut("peer");
+            let map = map.ok_or_else(|| fail("no such map".into()))?;
+            let mut map: DevMap<&mut MapData> =
+                DevMap::try_from(map).map_err(|e| fail(chain(&e)))?;
+            map.set(0, index, None, 0).map_err(|e| fail(chain(&e)))?;
+        }
+        let map = self.ebpf.map_mut("settings");
+        let map = map.ok_or_else(|| fail("no such map".into()))?;
+        let mut map: Array<&mut MapData, [u64; 2]> =
+            Array::try_from(map).map_err(|e| fail(chain(&e)))?;
+        let open = u64::from(failing != Failing::Closed);
+        let settings = [watchdog.as_nanos() as u64, open];
+        map.set(0, settings, 0).map_err(|e| fail(chain(&e)))
     }
 
     /// From now on frames of `queue` go to the AF_XDP socket `fd`.
@@ -154,10 +226,15 @@ impl Gate {
             .map_err(|e| fail(chain(&e)))
     }
 
-    /// A reader of the counters that can go to another thread.
-    pub fn take_stats(&mut self) -> Option<GateStatsReader> {
-        let map = self.ebpf.take_map("stats")?;
-        PerCpuArray::try_from(map).ok().map(GateStatsReader)
+    /// A reader of the counters that can go to another thread, for a NIC of so many queues.
+    pub fn take_stats(&mut self, queues: u32) -> Option<GateStatsReader> {
+        let mut take = |name| self.ebpf.take_map(name);
+        Some(GateStatsReader {
+            stats: PerCpuArray::try_from(take("stats")?).ok()?,
+            failures: PerCpuArray::try_from(take("failures")?).ok()?,
+            outages: Array::try_from(take("outages")?).ok()?,
+            queues,
+        })
     }
 
     /// Takes the gate off again, unless it was there before us: for a start that fails half-way.
@@ -170,20 +247,33 @@ impl Gate {
 }
 
 /// Reads what the in-kernel gate counted.
-pub struct GateStatsReader(PerCpuArray<MapData, u64>);
+pub struct GateStatsReader {
+    stats: PerCpuArray<MapData, u64>,
+    failures: PerCpuArray<MapData, u64>,
+    /// By queue: `struct outage`.
+    outages: Array<MapData, [u64; 3]>,
+    queues: u32,
+}
 
 impl GateStatsReader {
     /// The sums over all CPUs; zero where the kernel does not answer.
     pub fn read(&self) -> GateStats {
-        let sum = |index| {
-            self.0
-                .get(&index, 0)
+        let sum = |map: &PerCpuArray<MapData, u64>, index| {
+            map.get(&index, 0)
                 .map(|values| values.iter().sum())
                 .unwrap_or(0)
         };
+        let outages = (0..self.queues).filter_map(|queue| self.outages.get(&queue, 0).ok());
+        let lasted = outages.map(|[since, until, total]| match since {
+            0 => total,
+            since => total + until.saturating_sub(since),
+        });
         GateStats {
-            redirected: sum(0),
-            no_socket: sum(1),
+            redirected: sum(&self.stats, 0),
+            no_socket: sum(&self.stats, 1),
+            stale: sum(&self.failures, 0),
+            unfiltered: sum(&self.failures, 1),
+            unfiltered_for: Duration::from_nanos(lasted.max().unwrap_or(0)),
         }
     }
 }
@@ -225,7 +315,7 @@ fn pin_dir(bpffs: &Path, nic: &str, index: u32) -> PathBuf {
 }
 
 fn remove_pins(dir: &Path) {
-    for name in ["link", "xsks", "stats"] {
+    for name in MAPS.iter().chain(&["link"]) {
         // What is not there needs no removing; what is left is seen by the caller, who looks for the folder.
         let _ = std::fs::remove_file(dir.join(name));
     }
@@ -249,14 +339,14 @@ fn other(nic: &str, what: &'static str, why: String) -> GateError {
 fn load(nic: &str, dir: &Path) -> Result<Ebpf, GateError> {
     std::fs::create_dir_all(dir)
         .map_err(|e| other(nic, "cannot make its folder in bpffs", e.to_string()))?;
-    EbpfLoader::new()
-        .map_pin_path("xsks", dir.join("xsks"))
-        .map_pin_path("stats", dir.join("stats"))
-        .load(OBJECT)
-        .map_err(|e| match os_code(&e) {
-            Some(nix::libc::EPERM | nix::libc::EACCES) => GateError::Privilege,
-            _ => other(nic, "cannot load the gate", chain(&e)),
-        })
+    let mut loader = EbpfLoader::new();
+    for name in MAPS {
+        loader.map_pin_path(name, dir.join(name));
+    }
+    loader.load(OBJECT).map_err(|e| match os_code(&e) {
+        Some(nix::libc::EPERM | nix::libc::EACCES) => GateError::Privilege,
+        _ => other(nic, "cannot load the gate", chain(&e)),
+    })
 }
 
 /// Loads the program into the kernel.

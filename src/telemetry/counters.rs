@@ -138,7 +138,7 @@ impl Health {
 pub struct WorkerCounters {
     /// By [`Side`](crate::policy::Side) of reception.
     pub sides: [SideCounters; 2],
-    /// By [`RuleId`](crate::policy::RuleId).
+    /// By [`RuleSlot`](crate::policy::RuleSlot).
     pub rules: Box<[RuleCounters]>,
     /// Flows.
     pub flows: FlowCounters,
@@ -159,7 +159,7 @@ pub struct WorkerCounters {
 }
 
 impl WorkerCounters {
-    /// Zeroed, for a policy of `rules` rules.
+    /// Zeroed, with room for `rules` rules.
     pub fn new(rules: usize) -> WorkerCounters {
         WorkerCounters {
             sides: Default::default(),

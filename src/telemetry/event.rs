@@ -3,7 +3,7 @@
 use super::{Behaviour, Reason};
 use crate::app::{App, MOST};
 use crate::frame::Meta;
-use crate::policy::{RuleId, Side, Verdict};
+use crate::policy::{RuleSlot, Side, Verdict};
 use crossbeam::queue::ArrayQueue;
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use std::sync::Arc;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Cause {
     /// A rule that alerts.
-    Rule(RuleId),
+    Rule(RuleSlot),
     /// A frame that is suspicious in itself.
     Reason(Reason),
     /// What a host does over time, whatever each frame is.

@@ -11,7 +11,7 @@ use crate::flow::{
 };
 use crate::frame::{Frag, Meta, Net, tunnel};
 use crate::policy::admit::{Admit, admit};
-use crate::policy::{Generation, Key, RuleId, Side, Verdict};
+use crate::policy::{Generation, Key, RuleId, RuleSlot, Side, Verdict};
 use crate::telemetry::counters::FlowCounters;
 use crate::telemetry::{Cause, Counter, Reason};
 use af_xdp::Umem;
@@ -27,11 +27,11 @@ pub(super) struct Ruling {
     /// What becomes of it, or would if the policy were enforced.
     pub verdict: Verdict,
     /// The rule that decides.
-    pub rule: Option<RuleId>,
+    pub rule: Option<RuleSlot>,
     /// What alerts, if anything does.
     pub cause: Option<Cause>,
     /// A rule in shadow that matched before the one that decides, and the verdict it would have had.
-    pub shadowed: Option<(RuleId, Verdict)>,
+    pub shadowed: Option<(RuleSlot, Verdict)>,
     /// It waits for the first fragment of its datagram.
     pub waits: bool,
     /// What its flow's payload is, where this frame has shown it.
@@ -262,10 +262,11 @@ pub(super) fn of_flow(
         verdict => verdict,
     };
     let mut ruling = Ruling::new(verdict);
-    ruling.rule = Some(rule);
+    let slot = court.generation.slot(rule);
+    ruling.rule = Some(slot);
     // A flow that is let through has alerted when it opened. In shadow an alert is all that is seen of a rule that forbids.
     if blocked && (shadow || court.generation.alerts(rule)) {
-        ruling.cause = Some(Cause::Rule(rule));
+        ruling.cause = Some(Cause::Rule(slot));
     }
     ruling
 }
@@ -275,11 +276,16 @@ pub(super) fn of_rules(court: &Court<'_>, shadow: bool, (first, rule): (RuleId, 
     let generation = court.generation;
     let verdict = generation.verdict(rule, court.now.steady);
     let alerts = generation.alerts(rule) || (shadow && verdict != Verdict::Forward);
+    let slot = generation.slot(rule);
+    let shadowed = || {
+        let verdict = generation.verdict(first, court.now.steady);
+        (generation.slot(first), verdict)
+    };
     Ruling {
         verdict,
-        rule: Some(rule),
-        cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(rule))),
-        shadowed: (first != rule).then(|| (first, generation.verdict(first, court.now.steady))),
+        rule: Some(slot),
+        cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(slot))),
+        shadowed: (first != rule).then(shadowed),
         ..Ruling::new(verdict)
     }
 }

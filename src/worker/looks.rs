@@ -275,7 +275,7 @@ pub(super) fn looked(
             let told = answer.0 == before.0 || answer.0 == answer.1;
             ruling.shadowed = (!told).then(|| {
                 let verdict = generation.verdict(answer.0, court.now.steady);
-                (answer.0, verdict)
+                (generation.slot(answer.0), verdict)
             });
             ruling.app = app;
             ruling

@@ -14,7 +14,7 @@ mod teller;
 use crate::action::reject::Rejector;
 use crate::flow::Tracker;
 use crate::frame::{Meta, Net};
-use crate::policy::{Generation, InForce, RuleId, Severity, Side, Verdict};
+use crate::policy::{Generation, InForce, RuleSlot, Severity, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::counters::{Health, SideCounters};
 use crate::telemetry::dhcp::{self, DhcpRequest, DhcpRing};
@@ -122,11 +122,8 @@ impl<P: Port> Worker<P> {
         rejector: Rejector,
         events: EventRing,
     ) -> Worker<P> {
-        let generation = policy.load();
-        let counters = Arc::new(WorkerCounters::new(generation.rules().len()));
-        let by_mac = generation.rules().iter().map(|rule| rule.by_mac);
-        let teller = Teller::new(events, by_mac.collect());
-        drop(generation);
+        let generation = policy.load_full();
+        let counters = Arc::new(WorkerCounters::new(generation.roster().room()));
         counters.health.frames.store(frames.len() as u64, Relaxed);
         Worker {
             umem,
@@ -137,10 +134,10 @@ impl<P: Port> Worker<P> {
             held: Held::new(),
             rejector,
             counters,
-            teller,
+            teller: Teller::new(events),
             recorder: None,
             dhcp: dhcp::ring(),
-            burst: Burst::new(),
+            burst: Burst::new(generation),
             shown: Showcase::new(),
             observer: Observer::closed(),
             stopwatch: Stopwatch::default(),
@@ -203,7 +200,7 @@ impl<P: Port> Worker<P> {
 
     fn turn_at(&mut self, now: Now) -> usize {
         // A worker that receives nothing lets go of a generation that was replaced, too.
-        self.policy.load();
+        self.burst.under(self.policy.load());
         self.tracker.tick(now.steady, &self.counters.flows);
         let release = self.held.is_due(self.tracker.datagrams(), now.steady);
         let mut received = 0;
@@ -280,6 +277,7 @@ impl<P: Port> Worker<P> {
             total += received;
             self.counters.health.burst(received);
             let generation = self.policy.load();
+            self.burst.under(generation);
             self.burst.judge(Court {
                 umem: &self.umem,
                 generation,
@@ -373,6 +371,7 @@ impl<P: Port> Worker<P> {
             replies: &mut self.burst.replies,
             held: &mut self.held,
             shown: &self.shown,
+            generation: &self.burst.generation,
             shadow: self.burst.shadow,
             from: (side, queue),
             now,
@@ -430,6 +429,8 @@ struct Desk<'a> {
     replies: &'a mut Vec<Frame>,
     held: &'a mut Held,
     shown: &'a Showcase,
+    /// Which has judged them.
+    generation: &'a Generation,
     shadow: bool,
     from: (Side, usize),
     now: Now,
@@ -481,10 +482,8 @@ impl Desk<'_> {
                 self.counters().rejected.add(1);
                 self.counters().rejected_bytes.add(len);
                 let now = self.now.steady;
-                match self
-                    .rejector
-                    .answer(self.umem, frame, meta, self.from.0, now)
-                {
+                let by = (self.umem, self.generation.prefixes());
+                match self.rejector.answer(by, frame, meta, self.from.0, now) {
                     Ok(reply) => self.replies.push(reply),
                     Err(frame) => self.pool.push(frame),
                 }
@@ -517,7 +516,7 @@ impl Desk<'_> {
     }
 
     #[inline]
-    fn hit(&self, rule: RuleId, len: u64) {
+    fn hit(&self, rule: RuleSlot, len: u64) {
         if let Some(hits) = self.all.rules.get(rule.index()) {
             hits.packets.add(1);
             hits.bytes.add(len);
@@ -554,8 +553,13 @@ impl Desk<'_> {
         ruling: &Ruling,
     ) {
         let own = usize::from(meta.payload)..usize::from(meta.end);
+        let rule = match cause {
+            Cause::Rule(slot) => self.generation.roster().info(slot),
+            Cause::Reason(_) | Cause::Behaviour(_) => None,
+        };
         let alarm = Alarm {
             cause,
+            by_mac: rule.is_some_and(|rule| rule.by_mac),
             verdict,
             shadow,
             side: self.from.0,
@@ -656,7 +660,7 @@ mod tests {
                     ports,
                     Arc::clone(&in_force),
                     flows.tracker(0, 1),
-                    Rejector::new(vec![]),
+                    Rejector::new(),
                     Arc::clone(&ring),
                 ),
                 ring,
@@ -828,7 +832,7 @@ mod tests {
         let ports = [vec![port(), port()], vec![port()]];
         let in_force = Generation::first(&policy()).unwrap().in_force();
         let policy = Arc::clone(&in_force);
-        let rejector = Rejector::new(vec![]);
+        let rejector = Rejector::new();
         let ring = event::ring(16);
         let tracker = Flows::new(&Settings::of_size(64)).tracker(0, 1);
         let mut worker = Worker::new(umem, frames, ports, policy, tracker, rejector, ring);

@@ -5,7 +5,7 @@
 
 use crate::app::App;
 use crate::frame::Meta;
-use crate::policy::{RuleId, Side, Verdict};
+use crate::policy::{RuleSlot, Side, Verdict};
 use crate::telemetry::event::{Event, Snippet};
 use crate::telemetry::{Cause, Counter, EventRing};
 use std::hash::{BuildHasher, RandomState};
@@ -58,8 +58,6 @@ struct Budget {
 /// One worker's way of telling.
 pub(super) struct Teller {
     ring: EventRing,
-    /// By rule: its alerts are by MAC address alone.
-    by_mac: Box<[bool]>,
     tallies: Box<[Option<Tally>]>,
     budgets: Box<[Budget]>,
     at: usize,
@@ -96,6 +94,8 @@ struct Ends {
 /// One frame that alerts.
 pub(super) struct Alarm<'a> {
     pub cause: Cause,
+    /// Its address is a lie: the rule that alerts is about such.
+    pub by_mac: bool,
     pub verdict: Verdict,
     pub shadow: bool,
     pub side: Side,
@@ -108,11 +108,10 @@ pub(super) struct Alarm<'a> {
 }
 
 impl Teller {
-    /// `by_mac` says of each rule whether its alerts are by MAC address alone.
-    pub fn new(ring: EventRing, by_mac: Box<[bool]>) -> Teller {
+    /// Tells into this ring.
+    pub fn new(ring: EventRing) -> Teller {
         Teller {
             ring,
-            by_mac,
             tallies: vec![None; TALLIES].into(),
             budgets: vec![Budget::default(); MACS].into(),
             at: 0,
@@ -146,7 +145,7 @@ impl Teller {
     /// Takes one frame that alerts.
     pub fn tell(&mut self, alarm: &Alarm<'_>, lost: &Counter) {
         self.count_repeats();
-        let who = self.who(alarm);
+        let who = Teller::who(alarm);
         let ends = Ends::of(alarm.meta, alarm.side);
         let to = [
             (ends.other >> 64) as u64,
@@ -283,16 +282,12 @@ impl Teller {
         }
     }
 
-    fn who(&self, alarm: &Alarm<'_>) -> Who {
-        let by_mac = match alarm.cause {
-            Cause::Rule(RuleId(rule)) => self.by_mac.get(rule as usize).copied(),
-            Cause::Reason(_) | Cause::Behaviour(_) => None,
-        };
+    fn who(alarm: &Alarm<'_>) -> Who {
         let Ends { mac, host, .. } = Ends::of(alarm.meta, alarm.side);
         Who {
             cause: alarm.cause,
             mac,
-            host: if by_mac == Some(true) { 0 } else { host },
+            host: if alarm.by_mac { 0 } else { host },
             shadow: alarm.shadow,
         }
     }
@@ -351,7 +346,7 @@ impl Ends {
 #[inline]
 fn kind(cause: Cause, shadow: bool, side: Side) -> u64 {
     let cause = match cause {
-        Cause::Rule(RuleId(rule)) => u64::from(rule),
+        Cause::Rule(RuleSlot(rule)) => u64::from(rule),
         Cause::Reason(reason) => 1 << 32 | reason as u64,
         Cause::Behaviour(behaviour) => 2 << 32 | behaviour as u64,
     };
@@ -374,7 +369,8 @@ mod tests {
 
     fn alarm(meta: &Meta, now: u64) -> Alarm<'_> {
         Alarm {
-            cause: Cause::Rule(RuleId(1)),
+            cause: Cause::Rule(RuleSlot(1)),
+            by_mac: false,
             verdict: Verdict::Drop(Reason::Rule),
             shadow: false,
             side: Side::Lan,
@@ -419,7 +415,7 @@ mod tests {
     #[test]
     fn a_million_frames_of_one_host_are_a_few_events_that_count_them_all_and_another_host_is_told_at_once()
      {
-        let mut teller = Teller::new(event::ring(256), [false; 4].into());
+        let mut teller = Teller::new(event::ring(256));
         let lost = Counter::default();
         let (loud, quiet) = (host(9, 9, 1), host(10, 10, 1));
         let mut told = Vec::new();
@@ -444,7 +440,7 @@ mod tests {
 
     #[test]
     fn what_a_payload_shows_is_told_at_once_and_not_each_time() {
-        let mut teller = Teller::new(event::ring(16), [false; 4].into());
+        let mut teller = Teller::new(event::ring(16));
         let lost = Counter::default();
         let meta = host(9, 9, 1);
         let shows = |app| Alarm {
@@ -461,7 +457,7 @@ mod tests {
 
     #[test]
     fn every_frame_is_told_or_lost_and_none_twice() {
-        let mut teller = Teller::new(event::ring(100_000), [false; 4].into());
+        let mut teller = Teller::new(event::ring(100_000));
         let lost = Counter::default();
         let (mut sent, mut told) = (0, 0);
         for n in 0..20_000 {
@@ -480,7 +476,7 @@ mod tests {
 
     #[test]
     fn each_new_destination_is_told_at_once_up_to_as_many_as_there_are_bits() {
-        let mut teller = Teller::new(event::ring(4096), [false; 4].into());
+        let mut teller = Teller::new(event::ring(4096));
         let lost = Counter::default();
         for dst in 0..1000 {
             tell(&mut teller, &alarm(&host(9, 9, dst), SECOND), &lost);
@@ -491,7 +487,7 @@ mod tests {
 
     #[test]
     fn what_is_due_is_told_within_a_second_though_nothing_comes_after_it() {
-        let mut teller = Teller::new(event::ring(16), [false; 4].into());
+        let mut teller = Teller::new(event::ring(16));
         let lost = Counter::default();
         for _ in 0..5 {
             tell(&mut teller, &alarm(&host(9, 9, 1), SECOND), &lost);
@@ -506,7 +502,7 @@ mod tests {
 
     #[test]
     fn addresses_that_are_made_up_leave_room_in_the_ring_for_another_machine() {
-        let mut teller = Teller::new(event::ring(4096), [false; 4].into());
+        let mut teller = Teller::new(event::ring(4096));
         let lost = Counter::default();
         for src in 0..1_000_000 {
             tell(&mut teller, &alarm(&host(9, 1000 + src, 1), SECOND), &lost);
@@ -517,10 +513,15 @@ mod tests {
         assert!(told.len() <= NEW as usize + 1);
         assert_eq!(told.last().unwrap().meta.src, 10);
         // Of a rule about forged sources it is one machine all the same.
-        let mut teller = Teller::new(event::ring(16), [false, true].into());
+        let mut teller = Teller::new(event::ring(16));
         let lost = Counter::default();
         for src in 0..1000 {
-            tell(&mut teller, &alarm(&host(9, src, 1), SECOND), &lost);
+            let meta = host(9, src, 1);
+            let alarm = Alarm {
+                by_mac: true,
+                ..alarm(&meta, SECOND)
+            };
+            tell(&mut teller, &alarm, &lost);
         }
         assert_eq!((events(&teller).len(), lost.get()), (1, 0));
     }

@@ -42,8 +42,14 @@ pub fn config(lab: &Lab, bridge: &str, more: &str) -> String {
     } else {
         "idle = \"adaptive\"\n"
     };
+    // Many of these share few cores, and a worker may be kept off its own for longer than on a box of its own.
+    let watchdog = if bridge.contains("watchdog") {
+        ""
+    } else {
+        "watchdog = \"20s\"\n"
+    };
     format!(
-        "[bridge]\nlan = \"gl0\"\nuplink = \"gu0\"\nhuge_pages = false\n{idle}{bridge}\n\n\
+        "[bridge]\nlan = \"gl0\"\nuplink = \"gu0\"\nhuge_pages = false\n{idle}{watchdog}{bridge}\n\n\
          [lan]\nprefixes = [\"10.77.0.0/24\", \"fd77::/64\"]\n\n\
          [sets]\nmail_servers = [\"10.77.0.25\"]\n\n{metrics}\n\
          [alerts]\nfile = \"{dir}/alerts.jsonl\"\n\n[control]\nsocket = \"{dir}/control.sock\"\nstate = \"{dir}/state\"\n\n{more}\n"
@@ -229,7 +235,10 @@ impl<'lab> Gate<'lab> {
             let status = self.assert_balanced();
             let all = seen.iter().all(|(name, seen)| {
                 let port = &status["ports"][*name];
-                number(&port["rx"]) + number(&port["gate_no_socket"]) + kernel_drops(&status, name)
+                number(&port["rx"])
+                    + number(&port["gate_no_socket"])
+                    + number(&port["gate_stale"])
+                    + kernel_drops(&status, name)
                     == *seen
             });
             all.then_some(status)

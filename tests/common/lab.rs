@@ -252,8 +252,8 @@ impl Drop for Lab {
     fn drop(&mut self) {
         let pins = std::panic::catch_unwind(|| self.pins()).unwrap_or_default();
         for dir in pins {
-            for name in ["link", "xsks", "stats"] {
-                let _ = std::fs::remove_file(dir.join(name));
+            for pin in std::fs::read_dir(&dir).into_iter().flatten().flatten() {
+                let _ = std::fs::remove_file(pin.path());
             }
             let _ = std::fs::remove_dir(dir);
         }

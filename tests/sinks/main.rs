@@ -18,7 +18,7 @@ use portcullis::control::alerts::{Incidents, Line};
 use portcullis::control::sink::queue::SinkStatus;
 use portcullis::control::sink::{self, Delivery, Sinks};
 use portcullis::frame::{Meta, Net};
-use portcullis::policy::{Generation, RuleId, Side, Verdict};
+use portcullis::policy::{Generation, Side, Verdict};
 use portcullis::telemetry::event::Snippet;
 use portcullis::telemetry::{Cause, Event, Reason};
 use std::path::Path;
@@ -35,8 +35,8 @@ impl Lines {
         let text = "[lan]\nprefixes = [\"10.77.0.0/16\"]\n";
         let config = config::parse(text, "test", Path::new(".")).unwrap();
         let generation = Generation::first(&config.policy).unwrap();
-        let rule = generation.rules().iter().position(|r| r.name == "tftp");
-        let cause = Cause::Rule(RuleId(rule.unwrap() as u32));
+        let slot = generation.roster().slot("tftp");
+        let cause = Cause::Rule(slot.expect("the rule"));
         let all = Incidents::new(generation.in_force(), Duration::from_secs(60));
         let names = ["enp1s0".to_owned(), "enp2s0".to_owned()];
         Lines(all.with_interfaces(names), cause)

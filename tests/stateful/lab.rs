@@ -69,7 +69,7 @@ impl Lab {
                 [port(), port()],
                 Arc::clone(&in_force),
                 flows.tracker(index, workers),
-                Rejector::new(vec![]),
+                Rejector::new(),
                 Arc::clone(&rings[index]),
             )
         };

@@ -51,6 +51,7 @@ mod wait;
 pub use {
     bind::{BusyPoll, Mode, RingSizes, SocketConfig},
     error::{BindError, TooLong, UmemError, WakeError},
+    mapping::Words,
     socket::{Socket, Statistics, StatisticsReader},
     umem::{Frame, Pages, Umem, UmemConfig},
     wait::wait,

@@ -9,6 +9,7 @@ use std::{
 };
 
 use crate::ring::{AtomicU32, Memory};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// A mapping of one's own, unmapped on drop.
 pub(crate) struct Mapping {
@@ -68,6 +69,49 @@ impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: ours, and nothing borrows from it: users hold the mapping itself for as long as they use its bytes.
         unsafe { libc::munmap(self.start.cast(), self.len) };
+    }
+}
+
+/// The words of a BPF array that was made with `BPF_F_MMAPABLE`, so that a program in the kernel reads what is stored here without a system call.
+pub struct Words {
+    map: Mapping,
+    count: usize,
+    stride: usize,
+}
+
+impl Words {
+    /// Maps `count` values of `stride` bytes, a multiple of 8, whose first word is meant.
+    ///
+    /// # Errors
+    /// What mmap(2) answers; `EINVAL` too where the stride is none.
+    pub fn map(fd: BorrowedFd<'_>, count: usize, stride: usize) -> io::Result<Words> {
+        let len = count
+            .checked_mul(stride)
+            .filter(|&len| len > 0 && stride.is_multiple_of(align_of::<u64>()));
+        let len = len.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let map = Mapping::new(len, libc::MAP_SHARED, fd.as_raw_fd(), 0)?;
+        Ok(Words { map, count, stride })
+    }
+
+    fn word(&self, index: usize) -> Option<&AtomicU64> {
+        let place =
+            (index < self.count).then(|| self.map.start().wrapping_add(index * self.stride));
+        // SAFETY: aligned, since the mapping starts on a page and the stride is a multiple of 8, and inside of the mapping, which lives as long as `self`; the
+        // kernel's side reads it whole.
+        place.map(|place| unsafe { AtomicU64::from_ptr(place.cast()) })
+    }
+
+    /// Stores the first word of the value at `index`; nothing where there is none.
+    #[inline]
+    pub fn store(&self, index: usize, word: u64) {
+        if let Some(place) = self.word(index) {
+            place.store(word, Relaxed);
+        }
+    }
+
+    /// The first word of the value at `index`.
+    pub fn load(&self, index: usize) -> Option<u64> {
+        self.word(index).map(|word| word.load(Relaxed))
     }
 }
 

@@ -196,6 +196,26 @@ impl<'rig> Gate<'rig> {
         )
     }
 
+    /// Starts a gate that has died again, with the config that it had, and waits until it forwards.
+    pub fn restart(&mut self) -> Result<()> {
+        let Running::Portcullis {
+            daemon,
+            bin,
+            config,
+            ..
+        } = &mut self.running
+        else {
+            return Ok(());
+        };
+        // The dead one first: it is reaped, and what it wrote is not what the next one waits for.
+        drop(daemon.take());
+        let mut command = self.rig.gate.command(&*bin);
+        let log = self.rig.dir().join("portcullis.log");
+        let again = spawn("portcullis", command.arg("run").arg("-c").arg(config), &log)?;
+        *daemon = Some(again);
+        self.await_ready()
+    }
+
     /// Ends the gate and gives the interfaces back; an error where it does not end by SIGTERM within five seconds.
     pub fn stop(mut self) -> Result<()> {
         self.end()

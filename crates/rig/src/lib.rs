@@ -23,6 +23,7 @@
 
 mod attempt;
 mod certificates;
+pub mod drill;
 mod error;
 mod gate;
 mod netns;

@@ -9,7 +9,7 @@ pub(super) fn status() -> Value {
             "interface": interface, "mode": "copy", "queues": 1, "rx": 1000, "rx_bytes": 100_000,
             "forwarded": 900, "forwarded_bytes": 90_000, "dropped": { "rule": 90, "no-flow": 10 }, "rejected": 0,
             "shadow": {}, "to_host_stack": 0, "tx": 900, "tx_failed": 0, "replies": 0, "balanced": true,
-            "kernel": {}, "gate_no_socket": 0,
+            "kernel": {}, "gate_no_socket": 0, "gate_stale": 0, "gate_unfiltered": 0, "gate_unfiltered_ms": 0,
         })
     };
     let rule = |action: &str, alert: Value, packets: u64, alerts: u64| {

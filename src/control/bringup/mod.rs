@@ -23,7 +23,6 @@ use crate::telemetry::recording::Pages;
 use crate::telemetry::{EventRing, event};
 use crate::worker::Worker;
 use af_xdp::{Frame, Pages as PageSize, Socket, Umem, UmemConfig};
-use ipnet::IpNet;
 use look::look;
 use prepare::prepare;
 use sockets::{bind_all, copy_or_not};
@@ -55,7 +54,6 @@ pub fn bring_up(
     bridge: &Bridge,
     policy: &InForce,
     flows: &Arc<Flows>,
-    inside: &[IpNet],
     evidence: Option<&Evidence>,
     state: &Path,
 ) -> Result<Ready, BringupError> {
@@ -77,8 +75,7 @@ pub fn bring_up(
     for port in [&lan, &uplink] {
         notes.extend(port.slow_note(bridge));
     }
-    let (mut workers, events) =
-        distribute(bridge, umem, memory, sockets, policy, flows, inside, &cores);
+    let (mut workers, events) = distribute(bridge, umem, memory, sockets, policy, flows, &cores);
     let made = evidence.map(|evidence| evidence::pages(evidence, workers.len()));
     let (pages, recorders) = made.unwrap_or_default();
     if !recorders.is_empty() {
@@ -150,10 +147,6 @@ fn memory(
 type Workers = Vec<(Worker<AfXdpPort>, usize)>;
 
 /// Deals queues and memory out to as many workers as there are cores for.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "all that a worker is made of, each part used once"
-)]
 fn distribute(
     bridge: &Bridge,
     umem: Umem,
@@ -161,7 +154,6 @@ fn distribute(
     sockets: [Vec<Socket>; 2],
     policy: &InForce,
     flows: &Arc<Flows>,
-    inside: &[IpNet],
     cores: &[usize],
 ) -> (Workers, Vec<EventRing>) {
     let share = memory.len() / cores.len().max(1);
@@ -179,7 +171,7 @@ fn distribute(
         let frames = memory.split_off(memory.len() - share);
         let ring = event::ring(EVENTS);
         events.push(Arc::clone(&ring));
-        let rejector = Rejector::new(inside.to_vec());
+        let rejector = Rejector::new();
         workers.push((
             Worker::new(
                 umem.clone(),

@@ -75,7 +75,7 @@ pub(super) fn prepare<'a>(
     };
     let mut gate = put_gate(bridge, nic)?;
     let hook = gate.hook();
-    let stats = gate.take_stats();
+    let stats = gate.take_stats(nic.rx_queues);
     port.gate = Some(gate);
     if Before::load(state, nic).is_none() {
         Before::of(nic).store(state, &nic.name)?;

@@ -54,13 +54,23 @@ pub(super) fn ports(families: &mut Families, source: &Source<'_>) {
     }
     let mut gate = families.counter(
         "portcullis_gate_frames_total",
-        "Frames seen by the in-kernel gate since it was attached: given to a socket, or dropped because there was none.",
+        "Frames seen by the in-kernel gate since it was attached: given to a socket; dropped because there was none, or because its worker had not turned for too long; or handed to the other port unfiltered.",
     );
     for port in source.ports {
         let stats = port.gate();
         let of = |verdict| [("port", port.side), ("verdict", verdict)];
         gate.count(&of("socket"), stats.redirected);
         gate.count(&of("no-socket"), stats.no_socket);
+        gate.count(&of("stale"), stats.stale);
+        gate.count(&of("unfiltered"), stats.unfiltered);
+    }
+    let mut unfiltered = families.counter(
+        "portcullis_unfiltered_seconds_total",
+        "Seconds for which the in-kernel gate has let frames pass unfiltered (on_failure = \"open\") since it was attached: from the first of each outage to its last.",
+    );
+    for port in source.ports {
+        let seconds = port.gate().unfiltered_for.as_secs_f64();
+        unfiltered.put(&[("port", port.side)], seconds);
     }
 }
 

@@ -12,6 +12,7 @@ mod traffic;
 
 use super::evidence::EvidenceStatus;
 use super::hosts::Loudest;
+use super::reload::ReloadStatus;
 use super::sink::queue::SinkStatus;
 use super::snapshot::Snapshot;
 use super::status::{ConfigInfo, PortInfo};
@@ -30,6 +31,8 @@ pub struct Source<'a> {
     pub policy: &'a Generation,
     /// The config that it comes from.
     pub config: &'a ConfigInfo,
+    /// What became of other configs.
+    pub reloads: &'a ReloadStatus,
     /// Changed set files that were taken, and that were not.
     pub set_reloads: (u64, u64),
     /// The sets that come from files, and whether what is in the file now was not taken.

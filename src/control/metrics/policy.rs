@@ -94,6 +94,24 @@ pub(super) fn policy(families: &mut Families, source: &Source<'_>) {
         families.gauge(name, help).count(&[], n);
     }
     let mut reloads = families.counter(
+        "portcullis_config_reloads_total",
+        "Other configs since the start, by what became of them: taken, refused, or taken and then rolled back.",
+    );
+    let status = source.reloads;
+    reloads.count(&[("result", "ok")], status.taken);
+    reloads.count(&[("result", "error")], status.refused);
+    reloads.count(&[("result", "rolled-back")], status.rolled_back);
+    let name = "portcullis_config_refused";
+    let help = "1 where the last config that was to be taken was refused, so that the one before is in force, else 0.";
+    families
+        .gauge(name, help)
+        .count(&[], status.error.is_some().into());
+    let name = "portcullis_config_unconfirmed";
+    let help = "1 while a config is in force that is rolled back unless it is confirmed, else 0.";
+    families
+        .gauge(name, help)
+        .count(&[], status.confirm_until.is_some().into());
+    let mut reloads = families.counter(
         "portcullis_set_reloads_total",
         "Set files that changed, by whether the change was taken.",
     );

@@ -40,6 +40,7 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
         ports: &ports(),
         policy: &policy,
         config: &ConfigInfo::of(&config),
+        reloads: &ReloadStatus::default(),
         set_reloads: (0, 0),
         set_refused: &[("partners".to_owned(), true)],
         alerts_lost: 0,

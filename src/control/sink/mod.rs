@@ -286,7 +286,7 @@ mod tests {
     use super::super::alerts::Incidents;
     use super::*;
     use crate::frame::{Meta, Net};
-    use crate::policy::{Generation, RuleId, Side, Verdict};
+    use crate::policy::{Generation, Side, Verdict};
     use crate::telemetry::event::Snippet;
     use crate::telemetry::{Cause, Event, Reason};
     use axum::Router;
@@ -300,8 +300,7 @@ mod tests {
         let text = "[lan]\nprefixes = [\"10.77.0.0/24\"]\n";
         let config = crate::config::parse(text, "test", Path::new(".")).unwrap();
         let generation = Generation::first(&config.policy).unwrap();
-        let rule = generation.rules().iter().position(|r| r.name == "tftp");
-        let cause = Cause::Rule(RuleId(rule.unwrap() as u32));
+        let cause = Cause::Rule(generation.roster().slot("tftp").unwrap());
         let mut all = Incidents::new(generation.in_force(), Duration::from_secs(60));
         let event = Event {
             time: 1_700_000_000_000_000_000,

@@ -54,6 +54,12 @@ pub enum CompileError {
         "put addresses and ports that share a rule into one rule with a set or a list"
     ))]
     TooLarge,
+    /// The gate was started with fewer names.
+    #[error(
+        "with these the gate has seen more than {0} names of rules since its start, and has room for no more"
+    )]
+    #[diagnostic(help("restart it: `systemctl restart portcullis`"))]
+    NoSlot(usize),
 }
 
 /// What the outside of the table needs to know of a rule.
@@ -69,6 +75,19 @@ pub struct RuleInfo {
     pub by_mac: bool,
     /// Where it comes from.
     pub origin: Origin,
+}
+
+impl RuleInfo {
+    /// That of a rule.
+    pub fn of(rule: &super::Rule) -> RuleInfo {
+        RuleInfo {
+            name: rule.name.clone(),
+            action: rule.action,
+            alert: rule.alert,
+            by_mac: rule.by_mac,
+            origin: rule.origin,
+        }
+    }
 }
 
 /// The compiled policy.
@@ -125,18 +144,11 @@ impl Table {
             Action::Reject => Verdict::Reject(Reason::Rule),
         };
         let actions = policy.rules.iter().map(|rule| rule.action);
-        let info = |rule: &super::Rule| RuleInfo {
-            name: rule.name.clone(),
-            action: rule.action,
-            alert: rule.alert,
-            by_mac: rule.by_mac,
-            origin: rule.origin,
-        };
         Ok(Table {
             plan,
             apps: apps(policy, budget)?,
             kernel: Kernel::best(),
-            rules: policy.rules.iter().map(info).collect(),
+            rules: policy.rules.iter().map(RuleInfo::of).collect(),
             verdicts: actions.enumerate().map(verdict).collect(),
         })
     }

@@ -253,7 +253,7 @@ function showRules() {
 }
 
 function showMachine() {
-  const lost = (port) => (port.kernel.rx_dropped ?? 0) + (port.kernel.rx_ring_full ?? 0) + (port.gate_no_socket ?? 0);
+  const lost = (port) => (port.kernel.rx_dropped ?? 0) + (port.kernel.rx_ring_full ?? 0) + (port.gate_no_socket ?? 0) + (port.gate_stale ?? 0);
   table("ports", Object.entries(status.ports).map(([name, port]) => ({
     key: name,
     cells: [
