@@ -138,6 +138,7 @@ fn each_alert_fires_when_its_cause_is_made() {
     a_worker_or_the_control_thread_stands_still(&mut watch, &lan);
     all_is_in_shadow_and_telling_goes_wrong(&mut watch, &lan);
     flows_find_no_room(&mut watch, (&lan, &uplink));
+    frames_pass_unfiltered_and_a_config_is_refused(&mut watch, &lan);
     nothing_passes(&mut watch, &lan);
     assert_eq!(watch.prometheus.broken_rules(), [""; 0]);
     for (name, _) in NOT_MADE {
@@ -192,6 +193,30 @@ fn a_worker_or_the_control_thread_stands_still(watch: &mut Watch<'_>, lan: &Wire
     let _gate = watch.gate("", "");
     let no_socket = [("port", "lan"), ("verdict", "no-socket")];
     watch.fire(&[("PortcullisKernelGateWithoutSocket", &no_socket)]);
+}
+
+/// An open gate that hangs for a moment, and one that finds nonsense in its file.
+fn frames_pass_unfiltered_and_a_config_is_refused(watch: &mut Watch<'_>, lan: &Wire) {
+    for (role, interface) in [("lan", "lan0"), ("uplink", "up0")] {
+        // Else the far end takes no frame that is handed to it in the kernel (veth_xdp_xmit).
+        let on = format!("-K {interface} gro on");
+        watch.lab.must(role, "ethtool", &on);
+    }
+    let gate = watch.gate("on_failure = \"open\"\nwatchdog = \"100ms\"\n", "");
+    watch.quiet(&["PortcullisUnfiltered", "PortcullisConfigRefused"]);
+    gate.signal(Signal::SIGSTOP);
+    for _ in 0..60 {
+        lan.send(&Packet::out(UDP, 69).frame());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    gate.signal(Signal::SIGCONT);
+    watch.fire(&[("PortcullisUnfiltered", &[("port", "lan")])]);
+    std::fs::write(watch.lab.dir().join("portcullis.toml"), "[bridge\n").expect("a config");
+    watch.fire(&[("PortcullisConfigRefused", &[])]);
+    drop(gate);
+    for (role, interface) in [("lan", "lan0"), ("uplink", "up0")] {
+        watch.lab.must(role, "ethtool", &format!("-K {interface} gro off"));
+    }
 }
 
 /// A box in shadow and in generic mode, whose alerts and evidence find no place.
