@@ -7,7 +7,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO_FLAGS := $(if $(filter-out 0,$(STAY)),--stay) $(if $(filter-out 0,$(JSON)),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test test-table lint
+.PHONY: help setup build demo drill test test-table lint
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,12 @@ demo: ## Run real clients against real servers through the gate, in network name
 	@cargo build --release --locked --quiet --bin portcullis
 	@cargo build --locked --quiet -p rig --bin portcullis-demo
 	@$(SUDO) $(TARGET)/debug/portcullis-demo --gate $(TARGET)/release/portcullis $(DEMO_FLAGS)
+
+drill: ## Kill, starve, stop and stick the gate a hundred times each under traffic, and say what passed (some ten minutes)
+	@deploy/setup.sh build demo
+	@cargo build --release --locked --quiet --bin portcullis
+	@cargo build --locked --quiet -p rig --bin portcullis-drill
+	@$(SUDO) $(TARGET)/debug/portcullis-drill --gate $(TARGET)/release/portcullis --results benches/results
 
 # cargo-nextest where there is one. Test binaries named whole_box* and veth need root: where make has none, as-root.sh starts
 # them by sudo, and where that cannot be, each of their tests says that it was not run.

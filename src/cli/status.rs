@@ -42,6 +42,16 @@ fn human(status: &Value) -> String {
     if status["shadow"] == true {
         out += "SHADOW: NOTHING IS ENFORCED. Every frame is forwarded; what would have been dropped is counted and alerted on.\n\n";
     }
+    let reloads = &status["reloads"];
+    if let Some(error) = reloads["error"].as_str() {
+        out += &format!("CONFIG NOT TAKEN, the one before is in force: {error}\n\n");
+    }
+    if let Some(until) = reloads["confirm_until"].as_u64() {
+        let left = until.saturating_sub(crate::control::status::now() / 1_000_000_000);
+        out += &format!(
+            "The config in force is taken back in {left} s unless `portcullis commit` confirms it.\n\n"
+        );
+    }
     for (name, port) in status["ports"].as_object().into_iter().flatten() {
         let list = |key: &str| -> Vec<String> {
             let counts = port[key].as_object().into_iter().flatten();
@@ -68,6 +78,21 @@ fn human(status: &Value) -> String {
             port["tx_failed"],
             balance(port),
         );
+        for (key, words) in [
+            (
+                "gate_no_socket",
+                "dropped in the kernel while nobody was there",
+            ),
+            ("gate_stale", "dropped in the kernel while no worker turned"),
+            ("gate_unfiltered", "PASSED UNFILTERED while nobody filtered"),
+        ] {
+            if port[key].as_u64().is_some_and(|n| n > 0) {
+                out += &format!(
+                    "       since the gate was attached: {} frames {words}\n",
+                    port[key]
+                );
+            }
+        }
         if !dropped.is_empty() {
             out += &format!("       dropped: {}\n", dropped.join(", "));
         }

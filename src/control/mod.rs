@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod hosts;
 pub mod http;
 pub mod keeper;
+pub mod lapses;
 mod line;
 pub mod metrics;
 pub mod names;

@@ -7,6 +7,7 @@ use super::crew::Crew;
 use super::detect::{self, Detectors};
 use super::http::access::Access;
 use super::keeper::Keeper;
+use super::lapses::Lapses;
 use super::names::Names;
 use super::reload::{self, Applied, Reloader};
 use super::resolve::Resolver;
@@ -319,6 +320,15 @@ fn announce(state: &State, config: &Config) {
             "portcullis: warning: [policy] shadow = true: NOTHING IS ENFORCED; every frame is forwarded, and what would have been dropped is counted and alerted on"
         );
     }
+    if config
+        .bridge
+        .as_ref()
+        .is_some_and(|bridge| bridge.on_failure == OnFailure::Open)
+    {
+        eprintln!(
+            "portcullis: warning: [bridge] on_failure = \"open\": whenever nobody filters, every frame passes unfiltered; that goes for a stop too, until `portcullis detach`"
+        );
+    }
     eprintln!(
         "portcullis: ready: {} {} workers={} metrics={metrics}",
         port(0),
@@ -342,6 +352,7 @@ async fn control(
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;
+    let mut lapses = Lapses::default();
     let outcome = loop {
         tokio::select! {
             _ = signals.terminate.recv() => break Ok(()),
@@ -354,7 +365,13 @@ async fn control(
             Some(applied) = follows.recv() => follow(&state, &mut gates, &applied),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
-                drain(&state, from_workers, if ticks.is_multiple_of(EXPIRE_TICKS) { now() } else { 0 });
+                let expire = ticks.is_multiple_of(EXPIRE_TICKS);
+                drain(&state, from_workers, if expire { now() } else { 0 });
+                if expire {
+                    for line in lapses.look(&state.ports) {
+                        eprintln!("portcullis: warning: {line}");
+                    }
+                }
                 if !crew.complete() {
                     break Err(ServeError::WorkerEnded);
                 }

@@ -215,7 +215,9 @@ fn frames_pass_unfiltered_and_a_config_is_refused(watch: &mut Watch<'_>, lan: &W
     watch.fire(&[("PortcullisConfigRefused", &[])]);
     drop(gate);
     for (role, interface) in [("lan", "lan0"), ("uplink", "up0")] {
-        watch.lab.must(role, "ethtool", &format!("-K {interface} gro off"));
+        watch
+            .lab
+            .must(role, "ethtool", &format!("-K {interface} gro off"));
     }
 }
 

@@ -102,6 +102,16 @@ pub(super) struct Status {
     pub sinks: InOrder<Sink>,
     #[serde(default)]
     pub sets: InOrder<Set>,
+    #[serde(default)]
+    pub reloads: Reloads,
+}
+
+/// What became of other configs.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Reloads {
+    pub error: Option<String>,
+    pub confirm_until: Option<u64>,
 }
 
 /// Frames that came in by one port, and what became of them.

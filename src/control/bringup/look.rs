@@ -1,7 +1,7 @@
 //! Looking at a NIC before anything is touched.
 
 use super::BringupError;
-use crate::config::{Bridge, Offloads, Queues};
+use crate::config::{Bridge, Offloads, OnFailure, Queues};
 use crate::os::nic::{self, Nic};
 use crate::os::offload::{self, OffloadError};
 use crate::port::gate::{self, GateError};
@@ -72,6 +72,11 @@ pub(super) fn look(
             command,
         }
         .into());
+    }
+    if nic.veth && bridge.on_failure == OnFailure::Open {
+        notes.push(format!(
+            "{name} is a veth: on_failure = \"open\" reaches its far end only with `ethtool -K IF gro on` there"
+        ));
     }
     if nic.veth {
         notes.push(format!(

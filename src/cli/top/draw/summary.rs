@@ -109,6 +109,14 @@ fn warnings(view: &View, picture: &Picture, width: usize, now: Instant) -> Vec<L
             told.push((Tone::Bad, words));
         }
     }
+    if let Some(error) = &status.reloads.error {
+        let words = format!("! CONFIG NOT TAKEN, the one before is in force: {error}");
+        told.push((Tone::Bad, words));
+    }
+    if status.reloads.confirm_until.is_some() {
+        let words = "! THE CONFIG IS TAKEN BACK by itself unless `portcullis commit` confirms it";
+        told.push((Tone::Warning, words.to_owned()));
+    }
     if status.alerts_lost > 0 {
         let words = format!("! {} alerts were lost", status.alerts_lost);
         told.push((Tone::Warning, words));

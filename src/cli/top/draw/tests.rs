@@ -127,6 +127,7 @@ fn nothing_is_said_by_colour_alone_and_without_it_there_is_none() {
     status["sinks"]["siem"] = json!({ "kind": "syslog", "state": "failing", "waiting": 12, "lost": 3, "last_error": "connection refused" });
     status["sets"]["bad"] = json!({ "error": "line 7" });
     status["alerts_lost"] = 9.into();
+    status["reloads"] = json!({ "error": "p.toml:3:1: no", "confirm_until": 9 });
     let (mut view, now) = seen(&status, &incidents());
     view.paused = true;
     let plain = buffer(&mut view, now, (100, 30));
@@ -146,6 +147,8 @@ fn nothing_is_said_by_colour_alone_and_without_it_there_is_none() {
             "! WORKER ON CORE 2 last turned 4200 ms ago",
             "! SINK siem (syslog) fails, 12 waiting, 3 lost: connection refused",
             "! SET @bad keeps what it had before: line 7",
+            "! CONFIG NOT TAKEN, the one before is in force: p.toml:3:1: no",
+            "! THE CONFIG IS TAKEN BACK by itself",
             "! 9 alerts were lost",
             "> tftp",
         ],

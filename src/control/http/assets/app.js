@@ -182,6 +182,9 @@ function showBanner() {
   const banner = $("banner");
   const told = [];
   if (status.shadow) told.push("Shadow: nothing is enforced. Every frame passes; what would have been blocked is counted and alerted on.");
+  const reloads = status.reloads ?? {};
+  if (reloads.error) told.push(`The config is not as its file is: ${reloads.error}`);
+  if (reloads.confirm_until) told.push(`The config in force is taken back at ${new Date(reloads.confirm_until * 1000).toLocaleTimeString()} unless it is confirmed.`);
   const stale = Object.entries(status.sets).filter(([, set]) => set.error);
   for (const [name, set] of stale) told.push(`The set ${name} is not as its file is: ${set.error}`);
   say(banner, told.join(" "));
