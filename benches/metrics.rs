@@ -45,6 +45,7 @@ fn scrape(c: &mut Criterion) {
                         policy: &policy,
                         config: &info,
                         reloads: &portcullis::control::reload::ReloadStatus::default(),
+                        quarantined: 0,
                         set_reloads: (0, 0),
                         set_refused: &[],
                         alerts_lost: 0,

@@ -155,6 +155,7 @@ fn every_example_of_a_mistake_fails_as_it_says() {
 /// stand in a parsed config.
 const TABLES: &[(&str, &str, &[&str])] = &[
     ("[bridge]", "[bridge]\n@", &["bridge"]),
+    ("[quarantine]", "[quarantine]\n@", &["quarantine"]),
     (
         "busy_poll",
         "[bridge]\nbusy_poll = { @ }",

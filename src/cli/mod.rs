@@ -6,6 +6,7 @@ mod detach;
 mod diff;
 mod explain;
 mod gate;
+mod quarantine;
 mod reload;
 mod replay;
 mod run;
@@ -43,6 +44,7 @@ const EXAMPLES: &str = "Examples:
   portcullis top
   portcullis alerts --since 1h
   portcullis sets add mail_servers 10.0.0.25
+  portcullis quarantine 10.77.0.9 --for 1h
   portcullis diff -c new.toml
   portcullis commit -c new.toml --confirm 60s";
 
@@ -64,8 +66,12 @@ enum Command {
     Top(top::Top),
     /// Show the alerts of the alert file, of one host or rule, and follow those that come
     Alerts(alerts::Alerts),
+    /// Say what rules in shadow would have blocked, by rule and host
+    Shadow(alerts::shadow::Shadow),
     /// Show and change the sets of a running gate, at once and for good
     Sets(sets::Sets),
+    /// Cut a host off for a time, at once; show who is cut off, and let go
+    Quarantine(quarantine::Quarantine),
     /// Read the config of a running gate again, and put it into force at once
     Reload(reload::Reload),
     /// Put a config into force on a running gate, for good or until it is confirmed
@@ -117,7 +123,9 @@ pub fn main() -> ExitCode {
         Command::Status(command) => command.run(),
         Command::Top(command) => command.run(),
         Command::Alerts(command) => command.run(),
+        Command::Shadow(command) => command.run(),
         Command::Sets(command) => command.run(),
+        Command::Quarantine(command) => command.run(),
         Command::Reload(command) => command.run(),
         Command::Commit(command) => command.run(),
         Command::Diff(command) => command.run(),

@@ -121,6 +121,12 @@ fn human(status: &Value) -> String {
             hits["alerts"].to_string()
         );
     }
+    for held in status["quarantine"].as_array().into_iter().flatten() {
+        out += &format!("\nin quarantine: {}", super::quarantine::line(held));
+    }
+    if !out.ends_with('\n') {
+        out.push('\n');
+    }
     out + &sinks(status) + &evidence(status) + &sets(status)
 }
 

@@ -3,7 +3,7 @@
 use super::error::{Problem, render};
 use super::stats::Stats;
 use super::{Config, ConfigError, judge, load, policy_tests};
-use crate::policy::Table;
+use crate::policy::{Policy, Table};
 use serde::Serialize;
 use std::path::Path;
 use std::time::Instant;
@@ -65,16 +65,16 @@ pub fn accept(config: &Config) -> Result<Table, ConfigError> {
     let table = compile(config).map_err(|problem| ConfigError {
         problems: vec![*problem],
     })?;
-    tests(config, &table)?;
+    tests(config, &config.policy, &table)?;
     Ok(table)
 }
 
-/// Runs the config's own tests on a table that was compiled from its policy.
+/// Runs the config's own tests on a policy that is like its own, and the table that was compiled from that.
 ///
 /// # Errors
 /// [`ConfigError`] with every test that fails.
-pub fn tests(config: &Config, table: &Table) -> Result<(), ConfigError> {
-    let outcomes = policy_tests::run(config, table, &[]);
+pub fn tests(config: &Config, policy: &Policy, table: &Table) -> Result<(), ConfigError> {
+    let outcomes = policy_tests::run_on(config, (policy, table), &[]);
     let problems: Vec<_> = outcomes
         .iter()
         .filter_map(|outcome| outcome.problem(config))

@@ -178,6 +178,11 @@ pub(super) fn macs(reader: &mut Reader, value: &Value<'_>) -> Option<MacMatch> {
     Some(macs)
 }
 
+/// A MAC address as a person writes it; `None` for anything else.
+pub fn parse(text: &str) -> Option<[u8; 6]> {
+    mac(text.trim()).ok()
+}
+
 /// A MAC address: six bytes in hex, with `:` or `-` between them.
 pub(super) fn mac(text: &str) -> Result<[u8; 6], Wrong> {
     let between = if text.contains('-') { '-' } else { ':' };

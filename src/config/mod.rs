@@ -28,6 +28,7 @@ pub mod packet;
 mod places;
 mod policy;
 pub mod policy_tests;
+pub mod quarantine;
 mod raw;
 mod rule;
 mod section;
@@ -43,6 +44,7 @@ mod warn;
 
 pub use endpoint::token;
 pub use error::{ConfigError, Problem};
+pub use link::parse as parse_mac;
 pub use places::Places;
 pub use policy_tests::{TestFile, load as load_tests};
 pub use set::{entry as set_entry, find as find_set};
@@ -72,6 +74,8 @@ pub struct Config {
     pub evidence: Option<evidence::Evidence>,
     /// `[detect]`.
     pub detect: detect::Settings,
+    /// `[quarantine]`.
+    pub quarantine: quarantine::Settings,
     /// The `[[sink]]` entries.
     pub sinks: Vec<sinks::Sink>,
     /// `[control]`.

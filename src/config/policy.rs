@@ -161,6 +161,20 @@ fn run_time(reader: &mut Reader, rule: &mut Rule, stated: &Stated) {
     rule.alert = stated.alert.unwrap_or(rule.alert);
     rule.ttl = stated.ttl.or(rule.ttl);
     rule.shadow = stated.shadow.unwrap_or(rule.shadow);
+    rule.quarantine = stated.quarantine.unwrap_or(rule.quarantine);
+    if stated.quarantine.is_some_and(|time| time.is_some())
+        && (rule.action == Action::Allow || rule.alert.is_none())
+    {
+        let message = format!("the rule `{}` cannot put hosts in quarantine", rule.name);
+        let help =
+            "it is its alerts that do: give it `action = \"drop\"` or \"reject\", and an `alert`";
+        reader.error(
+            stated.quarantine_span.clone(),
+            message,
+            "by a rule that allows, or does not alert",
+            help,
+        );
+    }
     match stated.limit {
         Some(Some(_)) if rule.action == Action::Drop => {
             let message = format!(

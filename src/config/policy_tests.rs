@@ -5,7 +5,7 @@ use super::raw::Reader;
 use super::section::Section;
 use super::{Config, ConfigError, Problem, packet};
 use crate::policy::test::{self, Failure};
-use crate::policy::{PolicyTest, Table};
+use crate::policy::{Policy, PolicyTest, Table};
 use std::path::Path;
 
 /// The tests of a file that holds nothing else.
@@ -106,6 +106,15 @@ pub struct Outcome<'c> {
 /// Runs the tests of a config, those of the files that it names, and those of `more` files, in this order. `table` is
 /// compiled from the config's policy.
 pub fn run<'c>(config: &'c Config, table: &Table, more: &'c [TestFile]) -> Vec<Outcome<'c>> {
+    run_on(config, (&config.policy, table), more)
+}
+
+/// The same on another policy, and the table that was compiled from that.
+pub fn run_on<'c>(
+    config: &'c Config,
+    (policy, table): (&'c Policy, &Table),
+    more: &'c [TestFile],
+) -> Vec<Outcome<'c>> {
     let own = config.tests.iter().map(|test| (test, &config.source));
     let files = config.test_files.iter().chain(more);
     let files = files.flat_map(|file| file.tests.iter().map(|test| (test, &file.source)));
@@ -113,8 +122,8 @@ pub fn run<'c>(config: &'c Config, table: &Table, more: &'c [TestFile]) -> Vec<O
         .map(|(test, source)| Outcome {
             test,
             source,
-            failure: test::run(&config.policy, table, test).err(),
-            decided: test::decide(&config.policy, table, test),
+            failure: test::run(policy, table, test).err(),
+            decided: test::decide(policy, table, test),
         })
         .collect()
 }

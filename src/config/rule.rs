@@ -2,7 +2,7 @@
 
 use super::raw::{Reader, Value};
 use super::section::Section;
-use super::{limit, matching};
+use super::{limit, matching, quarantine};
 use crate::policy::{Action, Clause, Limit, Set, Severity};
 use std::ops::Range;
 use std::time::Duration;
@@ -24,6 +24,10 @@ pub(super) struct Stated {
     pub limit_span: Range<usize>,
     pub ttl: Option<Duration>,
     pub shadow: Option<bool>,
+    /// How long a host that it alerts on is put in quarantine; the inner `None` is "not", said explicitly.
+    pub quarantine: Option<Option<Duration>>,
+    /// The place of that.
+    pub quarantine_span: Range<usize>,
     /// The rule matches where any of these does; empty where no key says what to match.
     pub clauses: Vec<Clause>,
 }
@@ -62,6 +66,12 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
     let ttl = section
         .take("ttl")
         .and_then(|value| limit::ttl(reader, &value));
+    let away = section.take("quarantine");
+    let quarantine_span = away.as_ref().map_or(0..0, |value| value.span());
+    let quarantine = away.and_then(|value| match value.get_ref() {
+        DeValue::Boolean(false) => Some(None),
+        _ => quarantine::time(reader, &value, "quarantine").map(Some),
+    });
     let rate = section.take("limit");
     let limit_span = rate.as_ref().map_or(0..0, |value| value.span());
     let limit = rate.and_then(|value| limit::limit(reader, value));
@@ -74,9 +84,12 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
         return None;
     };
     let name = reader.string(&value, "name")?;
-    if !is_name(&name) || name == crate::policy::DEFAULT_RULE {
+    let reserved = [crate::policy::DEFAULT_RULE, crate::policy::QUARANTINE_RULE];
+    if !is_name(&name) || reserved.contains(&&*name) {
         let help = if name == crate::policy::DEFAULT_RULE {
             "`default` is what no rule matches; set it by `default` in [policy]"
+        } else if name == crate::policy::QUARANTINE_RULE {
+            "that is the rule that stops hosts in quarantine; to put some there, give a rule `quarantine = \"1h\"`"
         } else {
             NAME_HELP
         };
@@ -100,6 +113,8 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
         limit_span,
         ttl,
         shadow,
+        quarantine,
+        quarantine_span,
         clauses,
     })
 }

@@ -7,7 +7,7 @@ use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
     detect, evidence, flows, policy,
     policy_tests::{self, Entry},
-    sinks,
+    quarantine, sinks,
 };
 use std::path::PathBuf;
 use std::time::Duration;
@@ -31,6 +31,8 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let alerts = alerts(reader, section);
     let section = root.section("detect", reader);
     let detect = detect::detect(reader, section, &policy.sets);
+    let section = root.section("quarantine", reader);
+    let quarantine = quarantine::quarantine(reader, section, &policy.sets);
     let sinks = root.take("sink");
     let sinks = sinks::sinks(reader, sinks);
     let section = root.section("evidence", reader);
@@ -63,6 +65,7 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         alerts,
         evidence,
         detect,
+        quarantine,
         sinks,
         control,
         tests,

@@ -1,15 +1,14 @@
 //! What commands add to sets: asked over the control socket, in force at once, and kept in a file across restarts.
 
+use super::keep;
 use super::keeper::Keeper;
 use crate::config::{find_set, set_entry};
 use crate::policy::{AddrRange, Clause, Key, Term};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashSet};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 use tokio::sync::OwnedSemaphorePermit;
 
 /// Entries that commands may have added, in all sets together.
@@ -18,8 +17,6 @@ pub const MOST: usize = 65_536;
 pub const MOST_AT_ONCE: usize = 4_096;
 /// Entries of the config or of a file that a list shows of one set.
 const LISTED: usize = 1_000;
-/// The longest file, bytes: twice [`MOST`] of the longest entries.
-const LONGEST_FILE: u64 = 16 << 20;
 /// The set that is the prefixes of `[lan]`, which other parts go by too.
 const LAN: &str = "lan";
 
@@ -103,20 +100,9 @@ impl Store {
     }
 
     fn read(&self) -> Result<Kept, String> {
-        let file = match File::open(&self.path) {
-            Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
-            Err(e) => return Err(e.to_string()),
+        let Some(bytes) = keep::read(&self.path)? else {
+            return Ok(Kept::default());
         };
-        if !file.metadata().is_ok_and(|about| about.is_file()) {
-            return Err("it is not a regular file".into());
-        }
-        let mut bytes = Vec::new();
-        let read = file.take(LONGEST_FILE + 1).read_to_end(&mut bytes);
-        read.map_err(|e| e.to_string())?;
-        if bytes.len() as u64 > LONGEST_FILE {
-            return Err(format!("it is longer than {} MiB", LONGEST_FILE >> 20));
-        }
         let kept: Kept =
             serde_json::from_slice(&bytes).map_err(|e| format!("it is damaged: {e}"))?;
         match kept.version {
@@ -153,24 +139,11 @@ impl Store {
         };
         let mut text = serde_json::to_vec_pretty(&kept)?;
         text.push(b'\n');
-        let folder = self.path.parent().unwrap_or(Path::new("/"));
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
         if self.damaged {
             fs::copy(&self.path, self.aside())?;
             self.damaged = false;
         }
-        let new = self.path.with_extension("json.new");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&new)?;
-        file.write_all(&text)?;
-        file.sync_all()?;
-        fs::rename(&new, &self.path)?;
-        // The new name is on the disk when its folder is.
-        File::open(folder)?.sync_all()
+        keep::write(&self.path, &text)
     }
 }
 

@@ -7,6 +7,7 @@ use super::hosts::{Host, Hosts, Loudest};
 use super::line::{About, line};
 pub use super::line::{Alert, Line, timestamp};
 use super::names::Names;
+use super::quarantine;
 use super::recent::{Latest, Recent, Told};
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
@@ -236,6 +237,25 @@ impl Incidents {
     /// The hosts that alert most, where they are counted.
     pub fn loudest(&self) -> Option<Loudest> {
         self.hosts.as_ref().map(Hosts::loudest)
+    }
+
+    /// What an event asks for whose rule puts hosts in quarantine, where it was enforced.
+    pub fn quarantines(&self, event: &Event) -> Option<quarantine::Ask> {
+        let Cause::Rule(slot) = event.cause else {
+            return None;
+        };
+        if event.shadow || event.side != Side::Lan || event.verdict == Verdict::Forward {
+            return None;
+        }
+        let generation = self.policy.load();
+        let rule = generation.roster().info(slot)?;
+        let time = rule.quarantine?;
+        Some(quarantine::Ask::ByRule {
+            rule: rule.name.clone(),
+            ip: event.meta.src_ip().filter(|_| !rule.by_mac),
+            mac: event.meta.src_mac,
+            time,
+        })
     }
 
     /// What the incidents are about that are still counted into, where it was not let through, or would not have been.

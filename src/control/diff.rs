@@ -255,6 +255,9 @@ fn words(rule: &Rule, policy: &Policy) -> String {
     if let Some(ttl) = rule.ttl {
         also.push(format!("ttl {}", humantime::format_duration(ttl)));
     }
+    if let Some(time) = rule.quarantine {
+        also.push(format!("quarantine {}", humantime::format_duration(time)));
+    }
     if rule.shadow {
         also.push("in shadow".to_owned());
     }

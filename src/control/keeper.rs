@@ -1,8 +1,8 @@
 //! The policy as the control plane keeps it: rules whose time ends, sets that change, and the generation that is in force.
 
 use crate::policy::{
-    AddrRange, CompileError, Generation, InForce, Key, Policy, PolicyTest, RuleId, Table, explain,
-    test,
+    AddrRange, Clause, CompileError, Generation, InForce, Key, Policy, PolicyTest, QUARANTINE_RULE,
+    RuleId, Table, explain, test,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -21,6 +21,8 @@ pub struct Keeper {
     /// What they have added to sets that a policy in between does not have, by name: a policy that has them again finds it.
     parted: BTreeMap<String, Vec<AddrRange>>,
     tests: Vec<PolicyTest>,
+    /// What the rule of hosts in quarantine matches. Not part of `policy`, whose tests know nothing of it.
+    quarantine: Vec<Clause>,
     /// By rule: its time-to-live is over.
     over: Vec<bool>,
     /// When rules that are not over yet will be, after the load: the next one last.
@@ -100,6 +102,7 @@ impl Keeper {
             parted: BTreeMap::new(),
             ends,
             over: vec![false; policy.rules.len()],
+            quarantine: Vec::new(),
             policy,
             tests,
             in_force,
@@ -123,7 +126,7 @@ impl Keeper {
     /// That the table and the rules disagree, which is a fault of this program.
     pub fn explain(&self, key: &Key) -> Result<serde_json::Value, String> {
         let generation = self.in_force.load();
-        let mut policy = Cow::Borrowed(&self.policy);
+        let mut policy = self.with_quarantine(&self.policy);
         if self.over.contains(&true) {
             let rules = policy.to_mut().rules.iter_mut().zip(&self.over);
             rules
@@ -154,7 +157,7 @@ impl Keeper {
             ended.push(rule);
         }
         if !ended.is_empty() {
-            let next = self.in_force.load().next(&self.policy, &self.over)?;
+            let next = self.next()?;
             self.swap(next);
         }
         Ok(ended)
@@ -171,8 +174,11 @@ impl Keeper {
         mut policy: Policy,
         tests: Vec<PolicyTest>,
         age: Duration,
-        judge: impl FnOnce(&Table) -> Result<(), String>,
+        judge: impl FnOnce(&Policy, &Table) -> Result<(), String>,
     ) -> Result<Candidate, Refused> {
+        if self.quarantines() {
+            policy = super::quarantine::with_rule(policy);
+        }
         let mut parted = self.parted.clone();
         for (set, added) in self.policy.sets.iter().zip(&self.added) {
             if !added.is_empty() {
@@ -187,12 +193,14 @@ impl Keeper {
             added.push(more);
         }
         let (over, ends) = self.times(&policy, age);
-        let generation = self.in_force.load().replaced(&policy, &over)?;
-        let whole = match over.contains(&true) {
+        let in_force = self.in_force.load();
+        let generation = in_force.replaced(&self.with_quarantine(&policy), &over)?;
+        let whole = match over.contains(&true) || !self.quarantine.is_empty() {
             true => Some(Generation::first(&policy)?),
             false => None,
         };
-        judge(whole.as_ref().unwrap_or(&generation).deciding_table()).map_err(Refused::Judged)?;
+        let table = whole.as_ref().unwrap_or(&generation).deciding_table();
+        judge(&policy, table).map_err(Refused::Judged)?;
         Ok(Candidate {
             policy,
             tests,
@@ -203,6 +211,54 @@ impl Keeper {
             ends,
             generation,
         })
+    }
+
+    /// Whether hosts can be put in quarantine: the policy has a rule for that.
+    fn quarantines(&self) -> bool {
+        let first = self.policy.rules.first();
+        first.is_some_and(|rule| rule.name == QUARANTINE_RULE)
+    }
+
+    /// A policy as it is enforced, with hosts in quarantine.
+    fn with_quarantine<'p>(&self, policy: &'p Policy) -> Cow<'p, Policy> {
+        let mut policy = Cow::Borrowed(policy);
+        if !self.quarantine.is_empty()
+            && let Some(rule) = policy.to_mut().rules.first_mut()
+            && rule.name == QUARANTINE_RULE
+        {
+            rule.clauses.clone_from(&self.quarantine);
+        }
+        policy
+    }
+
+    /// The next generation of the policy as it is now.
+    fn next(&self) -> Result<Generation, CompileError> {
+        let policy = self.with_quarantine(&self.policy);
+        self.in_force.load().next(&policy, &self.over)
+    }
+
+    /// Puts hosts in quarantine that these clauses match, and no others. When that is compiled, `keep` is to keep it across restarts; it is in force when that was done.
+    ///
+    /// # Errors
+    /// [`Refused`]; everything is then as it was.
+    pub fn quarantine(
+        &mut self,
+        clauses: Vec<Clause>,
+        keep: impl FnOnce() -> Result<(), String>,
+    ) -> Result<(), Refused> {
+        let before = std::mem::replace(&mut self.quarantine, clauses);
+        let next = self.next().map_err(Refused::Compile);
+        let next = next.and_then(|next| keep().map(|()| next).map_err(Refused::NotKept));
+        match next {
+            Ok(next) => {
+                self.swap(next);
+                Ok(())
+            }
+            Err(refused) => {
+                self.quarantine = before;
+                Err(refused)
+            }
+        }
     }
 
     /// Which rules of another policy are over, and when others will be.
@@ -326,12 +382,12 @@ impl Keeper {
 
     /// The next generation, if the policy's own tests pass.
     fn judged(&self) -> Result<Generation, Refused> {
-        let next = self.in_force.load().next(&self.policy, &self.over)?;
+        let next = self.next()?;
         if self.tests.is_empty() {
             return Ok(next);
         }
-        // The tests speak of the policy as it was loaded, with the rules whose time is over.
-        let whole = match self.over.contains(&true) {
+        // The tests speak of the policy as it was loaded, with the rules whose time is over, and nobody in quarantine.
+        let whole = match self.over.contains(&true) || !self.quarantine.is_empty() {
             true => Some(Generation::first(&self.policy)?),
             false => None,
         };

@@ -263,7 +263,7 @@ impl Reloader {
             }
         };
         let parted: Vec<String> = candidate.parted().map(str::to_owned).collect();
-        let rules = candidate.policy().rules.len() - 1;
+        let rules = config.policy.rules.len() - 1;
         keeper.replace(candidate);
         let before = std::mem::replace(&mut self.config, config);
         self.taken_back = None;
@@ -334,7 +334,7 @@ impl Reloader {
             before.policy.clone(),
             before.all_tests().cloned().collect(),
             age,
-            |_| Ok(()),
+            |_, _| Ok(()),
         );
         let candidate = match candidate {
             Ok(candidate) => candidate,
@@ -405,8 +405,8 @@ fn prepare(keeper: &Keeper, age: Duration, file: &Path) -> Result<(Config, Candi
 /// [`Refused`].
 fn candidate(keeper: &Keeper, config: &Config, age: Duration) -> Result<Candidate, Refused> {
     let tests = config.all_tests().cloned().collect();
-    keeper.candidate(config.policy.clone(), tests, age, |table| {
-        check::tests(config, table).map_err(|problems| lines(&problems))
+    keeper.candidate(config.policy.clone(), tests, age, |policy, table| {
+        check::tests(config, policy, table).map_err(|problems| lines(&problems))
     })
 }
 

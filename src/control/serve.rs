@@ -9,6 +9,7 @@ use super::http::access::Access;
 use super::keeper::Keeper;
 use super::lapses::Lapses;
 use super::names::Names;
+use super::quarantine::{self, Quarantine};
 use super::reload::{self, Applied, Reloader};
 use super::resolve::Resolver;
 use super::sink::{self, OpenError};
@@ -104,9 +105,19 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
     let tests = config.all_tests().cloned().collect();
-    let mut keeper = Keeper::new(config.policy.clone(), tests)?;
+    let mut keeper = Keeper::new(quarantine::with_rule(config.policy.clone()), tests)?;
     let mut store = Store::new(&config.control.state);
     for warning in store.restore(&mut keeper) {
+        eprintln!("portcullis: warning: {warning}");
+    }
+    let flows = Flows::new(&config.flows);
+    let mut held = Quarantine::new(
+        &config.control.state,
+        config.quarantine.clone(),
+        config.hosts.clone(),
+        Arc::clone(&flows),
+    );
+    for warning in held.restore(&mut keeper, now() / 1_000_000_000) {
         eprintln!("portcullis: warning: {warning}");
     }
     let policy = keeper.in_force();
@@ -153,7 +164,6 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     })?;
     let wanted = config.evidence.as_ref();
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
-    let flows = Flows::new(&config.flows);
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
     let bring = || bring_up(bridge, &policy, &flows, wanted, state_dir);
     let Ready {
@@ -196,7 +206,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     affinity::keep_off(&cores);
     let (applied, follows) = unbounded_channel();
     let reloader = Reloader::new(file, config.clone(), Arc::clone(&flows), Some(applied));
-    let upkeep = Upkeep::start(keeper, store, loaded, reloader).map_err(ServeError::Os)?;
+    let upkeep = Upkeep::start(keeper, store, loaded, (reloader, held)).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
     let interfaces = [&lan.0, &uplink.0].map(|port| port.interface.clone());
     let evidence = wanted.map(|wanted| {
@@ -221,11 +231,9 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
         sinks,
         evidence,
     );
-    let state = Arc::new(
-        state
-            .with_config(&config, upkeep.reloads())
-            .with_clock(crew.clock()),
-    );
+    let state = state.with_config(&config, upkeep.reloads());
+    let state = state.with_quarantine(upkeep.quarantine());
+    let state = Arc::new(state.with_clock(crew.clock()));
     announce(&state, &config);
     let mut from_workers = FromWorkers {
         events,
@@ -412,6 +420,9 @@ fn drain(state: &State, from: &mut FromWorkers, expire: u64) {
         // Bounded, so that one loud ring does not keep the others waiting.
         for _ in 0..ring.capacity() {
             let Some(event) = ring.pop() else { break };
+            if let Some(ask) = incidents.quarantines(&event) {
+                state.desk.leave(Ask::Quarantine(ask));
+            }
             if let Some(line) = incidents.take(&event) {
                 sinks.write(line);
             }

@@ -1,9 +1,9 @@
 //! The control socket: a Unix socket, one JSON request a line, one JSON answer a line.
 
 use super::added;
-use super::reload;
 use super::status::State;
 use super::upkeep::Ask;
+use super::{quarantine, reload};
 use crate::config::packet::{Asked, PacketError};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::{Gid, Group};
@@ -53,6 +53,11 @@ pub enum Request {
     },
     /// Another config, or what waits to be confirmed.
     Config(reload::Ask),
+    /// Hosts in quarantine.
+    Quarantine {
+        /// What about them.
+        ask: quarantine::Ask,
+    },
     /// What each set holds.
     SetsList,
     /// Adds entries to a set.
@@ -194,6 +199,13 @@ async fn done(request: Request, gate: &State) -> String {
             };
             Ask::Config(ask, stopped)
         }
+        // What a rule has done is no command.
+        Request::Quarantine {
+            ask: quarantine::Ask::ByRule { .. },
+        } => {
+            return error("only a rule can say so");
+        }
+        Request::Quarantine { ask } => Ask::Quarantine(ask),
         Request::SetsList => Ask::Sets(added::Ask::List),
         Request::SetsAdd { set, entries } => Ask::Sets(added::Ask::Add { set, entries }),
         Request::SetsRemove { set, entries } => Ask::Sets(added::Ask::Remove { set, entries }),

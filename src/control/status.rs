@@ -4,6 +4,7 @@ use super::alerts::Incidents;
 use super::crew::Clock;
 use super::evidence::{Evidence, EvidenceStatus};
 use super::metrics::Format;
+use super::quarantine::{Held, Hosts};
 use super::reload::{ReloadStatus, Reloads};
 use super::sink::Sinks;
 use super::sink::queue::SinkStatus;
@@ -82,6 +83,8 @@ pub struct State {
     pub cores: Vec<usize>,
     /// Which config is in force, and what became of others.
     pub reloads: Arc<Reloads>,
+    /// Who is in quarantine.
+    pub quarantine: Hosts,
     /// Flows that there is room for.
     pub flows_limit: usize,
     /// What the workers go by.
@@ -113,6 +116,7 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     pub config: ConfigInfo,
     pub reloads: ReloadStatus,
+    pub quarantine: Vec<Held>,
     pub alerts: u64,
     pub alert_events_lost: u64,
     pub alerts_lost: u64,
@@ -232,6 +236,7 @@ impl State {
             workers,
             cores,
             reloads: Arc::default(),
+            quarantine: Hosts::default(),
             flows_limit: 0,
             clock: Clock::start(),
             since: Instant::now(),
@@ -242,6 +247,12 @@ impl State {
     /// Says which clock the workers go by.
     pub fn with_clock(mut self, clock: Clock) -> State {
         self.clock = clock;
+        self
+    }
+
+    /// Says who is in quarantine.
+    pub fn with_quarantine(mut self, quarantine: Hosts) -> State {
+        self.quarantine = quarantine;
         self
     }
 
@@ -298,6 +309,7 @@ impl State {
             policy: &self.policy.load(),
             config: &self.reloads.config(),
             reloads: &self.reloads.status(),
+            quarantined: self.quarantine.list().len(),
             set_reloads: self.sets.reloads(),
             set_refused: &self.sets.refused(),
             alerts_lost: self.alerts().1,
@@ -373,6 +385,7 @@ impl State {
             workers: self.worker_status(),
             config: self.reloads.config(),
             reloads: self.reloads.status(),
+            quarantine: self.quarantine.list(),
             alerts,
             alert_events_lost: snapshot.events_lost,
             alerts_lost,

@@ -3,6 +3,7 @@
 use super::added::{self, Store};
 use super::diff::Stopped;
 use super::keeper::Keeper;
+use super::quarantine::{self, Quarantine};
 use super::reload::{self, Reloader, Reloads};
 use super::snapshot::Named;
 use super::watch::Watch;
@@ -83,6 +84,8 @@ pub enum Ask {
     Sets(added::Ask),
     /// About configs, with what was not let through lately.
     Config(reload::Ask, Vec<Stopped>),
+    /// About hosts in quarantine.
+    Quarantine(quarantine::Ask),
 }
 
 /// A command, and where its answer goes.
@@ -111,6 +114,14 @@ impl Desk {
         }
     }
 
+    /// Leaves something to be done; nobody waits for it. Where too much is asked already it is not done: what asked for it comes again.
+    pub fn leave(&self, ask: Ask) {
+        let (answer, _) = oneshot::channel();
+        if self.jobs.try_send((ask, answer)).is_ok() {
+            let _ = self.wake.try_send(());
+        }
+    }
+
     /// Does what is asked, on the thread that keeps the policy. An `error` in the answer says why it was not done.
     pub async fn ask(&self, ask: Ask) -> serde_json::Value {
         let (answer, answered) = oneshot::channel();
@@ -128,6 +139,7 @@ impl Desk {
 pub struct Upkeep {
     sets: Arc<Sets>,
     reloads: Arc<Reloads>,
+    quarantine: quarantine::Hosts,
     stop: Arc<AtomicBool>,
     desk: Desk,
 }
@@ -141,10 +153,10 @@ impl Upkeep {
         keeper: Keeper,
         store: Store,
         loaded: Instant,
-        reloader: Reloader,
+        (reloader, quarantine): (Reloader, Quarantine),
     ) -> std::io::Result<Upkeep> {
         let sets: Arc<Sets> = Arc::default();
-        let reloads = reloader.reloads();
+        let (reloads, held) = (reloader.reloads(), quarantine.shown());
         let stop = Arc::new(AtomicBool::new(false));
         let (wake, woken) = sync_channel(1);
         let (jobs, asked) = sync_channel(WAITING);
@@ -154,6 +166,7 @@ impl Upkeep {
             asked,
             loaded,
             reloader,
+            quarantine,
             files: Vec::new(),
             sets: Arc::clone(&sets),
             watch: None,
@@ -174,6 +187,7 @@ impl Upkeep {
         Ok(Upkeep {
             sets,
             reloads,
+            quarantine: held,
             stop,
             desk,
         })
@@ -187,6 +201,11 @@ impl Upkeep {
     /// Which config is in force, and what became of others.
     pub fn reloads(&self) -> Arc<Reloads> {
         Arc::clone(&self.reloads)
+    }
+
+    /// Who is in quarantine.
+    pub fn quarantine(&self) -> quarantine::Hosts {
+        self.quarantine.clone()
     }
 
     /// Where commands are given to the thread.
@@ -221,6 +240,7 @@ struct Work {
     asked: Receiver<Job>,
     loaded: Instant,
     reloader: Reloader,
+    quarantine: Quarantine,
     /// What is watched, and where.
     files: Vec<(Watched, PathBuf)>,
     sets: Arc<Sets>,
@@ -304,6 +324,9 @@ impl Work {
                 if swept { LOOK } else { SWEEP },
                 self.until_end().unwrap_or(LOOK),
                 self.reloader.left().unwrap_or(LOOK),
+                self.quarantine
+                    .next_end(seconds())
+                    .map_or(LOOK, Duration::from_secs),
                 if more { Duration::ZERO } else { LOOK },
             ];
             let wait = wait.into_iter().min().unwrap_or(LOOK);
@@ -345,6 +368,11 @@ impl Work {
                     added::log(&answer);
                     answer
                 }
+                Ask::Quarantine(ask) => {
+                    let answer = self.quarantine.answer(&mut self.keeper, &ask, seconds());
+                    quarantine::log(&answer, &ask);
+                    answer
+                }
                 Ask::Config(ask, stopped) => {
                     let (age, looks) = (self.age(), matches!(ask, reload::Ask::Diff { .. }));
                     let reloader = &mut self.reloader;
@@ -364,6 +392,9 @@ impl Work {
     /// Follows the files of another config, where there is one.
     fn replaced(&mut self, answer: &serde_json::Value) {
         if answer["error"].is_null() {
+            let config = self.reloader.config();
+            self.quarantine
+                .restate(config.quarantine.clone(), config.hosts.clone());
             self.list_files();
             self.follow_files();
             // Between the reading of them and now they may have changed.
@@ -375,6 +406,9 @@ impl Work {
         let age = self.age();
         if let Some(answer) = self.reloader.expire(&mut self.keeper, age) {
             self.replaced(&answer);
+        }
+        for line in self.quarantine.expire(&mut self.keeper, seconds()) {
+            eprintln!("portcullis: quarantine: {line}");
         }
         match self.keeper.expire(self.loaded.elapsed()) {
             Ok(ended) => {
@@ -484,6 +518,11 @@ impl Work {
     }
 }
 
+/// Seconds since the Unix epoch.
+fn seconds() -> u64 {
+    super::status::now() / 1_000_000_000
+}
+
 /// Signs that a file may have changed.
 #[derive(Default)]
 struct Signs {
@@ -532,11 +571,18 @@ mod tests {
         policy.rules[0].ttl = ttl;
         let keeper = Keeper::new(policy, tests).unwrap();
         let flows = crate::flow::Flows::new(&crate::flow::Settings::of_size(64));
+        let settings = config.quarantine.clone();
+        let quarantine = Quarantine::new(dir.path(), settings, Vec::new(), Arc::clone(&flows));
         let reloader = Reloader::new(&dir.path().join("none.toml"), config, flows, None);
         Kept {
             in_force: keeper.in_force(),
-            upkeep: Upkeep::start(keeper, Store::new(dir.path()), Instant::now(), reloader)
-                .unwrap(),
+            upkeep: Upkeep::start(
+                keeper,
+                Store::new(dir.path()),
+                Instant::now(),
+                (reloader, quarantine),
+            )
+            .unwrap(),
             dir,
         }
     }

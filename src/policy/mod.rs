@@ -19,7 +19,7 @@ pub use generation::{Generation, InForce};
 pub use roster::{Roster, RuleSlot};
 pub use rule::{
     AppSet, Clause, DEFAULT_RULE, Direction, FlagMatch, Limit, MacMatch, Origin, Policy,
-    PolicyTest, PortSet, ProtoSet, Rule, Tunnels,
+    PolicyTest, PortSet, ProtoSet, QUARANTINE_RULE, Rule, Tunnels,
 };
 pub use table::{CompileError, RuleInfo, Table};
 

@@ -11,6 +11,9 @@ use std::time::Duration;
 /// The name of the pseudo-rule that ends every policy.
 pub const DEFAULT_RULE: &str = "default";
 
+/// The name of the rule that stops hosts in quarantine, in a running gate the first.
+pub const QUARANTINE_RULE: &str = "quarantine";
+
 /// A checked policy. The last rule is the pseudo-rule [`DEFAULT_RULE`], which matches everything, so that every
 /// decision has a [`RuleId`](super::RuleId).
 #[derive(Clone, Debug)]
@@ -63,6 +66,8 @@ pub struct Rule {
     pub ttl: Option<Duration>,
     /// Judged, counted and alerted on; what happens to the frame is for the rules after it.
     pub shadow: bool,
+    /// How long a host that it alerts on is put in quarantine; `None` for not.
+    pub quarantine: Option<Duration>,
     /// About the packet on the wire, and not about what a tunnel carries: whether its addresses are what they may be there.
     pub wire_only: bool,
     /// What it matches is a forged source: its alerts go by MAC address alone.
@@ -87,6 +92,7 @@ impl Rule {
             limit: None,
             ttl: None,
             shadow: false,
+            quarantine: None,
             wire_only: false,
             by_mac: false,
             origin,

@@ -2,6 +2,7 @@
 
 mod files;
 mod select;
+pub(super) mod shadow;
 pub(super) mod table;
 
 use super::{CONFIG, cannot};
@@ -11,7 +12,7 @@ use files::{Files, Follow};
 use select::{Newest, Select};
 use serde_json::Value;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 use table::Table;
@@ -68,18 +69,9 @@ An incident is a rule and an inside host; the file has a line when it begins and
 
 impl Alerts {
     pub(super) fn run(self) -> ExitCode {
-        let path = match &self.file {
-            Some(file) => file.clone(),
-            None => match config::alert_file(&self.config) {
-                Ok(Some(file)) => file,
-                Ok(None) => {
-                    return cannot(format!(
-                        "{} names no alert file, so alerts go to the standard output of the gate alone; write [alerts] file = \"/var/log/portcullis/alerts.jsonl\" and restart it",
-                        self.config.display()
-                    ));
-                }
-                Err(e) => return cannot(e),
-            },
+        let path = match alert_file(self.file.as_deref(), &self.config) {
+            Ok(path) => path,
+            Err(code) => return code,
         };
         match self.show(Files::new(path)) {
             // Whoever read has seen enough.
@@ -176,6 +168,21 @@ impl Alerts {
                 }
             }
         })
+    }
+}
+
+/// The alert file that is meant, or on standard error why there is none.
+fn alert_file(named: Option<&Path>, config: &Path) -> Result<PathBuf, ExitCode> {
+    match named {
+        Some(file) => Ok(file.to_owned()),
+        None => match config::alert_file(config) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(cannot(format!(
+                "{} names no alert file, so alerts go to the standard output of the gate alone; write [alerts] file = \"/var/log/portcullis/alerts.jsonl\" and restart it",
+                config.display()
+            ))),
+            Err(e) => Err(cannot(e)),
+        },
     }
 }
 

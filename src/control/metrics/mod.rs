@@ -33,6 +33,8 @@ pub struct Source<'a> {
     pub config: &'a ConfigInfo,
     /// What became of other configs.
     pub reloads: &'a ReloadStatus,
+    /// Hosts in quarantine.
+    pub quarantined: usize,
     /// Changed set files that were taken, and that were not.
     pub set_reloads: (u64, u64),
     /// The sets that come from files, and whether what is in the file now was not taken.

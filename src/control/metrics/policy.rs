@@ -111,6 +111,12 @@ pub(super) fn policy(families: &mut Families, source: &Source<'_>) {
     families
         .gauge(name, help)
         .count(&[], status.confirm_until.is_some().into());
+    families
+        .gauge(
+            "portcullis_quarantined_hosts",
+            "Hosts that are in quarantine.",
+        )
+        .count(&[], source.quarantined as u64);
     let mut reloads = families.counter(
         "portcullis_set_reloads_total",
         "Set files that changed, by whether the change was taken.",

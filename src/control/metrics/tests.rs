@@ -41,6 +41,7 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
         policy: &policy,
         config: &ConfigInfo::of(&config),
         reloads: &ReloadStatus::default(),
+        quarantined: 0,
         set_reloads: (0, 0),
         set_refused: &[("partners".to_owned(), true)],
         alerts_lost: 0,

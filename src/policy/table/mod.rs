@@ -73,6 +73,8 @@ pub struct RuleInfo {
     pub alert: Option<Severity>,
     /// Its alerts go by MAC address alone.
     pub by_mac: bool,
+    /// How long a host that it alerts on is put in quarantine; `None` for not.
+    pub quarantine: Option<std::time::Duration>,
     /// Where it comes from.
     pub origin: Origin,
 }
@@ -85,6 +87,7 @@ impl RuleInfo {
             action: rule.action,
             alert: rule.alert,
             by_mac: rule.by_mac,
+            quarantine: rule.quarantine,
             origin: rule.origin,
         }
     }

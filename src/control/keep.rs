@@ -1,0 +1,52 @@
+//! Files that live across restarts: read within bounds, written whole or not at all.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The longest file, bytes: twice the most entries of the greatest length.
+const LONGEST: u64 = 16 << 20;
+
+/// Reads a file that was kept. `None` where there is none.
+///
+/// # Errors
+/// Why it is not taken, in words.
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.to_string()),
+    };
+    if !file.metadata().is_ok_and(|about| about.is_file()) {
+        return Err("it is not a regular file".into());
+    }
+    let mut bytes = Vec::new();
+    let read = file.take(LONGEST + 1).read_to_end(&mut bytes);
+    read.map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(format!("it is longer than {} MiB", LONGEST >> 20));
+    }
+    Ok(Some(bytes))
+}
+
+/// Writes a file: beside it, onto the disk, then into its place, so that a crash leaves the one or the other and no half. Its folder is made where there is none.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    let new = path.with_extension("json.new");
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = options.open(&new)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&new, path)?;
+    // The new name is on the disk when its folder is.
+    File::open(folder)?.sync_all()
+}

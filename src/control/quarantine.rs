@@ -1,0 +1,564 @@
+//! Hosts in quarantine: whom nothing passes from or to, until their time is over.
+//!
+//! A host that a command names is stopped both ways. One that a rule puts here is known by the frame that alerted, whose address may be a lie: it is stopped by that address and
+//! that MAC address together, so that who forges the address of another stops himself.
+
+use super::keep;
+use super::keeper::Keeper;
+use crate::app::safe_text;
+use crate::config::hosts::Host;
+use crate::config::quarantine::{LONGEST, Protected, Settings};
+use crate::config::{parse_mac, set_entry};
+use crate::flow::Flows;
+use crate::policy::{
+    AddrMatch, AddrRange, Clause, Direction, MacMatch, Origin, Policy, QUARANTINE_RULE, Rule, Term,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Hosts that may be here, whatever the share: each is a clause of a rule.
+const MOST: usize = 1024;
+/// The longest reason, bytes.
+const LONGEST_WHY: usize = 200;
+
+/// What can be asked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "what", rename_all = "kebab-case")]
+pub enum Ask {
+    /// Who is here.
+    List,
+    /// Puts a host here, or gives it another time.
+    Put {
+        /// An address, a MAC address, or a name of `[hosts]`.
+        host: String,
+        /// Seconds; `None` for the time of the config.
+        seconds: Option<u64>,
+        /// For whoever reads the list.
+        why: Option<String>,
+    },
+    /// Lets a host go.
+    Release {
+        /// As it was put here, or its name.
+        host: String,
+    },
+    /// A rule has alerted on this host.
+    ByRule {
+        /// The rule.
+        rule: String,
+        /// The host's address; `None` where it is a lie or there is none.
+        ip: Option<IpAddr>,
+        /// Its MAC address.
+        mac: [u8; 6],
+        /// How long the rule says.
+        time: Duration,
+    },
+}
+
+/// Who is here, and until when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Held {
+    /// Its name in the config, where that has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ips: Vec<String>,
+    /// Its MAC address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// Only what has both address and MAC address is stopped, and only what it sends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pair: bool,
+    /// Seconds since the Unix epoch.
+    pub since: u64,
+    /// See `since`.
+    pub until: u64,
+    /// `command`, or the rule.
+    pub by: String,
+    /// What somebody said about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+impl Held {
+    fn ranges(&self) -> Vec<AddrRange> {
+        self.ips
+            .iter()
+            .filter_map(|ip| set_entry(ip).ok())
+            .collect()
+    }
+
+    fn mac_bytes(&self) -> Option<[u8; 6]> {
+        parse_mac(self.mac.as_deref()?)
+    }
+
+    /// What a person calls it.
+    fn label(&self) -> String {
+        let mut parts: Vec<&str> = self.name.as_deref().into_iter().collect();
+        parts.extend(self.ips.iter().map(String::as_str));
+        parts.extend(self.mac.as_deref());
+        parts.join(" ")
+    }
+
+    fn is(&self, other: &Held) -> bool {
+        (&self.ips, &self.mac, self.pair) == (&other.ips, &other.mac, other.pair)
+    }
+
+    fn clauses(&self) -> Vec<Clause> {
+        let any_of: Vec<Term> = self.ranges().into_iter().map(Term::Range).collect();
+        let address = AddrMatch {
+            any_of,
+            none_of: Vec::new(),
+        };
+        let machine = MacMatch {
+            any_of: self.mac_bytes().into_iter().collect(),
+            none_of: Vec::new(),
+        };
+        let (has_ip, has_mac) = (!address.any_of.is_empty(), !machine.any_of.is_empty());
+        let from = |src: AddrMatch, src_mac: MacMatch| Clause {
+            src,
+            src_mac,
+            ..Clause::any(Direction::Out)
+        };
+        let mut clauses = Vec::new();
+        if self.pair && has_ip && has_mac {
+            clauses.push(from(address, machine));
+            return clauses;
+        }
+        if has_ip {
+            clauses.push(from(address.clone(), MacMatch::default()));
+            clauses.push(Clause {
+                dst: address,
+                ..Clause::any(Direction::In)
+            });
+        }
+        if has_mac {
+            clauses.push(from(AddrMatch::any(), machine));
+        }
+        clauses
+    }
+}
+
+/// The file.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Kept {
+    version: u32,
+    hosts: Vec<Held>,
+}
+
+/// What everybody may see.
+#[derive(Clone, Debug, Default)]
+pub struct Hosts(Arc<Mutex<Vec<Held>>>);
+
+impl Hosts {
+    /// As they are now.
+    pub fn list(&self) -> Vec<Held> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}
+
+/// The rule that stops them; it matches nothing before there are any.
+pub fn rule() -> Rule {
+    Rule::new(
+        QUARANTINE_RULE,
+        crate::policy::Action::Drop,
+        Vec::new(),
+        Origin::Builtin,
+    )
+}
+
+/// Puts the rule before all others of a policy that a gate runs by.
+pub fn with_rule(mut policy: Policy) -> Policy {
+    policy.rules.insert(0, rule());
+    policy
+}
+
+/// The hosts, and the file that they are kept in.
+pub struct Quarantine {
+    path: PathBuf,
+    settings: Settings,
+    names: Vec<Host>,
+    held: Vec<Held>,
+    shown: Hosts,
+    flows: Arc<Flows>,
+}
+
+impl Quarantine {
+    /// Empty; `state` is the folder of what is kept.
+    pub fn new(
+        state: &Path,
+        settings: Settings,
+        names: Vec<Host>,
+        flows: Arc<Flows>,
+    ) -> Quarantine {
+        Quarantine {
+            path: state.join("quarantine.json"),
+            settings,
+            names,
+            held: Vec::new(),
+            shown: Hosts::default(),
+            flows,
+        }
+    }
+
+    /// What everybody may see.
+    pub fn shown(&self) -> Hosts {
+        self.shown.clone()
+    }
+
+    /// Another config says who is protected, and what hosts are called.
+    pub fn restate(&mut self, settings: Settings, names: Vec<Host>) {
+        (self.settings, self.names) = (settings, names);
+    }
+
+    /// Puts those into force that were kept and whose time is not over at `now`, seconds since the Unix epoch. What is wrong with the file is told, a line each.
+    pub fn restore(&mut self, keeper: &mut Keeper, now: u64) -> Vec<String> {
+        let path = self.path.display().to_string();
+        let kept = keep::read(&self.path).and_then(|bytes| match bytes {
+            None => Ok(Kept::default()),
+            Some(bytes) => match serde_json::from_slice::<Kept>(&bytes) {
+                Ok(kept) if kept.version == 1 => Ok(kept),
+                Ok(kept) => Err(format!(
+                    "its version is {}, and this program knows 1",
+                    kept.version
+                )),
+                Err(e) => Err(format!("it is damaged: {e}")),
+            },
+        });
+        let kept = match kept {
+            Ok(kept) => kept,
+            Err(why) => {
+                let aside = self.path.with_extension("json.damaged");
+                let moved = std::fs::rename(&self.path, &aside);
+                let then = moved.map_or_else(
+                    |e| format!("and it cannot be put aside: {e}"),
+                    |()| format!("it is put aside as {}", aside.display()),
+                );
+                return vec![format!(
+                    "{path}: {}; nobody is in quarantine, {then}",
+                    safe_text(why.as_bytes(), 300)
+                )];
+            }
+        };
+        let whole =
+            |held: &Held| !held.clauses().is_empty() && held.ranges().len() == held.ips.len();
+        let all = kept.hosts.len();
+        let valid: Vec<Held> = kept.hosts.into_iter().filter(whole).take(MOST).collect();
+        let mut told = Vec::new();
+        if valid.len() < all {
+            told.push(format!("{path}: {} of its hosts are ignored: they have no address that can be read, or are more than {MOST}", all - valid.len()));
+        }
+        let live: Vec<Held> = valid.into_iter().filter(|held| held.until > now).collect();
+        if !live.is_empty()
+            && let Err(e) = self.take(keeper, live, false)
+        {
+            told.push(format!("{path}: nobody is in quarantine: {e}"));
+        }
+        told
+    }
+
+    /// Seconds until the next is let go; `None` where nobody is here.
+    pub fn next_end(&self, now: u64) -> Option<u64> {
+        let ends = self.held.iter().map(|held| held.until.saturating_sub(now));
+        ends.min()
+    }
+
+    /// Lets those go whose time is over, a line each.
+    pub fn expire(&mut self, keeper: &mut Keeper, now: u64) -> Vec<String> {
+        let (over, stay): (Vec<Held>, Vec<Held>) = self
+            .held
+            .iter()
+            .cloned()
+            .partition(|held| held.until <= now);
+        if over.is_empty() {
+            return Vec::new();
+        }
+        match self.take(keeper, stay, true) {
+            Ok(()) => over
+                .iter()
+                .map(|held| {
+                    format!(
+                        "{} is not in quarantine any more: its time is over",
+                        held.label()
+                    )
+                })
+                .collect(),
+            Err(e) => {
+                // Not asked for again at once.
+                for held in self.held.iter_mut().filter(|held| held.until <= now) {
+                    held.until = now + 60;
+                }
+                vec![format!("hosts stay in quarantine beyond their time: {e}")]
+            }
+        }
+    }
+
+    /// Does what was asked; `error` where it was not done.
+    pub fn answer(&mut self, keeper: &mut Keeper, ask: &Ask, now: u64) -> Value {
+        let outcome = match ask {
+            Ask::List => Ok(
+                json!({ "hosts": self.held, "kept_in": self.path, "share": self.settings.share, "room": self.room() }),
+            ),
+            Ask::Put { host, seconds, why } => {
+                self.put(keeper, host, *seconds, why.as_deref(), now)
+            }
+            Ask::Release { host } => self.release(keeper, host),
+            Ask::ByRule {
+                rule,
+                ip,
+                mac,
+                time,
+            } => self.by_rule(keeper, rule, *ip, *mac, *time, now),
+        };
+        outcome.unwrap_or_else(|error| json!({ "error": error }))
+    }
+
+    fn put(
+        &mut self,
+        keeper: &mut Keeper,
+        host: &str,
+        seconds: Option<u64>,
+        why: Option<&str>,
+        now: u64,
+    ) -> Result<Value, String> {
+        let seconds = seconds.unwrap_or(self.settings.time.as_secs());
+        if !(1..=LONGEST.as_secs()).contains(&seconds) {
+            return Err("a time in quarantine is from a second to a year".into());
+        }
+        let (name, ips, mac) = self.who(host)?;
+        let held = Held {
+            name,
+            ips: ips.iter().map(ToString::to_string).collect(),
+            mac: mac.map(mac_text),
+            pair: false,
+            since: now,
+            until: now + seconds,
+            by: "command".to_owned(),
+            why: why.map(|why| safe_text(why.as_bytes(), LONGEST_WHY)),
+        };
+        self.add(keeper, held, &ips, mac)
+    }
+
+    fn by_rule(
+        &mut self,
+        keeper: &mut Keeper,
+        rule: &str,
+        ip: Option<IpAddr>,
+        mac: [u8; 6],
+        time: Duration,
+        now: u64,
+    ) -> Result<Value, String> {
+        let range = ip.and_then(|ip| AddrRange::between(ip, ip));
+        let named = self.names.iter().find(|host| {
+            host.mac == Some(mac) || range.is_some_and(|range| host.ips.contains(&range))
+        });
+        let held = Held {
+            name: named.map(|host| host.name.clone()),
+            ips: range.iter().map(ToString::to_string).collect(),
+            mac: Some(mac_text(mac)),
+            pair: range.is_some(),
+            since: now,
+            until: now + time.as_secs().clamp(1, LONGEST.as_secs()),
+            by: rule.to_owned(),
+            why: None,
+        };
+        // One that is here already by the same rule has its time; each alert would else compile the policy anew.
+        if self
+            .held
+            .iter()
+            .any(|here| here.is(&held) && here.until > now)
+        {
+            return Ok(json!({ "already": true }));
+        }
+        self.add(keeper, held, range.as_slice(), Some(mac))
+    }
+
+    fn add(
+        &mut self,
+        keeper: &mut Keeper,
+        held: Held,
+        ips: &[AddrRange],
+        mac: Option<[u8; 6]>,
+    ) -> Result<Value, String> {
+        if let Some(by) = self.protected(keeper.policy(), ips, mac) {
+            return Err(format!(
+                "{} is protected by {by} of [quarantine] protect",
+                held.label()
+            ));
+        }
+        let mut all: Vec<Held> = self
+            .held
+            .iter()
+            .filter(|here| !here.is(&held))
+            .cloned()
+            .collect();
+        let room = self.room();
+        if all.len() >= room {
+            return Err(format!(
+                "{} of at most {room} hosts are in quarantine ([quarantine] share = {} of a hundred that are seen); let one go: portcullis quarantine --release HOST",
+                all.len(),
+                self.settings.share
+            ));
+        }
+        all.push(held.clone());
+        self.take(keeper, all, true)?;
+        Ok(
+            json!({ "held": held, "generation": keeper.in_force().load().number(), "kept_in": self.path }),
+        )
+    }
+
+    fn release(&mut self, keeper: &mut Keeper, host: &str) -> Result<Value, String> {
+        let wanted = self.who(host).ok();
+        let text = host.to_lowercase();
+        let is = |held: &Held| {
+            let by_name = held
+                .name
+                .as_deref()
+                .is_some_and(|name| name.eq_ignore_ascii_case(host));
+            let by_text = held.ips.contains(&text) || held.mac.as_deref() == Some(&*text);
+            let by_who = wanted.as_ref().is_some_and(|(_, ips, mac)| {
+                ips.iter().any(|ip| held.ips.contains(&ip.to_string()))
+                    || mac.is_some_and(|mac| held.mac == Some(mac_text(mac)))
+            });
+            by_name || by_text || by_who
+        };
+        let (gone, stay): (Vec<Held>, Vec<Held>) = self.held.iter().cloned().partition(is);
+        if gone.is_empty() {
+            return Err(format!(
+                "{host} is not in quarantine; `portcullis quarantine` lists who is"
+            ));
+        }
+        self.take(keeper, stay, true)?;
+        Ok(
+            json!({ "released": gone, "generation": keeper.in_force().load().number(), "kept_in": self.path }),
+        )
+    }
+
+    /// Puts another list into force, and keeps it where `write` says so.
+    fn take(&mut self, keeper: &mut Keeper, all: Vec<Held>, write: bool) -> Result<(), String> {
+        let clauses = all.iter().flat_map(Held::clauses).collect();
+        let path = &self.path;
+        keeper
+            .quarantine(clauses, || match write {
+                false => Ok(()),
+                true => {
+                    let mut bytes = serde_json::to_vec_pretty(&Kept {
+                        version: 1,
+                        hosts: all.clone(),
+                    })
+                    .map_err(|e| e.to_string())?;
+                    bytes.push(b'\n');
+                    keep::write(path, &bytes).map_err(|e| format!("{}: {e}", path.display()))
+                }
+            })
+            .map_err(|refused| refused.to_string())?;
+        self.held = all;
+        *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = self.held.clone();
+        Ok(())
+    }
+
+    /// The host that a person names.
+    fn who(&self, text: &str) -> Result<(Option<String>, Vec<AddrRange>, Option<[u8; 6]>), String> {
+        let named = |host: &Host| Some(host.name.clone());
+        if let Some(host) = self
+            .names
+            .iter()
+            .find(|host| host.name.eq_ignore_ascii_case(text))
+        {
+            return Ok((named(host), host.ips.clone(), host.mac));
+        }
+        if let Some(mac) = parse_mac(text) {
+            let host = self.names.iter().find(|host| host.mac == Some(mac));
+            return Ok((host.and_then(named), Vec::new(), Some(mac)));
+        }
+        let range = set_entry(text)
+            .map_err(|why| format!("{why}; a MAC address or a name of [hosts] will do too"))?;
+        let single = range.first == range.last;
+        if !single {
+            return Err(format!(
+                "{text} is more than one host; a rule or a set is for those"
+            ));
+        }
+        let host = self.names.iter().find(|host| host.ips.contains(&range));
+        Ok((host.and_then(named), vec![range], None))
+    }
+
+    /// What protects a host, if anything does.
+    fn protected(
+        &self,
+        policy: &Policy,
+        ips: &[AddrRange],
+        mac: Option<[u8; 6]>,
+    ) -> Option<String> {
+        let overlap = |range: &AddrRange| {
+            ips.iter().any(|ip| {
+                ip.family == range.family && ip.first <= range.last && range.first <= ip.last
+            })
+        };
+        self.settings
+            .protect
+            .iter()
+            .find_map(|protected| match protected {
+                Protected::Range(range) => overlap(range).then(|| range.to_string()),
+                Protected::Mac(own) => (mac == Some(*own)).then(|| mac_text(*own)),
+                Protected::Set(name) => {
+                    let held = policy
+                        .set(name)
+                        .is_some_and(|set| set.ranges.iter().any(overlap));
+                    held.then(|| format!("@{name}"))
+                }
+            })
+    }
+
+    /// How many hosts may be here: the share of those that have flows now.
+    fn room(&self) -> usize {
+        let mut hosts = HashSet::new();
+        self.flows.each(|flow, _| {
+            hosts.insert(flow.inside);
+        });
+        let of = hosts.len().max(self.held.len()) * self.settings.share as usize;
+        of.div_ceil(100).clamp(1, MOST)
+    }
+}
+
+/// Says on standard error what became of it.
+pub fn log(answer: &Value, ask: &Ask) {
+    let label = |held: &Value| {
+        serde_json::from_value(held.clone())
+            .map_or_else(|_| String::new(), |held: Held| held.label())
+    };
+    if let (Some(error), Ask::ByRule { rule, mac, .. }) = (answer["error"].as_str(), ask) {
+        eprintln!(
+            "portcullis: quarantine: the rule `{rule}` could not put {} there: {error}",
+            mac_text(*mac)
+        );
+    }
+    if let held @ Value::Object(_) = &answer["held"] {
+        let until = held["until"].as_u64().unwrap_or(0);
+        let until =
+            humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(until));
+        eprintln!(
+            "portcullis: quarantine: {} until {until}, by {}",
+            label(held),
+            held["by"].as_str().unwrap_or("?")
+        );
+    }
+    for held in answer["released"].as_array().into_iter().flatten() {
+        eprintln!("portcullis: quarantine: {} was let go", label(held));
+    }
+}
+
+/// As an alert has it.
+fn mac_text(mac: [u8; 6]) -> String {
+    let [a, b, c, d, e, f] = mac;
+    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
+}
