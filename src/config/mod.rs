@@ -220,6 +220,8 @@ pub struct Control {
     pub state: PathBuf,
     /// Whether the config is read again by itself when its file changes. The files of sets always are.
     pub watch: bool,
+    /// Whether a crash leaves a core dump, which holds packets and tokens.
+    pub core_dumps: bool,
 }
 
 impl Control {
@@ -264,6 +266,28 @@ pub fn control_socket(path: &Path) -> Result<PathBuf, ConfigError> {
     }
 }
 
+/// The files that a config names for its sets and its tests, whatever else is wrong with it and with them.
+///
+/// # Errors
+/// [`ConfigError`] where the file cannot be read, or is not TOML.
+pub fn named_files(path: &Path) -> Result<Vec<PathBuf>, ConfigError> {
+    let (text, name, dir) = read(path)?;
+    let mut reader = raw::Reader::new(&text, &name, dir);
+    // Says what is wrong with it.
+    reader.root(&text);
+    let Ok(root) = text.parse::<toml::Table>() else {
+        return Err(reader.into_error());
+    };
+    let sets = root.get("sets").and_then(toml::Value::as_table);
+    let sets = sets.into_iter().flat_map(|sets| sets.values());
+    let tests = root.get("test").and_then(toml::Value::as_array);
+    let tests = tests.into_iter().flatten();
+    let files = sets
+        .chain(tests)
+        .filter_map(|value| value.get("file")?.as_str());
+    Ok(files.map(|file| dir.join(file)).collect())
+}
+
 /// The alert file of a config file, whatever else is wrong with it; `None` where it names none.
 ///
 /// # Errors
@@ -284,7 +308,7 @@ pub fn alert_file(path: &Path) -> Result<Option<PathBuf>, ConfigError> {
 /// The text of a config file, what problems call it, and its directory.
 fn read(path: &Path) -> Result<(String, String, &Path), ConfigError> {
     let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
+    match read_text(path) {
         Ok(text) => Ok((text, name, path.parent().unwrap_or(Path::new("")))),
         Err(error) => {
             let problem = Problem::of_file(name, format!("cannot read the config: {error}"));
@@ -294,6 +318,33 @@ fn read(path: &Path) -> Result<(String, String, &Path), ConfigError> {
             })
         }
     }
+}
+
+/// The longest config, bytes: a hundred thousand rules and more.
+const LONGEST: u64 = 64 << 20;
+
+/// A device or a pipe would be read for ever.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    use std::io::{Error, ErrorKind, Read};
+    let about = std::fs::metadata(path)?;
+    if !about.is_file() {
+        return Err(Error::new(
+            ErrorKind::InvalidInput,
+            "it is not a regular file",
+        ));
+    }
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(LONGEST + 1)
+        .read_to_string(&mut text)?;
+    if text.len() as u64 > LONGEST {
+        let why = format!(
+            "it is longer than {} MiB; put addresses into files of sets",
+            LONGEST >> 20
+        );
+        return Err(Error::new(ErrorKind::FileTooLarge, why));
+    }
+    Ok(text)
 }
 
 /// Checks the text of a config. `name` is what problems call it; relative paths are relative to `dir`.

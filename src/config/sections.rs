@@ -358,17 +358,22 @@ pub(super) fn control(reader: &mut Reader, section: Option<Section<'_>>) -> Cont
         socket: Control::SOCKET.into(),
         state: Control::STATE.into(),
         watch: true,
+        core_dumps: false,
     };
     let Some(mut section) = section else {
         return control;
     };
     let mut path = |key| section.take(key).and_then(|value| reader.path(&value, key));
     let (socket, state) = (path("socket"), path("state"));
-    let watch = section
-        .take("watch")
-        .and_then(|value| reader.boolean(&value, "watch"));
+    let mut flag = |key| {
+        section
+            .take(key)
+            .and_then(|value| reader.boolean(&value, key))
+    };
+    let (watch, core_dumps) = (flag("watch"), flag("core_dumps"));
     section.finish(reader);
     control.watch = watch.unwrap_or(control.watch);
+    control.core_dumps = core_dumps.unwrap_or(control.core_dumps);
     control.socket = socket.unwrap_or(control.socket);
     control.state = state.unwrap_or(control.state);
     control

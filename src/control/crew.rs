@@ -3,6 +3,7 @@
 use super::serve::ServeError;
 use super::status::now;
 use crate::config::Idle;
+use crate::os::sandbox::{self, Calls};
 use crate::policy::Side;
 use crate::port::afxdp::AfXdpPort;
 use crate::port::gate::Beats;
@@ -63,6 +64,11 @@ impl Crew {
                 let _gone = Gone(alive);
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
                 worker.turn(clock.now());
+                // Before its first beat: nothing is received for a worker that can do more than it has to.
+                if let Err(e) = sandbox::only(Calls::Worker) {
+                    eprintln!("portcullis: {e}");
+                    return;
+                }
                 pulse.beat(clock.monotonic(clock.steady()));
                 // Nobody waits any more where another worker has failed already.
                 let _ = turned.send(());

@@ -43,6 +43,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let new = path.with_extension("json.new");
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
+    // What somebody has put there to lead elsewhere is not followed.
+    options.custom_flags(nix::libc::O_NOFOLLOW);
     let mut file = options.open(&new)?;
     file.write_all(bytes)?;
     file.sync_all()?;

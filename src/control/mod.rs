@@ -16,6 +16,7 @@ mod line;
 pub mod metrics;
 pub mod names;
 pub mod quarantine;
+pub mod reach;
 pub mod recent;
 pub mod reload;
 pub mod resolve;

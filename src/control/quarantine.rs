@@ -59,6 +59,9 @@ pub enum Ask {
     },
 }
 
+/// A host as a person means it: its name in the config, its addresses, its MAC address.
+type Named = (Option<String>, Vec<AddrRange>, Option<[u8; 6]>);
+
 /// Who is here, and until when.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Held {
@@ -467,7 +470,7 @@ impl Quarantine {
     }
 
     /// The host that a person names.
-    fn who(&self, text: &str) -> Result<(Option<String>, Vec<AddrRange>, Option<[u8; 6]>), String> {
+    fn who(&self, text: &str) -> Result<Named, String> {
         let named = |host: &Host| Some(host.name.clone());
         if let Some(host) = self
             .names

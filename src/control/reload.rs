@@ -131,6 +131,8 @@ pub struct Reloader {
     applied: Option<UnboundedSender<Applied>>,
     /// What is going on.
     flows: Arc<Flows>,
+    /// Folders that configs, and what they name, may be read from: those of the config that the gate was started with.
+    roots: Vec<PathBuf>,
 }
 
 impl Reloader {
@@ -144,6 +146,10 @@ impl Reloader {
         Reloader {
             file: std::path::absolute(file).unwrap_or_else(|_| file.to_owned()),
             reloads: Arc::new(Reloads::new(&config)),
+            roots: named_files(file, &config)
+                .iter()
+                .map(|path| folder(path))
+                .collect(),
             config,
             pending: None,
             taken_back: None,
@@ -240,7 +246,7 @@ impl Reloader {
         confirm: Option<Duration>,
     ) -> Value {
         let start = Instant::now();
-        let prepared = prepare(keeper, age, file).and_then(|(config, candidate)| {
+        let prepared = self.prepare(keeper, age, file).and_then(|(config, candidate)| {
             let fixed = only_by_restart(&self.config, &config);
             match fixed.is_empty() {
                 true => Ok((config, candidate)),
@@ -366,7 +372,7 @@ impl Reloader {
     }
 
     fn diff(&self, keeper: &Keeper, age: Duration, file: &Path, stopped: &[Stopped]) -> Value {
-        let (config, candidate) = match prepare(keeper, age, file) {
+        let (config, candidate) = match self.prepare(keeper, age, file) {
             Ok(prepared) => prepared,
             Err(refused) => return refused,
         };
@@ -376,6 +382,34 @@ impl Reloader {
         answer["own_file"] = json!(self.file);
         answer["restart"] = json!(only_by_restart(&self.config, &config));
         answer
+    }
+
+    /// Reads a config, and compiles and judges its policy. Whoever may ask may not be root: what the gate reads for him is where its own config is.
+    fn prepare(
+        &self,
+        keeper: &Keeper,
+        age: Duration,
+        file: &Path,
+    ) -> Result<(Config, Candidate), Value> {
+        let within = |path: &Path| self.roots.iter().any(|root| folder(path).starts_with(root));
+        let elsewhere = |path: &Path| {
+            json!({ "error": format!(
+                "{} is in another folder than the config that the gate was started with and the files that this names; put it there, or restart the gate",
+                path.display()
+            ) })
+        };
+        if !within(file) {
+            return Err(elsewhere(file));
+        }
+        let named = config::named_files(file).map_err(|problems| refusal(file, &problems))?;
+        if let Some(path) = named.iter().find(|path| !within(path)) {
+            return Err(elsewhere(path));
+        }
+        let config = config::load(file).map_err(|problems| refusal(file, &problems))?;
+        let candidate = candidate(keeper, &config, age);
+        candidate
+            .map(|candidate| (config, candidate))
+            .map_err(|refused| json!({ "error": format!("{}: {refused}", file.display()) }))
     }
 
     /// Tells everybody which config is in force now.
@@ -390,13 +424,23 @@ impl Reloader {
     }
 }
 
-/// Reads a config, and compiles and judges its policy.
-fn prepare(keeper: &Keeper, age: Duration, file: &Path) -> Result<(Config, Candidate), Value> {
-    let config = config::load(file).map_err(|problems| refusal(file, &problems))?;
-    let candidate = candidate(keeper, &config, age);
-    candidate
-        .map(|candidate| (config, candidate))
-        .map_err(|refused| json!({ "error": format!("{}: {refused}", file.display()) }))
+/// The files that a config consists of, itself first.
+fn named_files(file: &Path, config: &Config) -> Vec<PathBuf> {
+    let sets = config.policy.sets.iter().filter_map(|set| set.file.clone());
+    let tests = config
+        .test_files
+        .iter()
+        .map(|file| PathBuf::from(file.source.name()));
+    std::iter::once(file.to_owned())
+        .chain(sets)
+        .chain(tests)
+        .collect()
+}
+
+/// The folder that a file is in, without links on the way.
+fn folder(path: &Path) -> PathBuf {
+    let path = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    path.parent().unwrap_or(Path::new("/")).to_owned()
 }
 
 /// The policy of a config, compiled and judged by its own tests.
@@ -445,7 +489,10 @@ fn only_by_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     };
     // Their kinds hold what cannot be compared but by its text, which goes nowhere.
     let sinks = |config: &Config| format!("{:?}", config.sinks);
-    let control = |config: &Config| (config.control.socket.clone(), config.control.state.clone());
+    let control = |config: &Config| config::Control {
+        watch: true,
+        ..config.control.clone()
+    };
     [
         ("[bridge]", bridge(before) != bridge(after)),
         ("[flows]", before.flows != after.flows),

@@ -10,6 +10,7 @@ use super::keeper::Keeper;
 use super::lapses::Lapses;
 use super::names::Names;
 use super::quarantine::{self, Quarantine};
+use super::reach::reach;
 use super::reload::{self, Applied, Reloader};
 use super::resolve::Resolver;
 use super::sink::{self, OpenError};
@@ -19,6 +20,7 @@ use super::{evidence, http, socket};
 use crate::config::{Config, OnFailure, token};
 use crate::flow::Flows;
 use crate::os::affinity;
+use crate::os::sandbox::{self, Calls, SandboxError};
 use crate::policy::CompileError;
 use crate::port::gate::{Failing, Gate, GateError};
 use crate::telemetry::dhcp::DhcpRing;
@@ -54,6 +56,10 @@ pub enum ServeError {
     Bringup(#[from] BringupError),
     #[error(transparent)]
     Gate(#[from] GateError),
+    #[error(transparent)]
+    Sandbox(#[from] SandboxError),
+    #[error("[control] state, or [evidence] dir: {0}")]
+    Folder(std::io::Error),
     #[error("[metrics] listen = \"{address}\": {source}; name another address or port, or \"off\"")]
     Metrics {
         address: std::net::SocketAddr,
@@ -174,7 +180,8 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
         notes,
     } = std::thread::scope(|scope| scope.spawn(bring).join())
         .map_err(|_| ServeError::WorkerEnded)??;
-    for note in &notes {
+    let given_up = give_up(&config, file)?;
+    for note in notes.iter().chain(&given_up) {
         eprintln!("portcullis: note: {note}");
     }
     let dhcp: Vec<DhcpRing> = workers.iter().map(|(worker, _)| worker.dhcp()).collect();
@@ -277,6 +284,19 @@ fn arm(
         gate.arm(watchdog, failing)?;
     }
     Ok(())
+}
+
+/// Gives up what a gate that is ready has no need of, before there are other threads. What this kernel does not have is noted.
+fn give_up(config: &Config, file: &Path) -> Result<Vec<String>, ServeError> {
+    if !config.control.core_dumps {
+        sandbox::no_core_dumps()?;
+    }
+    let mut notes: Vec<String> = sandbox::lock_memory().into_iter().collect();
+    let reach = reach(config, file).map_err(ServeError::Folder)?;
+    sandbox::drop_capabilities()?;
+    notes.extend(sandbox::confine(&reach)?);
+    sandbox::only(Calls::Control)?;
+    Ok(notes)
 }
 
 /// What workers see hosts do, and what is made of it.

@@ -3,3 +3,4 @@
 pub mod affinity;
 pub mod nic;
 pub mod offload;
+pub mod sandbox;

@@ -454,13 +454,13 @@ fn ensure_bpffs(path: &Path) -> Result<(), GateError> {
     if !path.exists() {
         std::fs::create_dir_all(path).map_err(|e| fail(e.to_string()))?;
     }
-    let none: Option<&str> = None;
+    // Its own default is a folder for everybody: whoever made `portcullis` there first would own the pins.
     nix::mount::mount(
         Some("bpf"),
         path,
         Some("bpf"),
         nix::mount::MsFlags::empty(),
-        none,
+        Some("mode=0700"),
     )
     .map_err(|e| fail(e.to_string()))?;
     if is_bpffs() {

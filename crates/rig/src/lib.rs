@@ -26,6 +26,8 @@ mod certificates;
 pub mod drill;
 mod error;
 mod gate;
+#[cfg(target_arch = "x86_64")]
+pub mod inject;
 mod netns;
 mod process;
 mod server;
