@@ -410,3 +410,48 @@ fn diff_says_which_rules_and_sets_differ_and_which_hosts_it_would_hit() {
         "nothing has changed"
     );
 }
+
+#[test]
+fn who_was_told_of_before_a_restart_is_not_told_of_anew_and_counts_on() {
+    let Some(lab) = Lab::new() else { return };
+    let text = config(&lab, "", "").replace("[alerts]\n", "[alerts]\nwindow = \"1h\"\n");
+    let (lan, uplink) = Wire::both(&lab);
+    let gate = Gate::with(&lab, &text);
+    for _ in 0..3 {
+        assert!(!passes(&lan, &uplink, 69));
+    }
+    let first = gate.alerts(1);
+    assert_eq!(gate.end(Signal::SIGTERM).code(), Some(0));
+    let gate = Gate::with(&lab, &text);
+    assert!(!passes(&lan, &uplink, 69));
+    until("the frame counted", SOON, || {
+        (gate.status()["rules"]["tftp"]["packets"] == 1).then_some(())
+    });
+    let socket = lab.dir().join("control.sock");
+    let ask = portcullis::control::socket::Request::Incidents { most: 9 };
+    std::thread::sleep(Duration::from_millis(100));
+    let latest = portcullis::control::socket::ask(&socket, &ask).expect("an answer");
+    assert_eq!(
+        latest["incidents"].as_array().map(Vec::len),
+        Some(0),
+        "not told: {latest}"
+    );
+    assert_eq!(gate.end(Signal::SIGTERM).code(), Some(0));
+    let lines: Vec<Value> = std::fs::read_to_string(lab.dir().join("alerts.jsonl"))
+        .expect("alerts")
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    // The first, and one at the end of each process for what was not told yet.
+    let seen: Vec<(&Value, u64)> = lines
+        .iter()
+        .map(|line| {
+            (
+                &line["alert"]["incident"],
+                number(&line["alert"]["packets"]),
+            )
+        })
+        .collect();
+    let id = &first[0]["alert"]["incident"];
+    assert_eq!(seen, [(id, 1), (id, 3), (id, 4)], "one incident");
+}

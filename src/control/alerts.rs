@@ -9,6 +9,7 @@ pub use super::line::{Alert, Line, timestamp};
 use super::names::Names;
 use super::quarantine;
 use super::recent::{Latest, Recent, Told};
+use super::windows::{self, Whom, Window};
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
 use crate::policy::{Generation, InForce, Side, Verdict};
@@ -160,6 +161,18 @@ fn shown(event: &Event) -> Option<Details> {
 
 type Key = (Cause, [u8; 6], u128, bool);
 
+/// What alerts, by a name that outlives the process.
+fn name_of(cause: Cause, generation: &Generation) -> String {
+    match cause {
+        Cause::Rule(slot) => {
+            let info = generation.roster().info(slot);
+            info.map_or_else(String::new, |info| format!("rule {}", info.name))
+        }
+        Cause::Reason(reason) => format!("reason {}", reason.name()),
+        Cause::Behaviour(behaviour) => format!("behaviour {}", behaviour.name()),
+    }
+}
+
 /// The open incidents.
 pub struct Incidents {
     policy: InForce,
@@ -184,6 +197,8 @@ pub struct Incidents {
     begun: u64,
     uncounted: u64,
     recent: Recent<Key>,
+    /// Windows from before the start that nothing has come for yet.
+    before: HashMap<Whom, Window>,
     /// `None` where nobody asks which hosts alert most.
     hosts: Option<Hosts>,
 }
@@ -207,6 +222,7 @@ impl Incidents {
             begun: 0,
             uncounted: 0,
             recent: Recent::new(),
+            before: HashMap::new(),
             hosts: None,
         }
     }
@@ -288,6 +304,37 @@ impl Incidents {
         self
     }
 
+    /// Windows go on that were open before the start.
+    pub fn resume(mut self, before: HashMap<Whom, Window>) -> Incidents {
+        self.before = before;
+        self
+    }
+
+    /// The windows that are open, those from before the start too; the latest [`windows::MOST`].
+    pub fn windows(&self) -> Vec<Window> {
+        let generation = self.policy.load();
+        let of = |(key, incident): (&Key, &Incident)| Window {
+            cause: name_of(key.0, &generation),
+            mac: key.1,
+            host: key.2.to_string(),
+            v6: key.3,
+            incident: incident.id.clone(),
+            first: incident.first,
+            line: incident.line,
+            packets: incident.packets,
+            told: incident.told,
+        };
+        let open = self.open.iter().filter(|(_, incident)| incident.told > 0);
+        let mut all: Vec<Window> = open.map(of).chain(self.before.values().cloned()).collect();
+        all.sort_unstable_by(|a, b| {
+            b.line
+                .cmp(&a.line)
+                .then_with(|| a.incident.cmp(&b.incident))
+        });
+        all.truncate(windows::MOST);
+        all
+    }
+
     /// A repeat within `window` of the last line is counted, not told, from now on.
     pub fn set_window(&mut self, window: Duration) {
         self.window = window.as_nanos() as u64;
@@ -337,7 +384,25 @@ impl Incidents {
             self.order.push_back(key);
         }
         let count = &mut self.begun;
+        let before = match self.before.is_empty() || self.open.contains_key(&key) {
+            true => None,
+            false => {
+                let whom = (name_of(key.0, &self.policy.load()), key.1, key.2, key.3);
+                let held = self.before.remove(&whom);
+                held.filter(|held| event.time.saturating_sub(held.line) < self.window)
+            }
+        };
         let incident = self.open.entry(key).or_insert_with(|| {
+            if let Some(held) = before {
+                // No capture is begun for what has one from before.
+                return Incident {
+                    first: held.first,
+                    packets: held.packets,
+                    told: held.told,
+                    line: held.line,
+                    ..Incident::new(held.incident, event)
+                };
+            }
             *count += 1;
             // In the order of time also across restarts, as far as the clock is right.
             let id = format!("{:x}-{count}", event.time / 1_000_000);

@@ -27,3 +27,4 @@ pub mod socket;
 pub mod status;
 pub mod upkeep;
 pub mod watch;
+pub mod windows;

@@ -16,6 +16,7 @@ use super::resolve::Resolver;
 use super::sink::{self, OpenError};
 use super::status::{State, now};
 use super::upkeep::{Ask, Upkeep};
+use super::windows::{self, Window};
 use super::{evidence, http, socket};
 use crate::config::{Config, OnFailure, token};
 use crate::flow::Flows;
@@ -35,6 +36,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 const TICK: Duration = Duration::from_millis(20);
 /// How often windows that are over are looked for.
 const EXPIRE_TICKS: u32 = 25;
+
+/// How often the windows of incidents are kept.
+const KEEP_TICKS: u32 = 250;
 
 /// Observations that a worker may be ahead of the control thread.
 const OBSERVATIONS: usize = 8192;
@@ -225,7 +229,13 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     let (evidence, evidence_thread) = evidence.transpose()?.unzip();
     let resolver = config.alerts.reverse_dns.then(Resolver::start).transpose();
     let names = Names::new(&config.hosts).with_resolver(resolver.map_err(ServeError::Os)?);
+    let kept = windows::path(&config.control.state);
+    let (before, wrong) = windows::load(&kept, now(), config.alerts.window.as_nanos() as u64);
+    if let Some(wrong) = wrong {
+        eprintln!("portcullis: warning: {wrong}");
+    }
     let incidents = Incidents::new(Arc::clone(&policy), config.alerts.window)
+        .resume(before)
         .with_socket(&path)
         .with_hosts(config.metrics.hosts)
         .with_names(names);
@@ -251,13 +261,20 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
         (signals, follows),
         Arc::clone(&state),
         (&crew, gates),
+        &kept,
         &mut from_workers,
         metrics.map(|listener| (listener, access, wanted.map(|kept| kept.dir.clone()))),
         listener,
     ));
     drop(upkeep);
     crew.stop();
+    drain(&state, &mut from_workers, 0);
+    // As they stand: what follows closes them.
+    let open = state.incidents().0.windows();
     drain(&state, &mut from_workers, u64::MAX);
+    if let Err(e) = windows::save(&kept, &windows::text(told_now(open))) {
+        eprintln!("portcullis: warning: {}: {e}", kept.display());
+    }
     drop(evidence_thread);
     for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
         eprintln!(
@@ -369,6 +386,7 @@ async fn control(
     (mut signals, mut follows): (Signals, UnboundedReceiver<Applied>),
     state: Arc<State>,
     (crew, mut gates): (&Crew, [Gate; 2]),
+    kept: &Path,
     from_workers: &mut FromWorkers,
     metrics: Option<(tokio::net::TcpListener, Access, Option<PathBuf>)>,
     listener: tokio::net::UnixListener,
@@ -381,6 +399,7 @@ async fn control(
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;
     let mut lapses = Lapses::default();
+    let mut told: Vec<Window> = Vec::new();
     let outcome = loop {
         tokio::select! {
             _ = signals.terminate.recv() => break Ok(()),
@@ -395,6 +414,13 @@ async fn control(
                 ticks = ticks.wrapping_add(1);
                 let expire = ticks.is_multiple_of(EXPIRE_TICKS);
                 drain(&state, from_workers, if expire { now() } else { 0 });
+                if ticks.is_multiple_of(KEEP_TICKS) {
+                    let open = state.incidents().0.windows();
+                    if open != told {
+                        state.desk.leave(Ask::Keep(kept.to_owned(), windows::text(open.clone())));
+                        told = open;
+                    }
+                }
                 if expire {
                     for line in lapses.look(&state.ports) {
                         eprintln!("portcullis: warning: {line}");
@@ -411,6 +437,17 @@ async fn control(
         serving.abort();
     }
     outcome
+}
+
+/// The windows at the end, whose last lines are written now.
+fn told_now(mut open: Vec<Window>) -> Vec<Window> {
+    for window in open
+        .iter_mut()
+        .filter(|window| window.packets > window.told)
+    {
+        (window.line, window.told) = (now(), window.packets);
+    }
+    open
 }
 
 /// Another config is in force.

@@ -7,6 +7,7 @@ use super::quarantine::{self, Quarantine};
 use super::reload::{self, Reloader, Reloads};
 use super::snapshot::Named;
 use super::watch::Watch;
+use super::windows;
 use crate::config::load_set;
 use crate::policy::Key;
 use serde::Serialize;
@@ -86,6 +87,8 @@ pub enum Ask {
     Config(reload::Ask, Vec<Stopped>),
     /// About hosts in quarantine.
     Quarantine(quarantine::Ask),
+    /// Writes this into a file that is kept.
+    Keep(PathBuf, Vec<u8>),
 }
 
 /// A command, and where its answer goes.
@@ -367,6 +370,12 @@ impl Work {
                     let answer = added::answer(&mut self.keeper, &mut self.store, &ask);
                     added::log(&answer);
                     answer
+                }
+                Ask::Keep(path, text) => {
+                    if let Err(e) = windows::save(&path, &text) {
+                        eprintln!("portcullis: warning: {}: {e}", path.display());
+                    }
+                    serde_json::Value::Null
                 }
                 Ask::Quarantine(ask) => {
                     let answer = self.quarantine.answer(&mut self.keeper, &ask, seconds());
