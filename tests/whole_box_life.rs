@@ -248,6 +248,8 @@ fn a_bpf_file_system_that_is_not_there_is_mounted() {
         gate.end(Signal::SIGKILL);
         assert_closed(&lan, &uplink, 5);
     }
+    let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&mount.0).expect("bpffs"));
+    assert_eq!(mode & 0o777, 0o700, "for root alone");
     assert!(
         lab.pins().is_empty(),
         "pins in another file system than the one named"

@@ -455,3 +455,41 @@ fn who_was_told_of_before_a_restart_is_not_told_of_anew_and_counts_on() {
     let id = &first[0]["alert"]["incident"];
     assert_eq!(seen, [(id, 1), (id, 3), (id, 4)], "one incident");
 }
+
+#[test]
+fn what_the_gate_reads_for_whoever_asks_is_where_its_own_config_is() {
+    let Some(lab) = Lab::new() else { return };
+    let gate = Gate::with(&lab, &rule(&lab, "allow"));
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let other = elsewhere.path().join("new.toml");
+    std::fs::write(&other, rule(&lab, "drop")).expect("a config");
+    let link = lab.dir().join("link.toml");
+    std::os::unix::fs::symlink(&other, &link).expect("a link");
+    let named = |name: &str, set: &str| {
+        let sets = format!("[sets]\nothers = {{ file = \"{set}\" }}\n");
+        write_config(&lab, name, &rule(&lab, "drop").replace("[sets]\n", &sets))
+    };
+    let secret = named("set.toml", "/etc/shadow");
+    let above = named("above.toml", "../../etc/passwd");
+    let pipe = lab.dir().join("pipe.toml");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+    for (file, why) in [
+        (&other, "another folder"),
+        (&link, "another folder"),
+        (&secret, "/etc/shadow is in another folder"),
+        (&above, "another folder"),
+        (&pipe, "not a regular file"),
+    ] {
+        for words in ["diff", "commit"] {
+            let (code, stdout, stderr) = command(&lab, &[words], Some(file));
+            // What the config of a command's own says is read by the command, with the rights of whoever runs it.
+            assert!(
+                code == Some(2) && stderr.contains(why),
+                "{words} {}: {stdout}{stderr}",
+                file.display()
+            );
+            assert!(!stderr.contains("root:"), "{stderr}");
+        }
+    }
+    assert_eq!(gate.status()["generation"], 1);
+}

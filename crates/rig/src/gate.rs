@@ -170,6 +170,26 @@ impl<'rig> Gate<'rig> {
         )?)
     }
 
+    /// All that `portcullis status --json` says; [`Error::Answer`] for a bridge.
+    pub fn json(&self) -> Result<serde_json::Value> {
+        let Running::Portcullis { bin, .. } = &self.running else {
+            return Err(Error::Answer {
+                what: "status".into(),
+                said: "a bridge has none".into(),
+            });
+        };
+        let socket = self.rig.dir().join("control.sock");
+        let mut command = self.rig.gate.command(bin);
+        let text = must(
+            command.args(["status", "--json", "--socket"]).arg(socket),
+            "",
+        )?;
+        serde_json::from_str(&text).map_err(|e| Error::Answer {
+            what: "the status of the gate".into(),
+            said: e.to_string(),
+        })
+    }
+
     /// The gate's counters once both ports balance, or as they are when they still do not after `limit`.
     ///
     /// The law of accounting is about quiet moments; a frame that is being forwarded is received and not yet sent.

@@ -31,6 +31,7 @@ pub mod inject;
 mod netns;
 mod process;
 mod server;
+pub mod soak;
 mod status;
 mod topology;
 

@@ -13,7 +13,8 @@ pub use report::{Line, Report, time};
 use crate::{Gate, GateKind, Result, Rig, addr, check_interrupt};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use traffic::{Stream, Traffic};
+use traffic::Stream;
+pub(crate) use traffic::Traffic;
 
 /// What the gate is told to do when it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
