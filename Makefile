@@ -7,7 +7,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO_FLAGS := $(if $(filter-out 0,$(STAY)),--stay) $(if $(filter-out 0,$(JSON)),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drill test test-table lint deny
+.PHONY: help setup build demo drill soak test test-table lint deny
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -32,6 +32,12 @@ drill: ## Kill, starve, stop and stick the gate a hundred times each under traff
 	@cargo build --release --locked --quiet --bin portcullis
 	@cargo build --locked --quiet -p rig --bin portcullis-drill
 	@$(SUDO) $(TARGET)/debug/portcullis-drill --gate $(TARGET)/release/portcullis --results benches/results
+
+soak: ## Half an hour of reloads, flaps, floods, malformed frames, stops and kills; memory flat, every frame accounted for
+	@deploy/setup.sh build demo test
+	@cargo build --release --locked --quiet --bin portcullis
+	@cargo build --locked --quiet -p rig --bin portcullis-soak
+	@$(SUDO) $(TARGET)/debug/portcullis-soak --gate $(TARGET)/release/portcullis
 
 # cargo-nextest where there is one. Test binaries named whole_box* and veth need root: where make has none, as-root.sh starts
 # them by sudo, and where that cannot be, each of their tests says that it was not run.

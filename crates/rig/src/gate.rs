@@ -227,8 +227,10 @@ impl<'rig> Gate<'rig> {
         else {
             return Ok(());
         };
-        // The dead one first: it is reaped, and what it wrote is not what the next one waits for.
-        drop(daemon.take());
+        // The dead one first: it is reaped, and what it wrote is not what the next one waits for. One that was asked to end may have something to do still.
+        if let Some(mut dead) = daemon.take() {
+            dead.ended(READY)?;
+        }
         let mut command = self.rig.gate.command(&*bin);
         let log = self.rig.dir().join("portcullis.log");
         let again = spawn("portcullis", command.arg("run").arg("-c").arg(config), &log)?;

@@ -253,6 +253,20 @@ impl Daemon {
         }
     }
 
+    /// Waits until it has ended.
+    pub fn ended(&mut self, limit: Duration) -> Result<()> {
+        let what = format!("{} to end", self.name);
+        let deadline = Instant::now() + limit;
+        while self.group.try_wait()?.is_none() {
+            check_interrupt()?;
+            if Instant::now() > deadline {
+                return Err(Error::Timeout { what, limit });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
     /// Sends `signal` to the program alone.
     pub fn signal(&self, signal: Signal) -> Result<()> {
         nix::sys::signal::kill(self.group.id(), signal).map_err(|e| Error::Io {

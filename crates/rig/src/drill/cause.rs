@@ -22,16 +22,19 @@ pub enum Cause {
     Stop,
     /// Its worker is held by a debugger, the rest of it runs on.
     Stuck,
+    /// It is stopped in good order and started again at once: what an upgrade costs.
+    Restart,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 5] = [
+    pub const ALL: [Cause; 6] = [
         Cause::Kill,
         Cause::Abort,
         Cause::OutOfMemory,
         Cause::Stop,
         Cause::Stuck,
+        Cause::Restart,
     ];
 
     /// In a word.
@@ -42,6 +45,7 @@ impl Cause {
             Cause::OutOfMemory => "oom",
             Cause::Stop => "stop",
             Cause::Stuck => "stuck",
+            Cause::Restart => "restart",
         }
     }
 
@@ -72,11 +76,12 @@ impl Cause {
                 worker = Some(thread);
                 at
             }
-            Cause::Kill | Cause::Abort | Cause::Stop => {
+            Cause::Kill | Cause::Abort | Cause::Stop | Cause::Restart => {
                 let at = Instant::now();
                 signal(match self {
                     Cause::Kill => Signal::SIGKILL,
                     Cause::Abort => Signal::SIGABRT,
+                    Cause::Restart => Signal::SIGTERM,
                     _ => Signal::SIGSTOP,
                 })?;
                 at

@@ -137,12 +137,11 @@ impl<'rig> Drill<'rig> {
             return Ok(None);
         };
         let from = caused.at;
-        let lasts = LASTS
-            + if cause.is_a_hang() {
-                self.watchdog
-            } else {
-                Duration::ZERO
-            };
+        let lasts = match cause {
+            Cause::Restart => Duration::ZERO,
+            _ if cause.is_a_hang() => LASTS + self.watchdog,
+            _ => LASTS,
+        };
         std::thread::sleep(lasts.saturating_sub(from.elapsed()));
         let until = caused.end()?;
         if !cause.is_a_hang() {

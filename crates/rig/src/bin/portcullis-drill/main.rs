@@ -39,6 +39,7 @@ enum Causes {
     Oom,
     Stop,
     Stuck,
+    Restart,
 }
 
 impl Causes {
