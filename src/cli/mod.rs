@@ -4,6 +4,7 @@ mod alerts;
 mod check;
 mod detach;
 mod diff;
+mod doctor;
 mod explain;
 mod gate;
 mod reload;
@@ -38,6 +39,7 @@ const EXAMPLES: &str = "Examples:
   portcullis test -c portcullis.toml --tests policy-tests.toml
   portcullis explain -c portcullis.toml --dir out --proto udp --src 10.77.0.9:40000 --dst 93.184.216.34:69
   portcullis replay -c portcullis.toml --lan-prefix 10.77.0.0/24 capture.pcapng
+  portcullis doctor -c portcullis.toml
   portcullis run -c portcullis.toml
   portcullis status
   portcullis top
@@ -74,6 +76,8 @@ enum Command {
     Diff(diff::Diff),
     /// Take back a config that waits to be confirmed
     Rollback(reload::Rollback),
+    /// Say what of this machine is not ready for the gate, each with the command that mends it; changes nothing
+    Doctor(doctor::Doctor),
     /// Take the in-kernel gate off the NICs and put them back as they were
     Detach(detach::Detach),
 }
@@ -106,6 +110,11 @@ impl ConfigFile {
     }
 }
 
+/// The command line as it is parsed, for man pages and completions.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
@@ -122,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Commit(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Rollback(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Detach(command) => command.run(),
     }
 }
