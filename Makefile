@@ -29,7 +29,9 @@ cargo-deb:
 deb: $(CARGO_DEB) ## Build the Debian package, into target/debian
 	@deploy/setup.sh build
 	cargo build --release --locked --bin portcullis
+	rm -rf $(TARGET)/release/manual
 	cargo run --locked --quiet -p manual -- $(TARGET)/release/manual
+	gzip -9nf $(TARGET)/release/manual/man/*.1
 	cargo deb --locked --no-build --strip
 
 # The rig is built for debugging, whatever the gate is: the release profile aborts on panic, and the rig takes its

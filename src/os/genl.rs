@@ -55,7 +55,8 @@ impl Rss {
     /// True if both directions of a flow come out at the same queue. A Toeplitz key that repeats its first two bytes does that
     /// too (Woo and Park, "Scalable TCP session monitoring with symmetric receive-side scaling", 2012).
     pub fn symmetric(&self) -> bool {
-        self.symmetric_input || (self.key.len() > 2 && self.key.chunks(2).all(|two| self.key.starts_with(two)))
+        self.symmetric_input
+            || (self.key.len() > 2 && self.key.chunks(2).all(|two| self.key.starts_with(two)))
     }
 }
 

@@ -39,8 +39,10 @@ pub fn write(dir: &Path) -> Result<()> {
 fn pages(command: &Command, name: &str, dir: &Path) -> Result<()> {
     let mut text = Vec::new();
     let about = format!("portcullis {}", command.get_version().unwrap_or_default());
-    // The subcommand's own name is one word; on its page it is what the page is called.
-    Man::new(command.clone().name(name.to_string()))
+    // The subcommand's own name is one word; on its page it is what the page is called. A name of a command lives as long as the
+    // program, which is soon over.
+    let own: &'static str = name.to_string().leak();
+    Man::new(command.clone().name(own))
         .title(name.to_uppercase())
         .section("1")
         .source(about)
@@ -73,10 +75,22 @@ mod tests {
         for sub in portcullis::cli::command().get_subcommands() {
             let name = format!("portcullis-{}.1", sub.get_name());
             let page = read(&name);
-            assert!(page.contains(".SH NAME") && page.contains("\\-\\-help"), "{name}: {page}");
-            assert!(main.contains(&sub.get_name().replace('-', "\\-")), "{name} is not on the main page");
-            for option in sub.get_arguments().filter_map(|argument| argument.get_long()) {
-                assert!(page.contains(&option.replace('-', "\\-")), "{name}: no --{option}");
+            assert!(
+                page.contains(".SH NAME") && page.contains("\\-\\-help"),
+                "{name}: {page}"
+            );
+            assert!(
+                main.contains(&sub.get_name().replace('-', "\\-")),
+                "{name} is not on the main page"
+            );
+            for option in sub
+                .get_arguments()
+                .filter_map(|argument| argument.get_long())
+            {
+                assert!(
+                    page.contains(&option.replace('-', "\\-")),
+                    "{name}: no --{option}"
+                );
             }
         }
         assert!(read("portcullis-sets-add.1").contains("portcullis\\-sets\\-add"));
@@ -88,7 +102,11 @@ mod tests {
         for file in ["bash/portcullis", "zsh/_portcullis", "fish/portcullis.fish"] {
             let text = std::fs::read_to_string(dir.path().join("completions").join(file)).unwrap();
             for sub in portcullis::cli::command().get_subcommands() {
-                assert!(text.contains(sub.get_name()), "{file}: no {}", sub.get_name());
+                assert!(
+                    text.contains(sub.get_name()),
+                    "{file}: no {}",
+                    sub.get_name()
+                );
             }
         }
     }
