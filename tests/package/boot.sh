@@ -1,8 +1,8 @@
 #!/bin/sh
 # Boots the systemd of this machine as the first process of namespaces of its own, over a copy-on-write view of this machine's files:
-#   boot.sh FOLDER CGROUP
-# FOLDER takes the view and everything that is written; CGROUP is a cgroup of its own. Like systemd-nspawn, /sys and
-# /proc/sys are read-only and /dev has nothing of the machine's; bpffs is the machine's own. Run inside of the network namespace.
+#   unshare -m -p -C -u -i --fork --kill-child boot.sh FOLDER
+# FOLDER takes the view and everything that is written, in memory. As with systemd-nspawn, /sys and /proc/sys are read-only and
+# /dev has next to nothing. bpffs is its own too: what is pinned there goes with it.
 set -eu
 
 folder=$1
@@ -32,10 +32,10 @@ done
 rm -rf etc/systemd/system/*.wants run/systemd
 for unit in lib/systemd/system/*.target.wants/*; do
   case ${unit##*/} in
-    systemd-journald* | systemd-sysusers* | systemd-tmpfiles-setup.service) ;;
+    systemd-journald* | systemd-tmpfiles-setup.service) ;;
     *) ln -sf /dev/null "etc/systemd/system/${unit##*/}" ;;
   esac
 done
-rm -rf var/lib/portcullis var/log/portcullis etc/portcullis var/log/journal usr/sbin/policy-rc.d
+rm -rf usr/sbin/policy-rc.d var/log/journal
 export container=portcullis-test
 exec chroot . /lib/systemd/systemd --system --unit=basic.target --log-target=console --show-status=no
