@@ -98,7 +98,16 @@ fn ready(machine: &Machine) {
     });
 }
 
-/// Without any of its capabilities the gate does not start: `only` is what systemd is told to leave out.
+/// Tells a sender to stop, however what it goes on beside ends.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Sees that without one of its capabilities the gate does not start.
 fn assert_needs(machine: &Machine, capability: &str) {
     let dir = "/run/systemd/system/portcullis.service.d";
     machine.must(&format!(
@@ -235,14 +244,14 @@ fn the_package_is_installed_configured_run_upgraded_removed_and_purged() {
             }
             sent
         });
-        // Told to stop however this ends, or the scope would wait for ever.
+        let stop = Stop(&done);
         let upgraded = machine.run("dpkg -i /tmp/second.deb");
-        let again = until("the new process", SOON * 3, || {
+        assert_eq!(upgraded.code, Some(0), "{upgraded:?}");
+        until("the new process", SOON * 3, || {
             let ready = machine.run("portcullis status").code == Some(0);
             (ready && machine.property("MainPID") != pid).then_some(())
         });
-        done.store(true, Relaxed);
-        assert_eq!((upgraded.code, again), (Some(0), ()), "{upgraded:?}");
+        drop(stop);
         assert!(flood.join().expect("the sender") > 100);
     });
     assert_eq!(
