@@ -5,6 +5,7 @@ use crate::common::{Lab, SOON, until};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// What boots it.
 const BOOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/package/boot.sh");
@@ -49,7 +50,7 @@ impl Machine {
             cgroup,
         };
         let log = lab.dir().join("machine.log");
-        machine.init = until("the first process", SOON, || {
+        machine.init = until("the first process", SOON * 3, || {
             let said = std::fs::read_to_string(&log).unwrap_or_default();
             let ended = machine.holder.try_wait().expect("wait");
             assert!(ended.is_none(), "no machine boots here: {said}");
@@ -60,7 +61,7 @@ impl Machine {
             let name = std::fs::read_to_string(format!("/proc/{init}/comm")).ok()?;
             (name.trim() == "systemd").then_some(init)
         });
-        until("systemd to run", SOON, || {
+        until("systemd to run", SOON * 3, || {
             let state = machine.run("systemctl is-system-running").stdout;
             (state.trim() == "running").then_some(())
         });
@@ -156,7 +157,14 @@ impl Drop for Machine {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
         if let Some(dir) = &self.cgroup {
-            until("an empty cgroup", SOON, || remove(dir).ok());
+            // It empties when the last process is gone. One that is left over is empty, and harms nobody.
+            let gone = (0..500).any(|_| {
+                std::thread::sleep(Duration::from_millis(10));
+                remove(dir).is_ok()
+            });
+            if !gone {
+                eprintln!("{} is left over", dir.display());
+            }
         }
     }
 }

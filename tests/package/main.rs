@@ -110,13 +110,14 @@ impl Drop for Stop<'_> {
 /// Sees that without one of its capabilities the gate does not start.
 fn assert_needs(machine: &Machine, capability: &str) {
     let dir = "/run/systemd/system/portcullis.service.d";
+    assert_eq!(machine.property("NRestarts"), "0");
     machine.must(&format!(
         "mkdir -p {dir} && printf '[Service]\\nCapabilityBoundingSet=~{capability}\\nAmbientCapabilities=~{capability}\\n' > {dir}/less.conf
          systemctl daemon-reload; systemctl start portcullis"
     ));
     until(
         &format!("a start to fail without {capability}"),
-        SOON,
+        SOON * 3,
         || (machine.property("NRestarts") != "0").then_some(()),
     );
     assert_ne!(
@@ -212,6 +213,19 @@ fn the_package_is_installed_configured_run_upgraded_removed_and_purged() {
     );
     let socket = machine.must("stat -c '%U %G %a' /run/portcullis/control.sock");
     assert_eq!(socket, "portcullis portcullis 660");
+
+    // The Internet is not for the service itself: an address of it is on the loopback here.
+    machine.must("ip address add 198.51.100.1/32 dev lo");
+    let send = |cgroup: &str, to: &str| {
+        let join = format!("echo $BASHPID > /sys/fs/cgroup/{cgroup}/cgroup.procs");
+        machine
+            .run(&format!("bash -c '{join} && echo x > /dev/udp/{to}/9'"))
+            .code
+    };
+    let service = "system.slice/portcullis.service";
+    assert_eq!(send(service, "127.0.0.1"), Some(0));
+    assert_eq!(send("init.scope", "198.51.100.1"), Some(0));
+    assert_ne!(send(service, "198.51.100.1"), Some(0));
 
     // A reload by systemd, and a change that has to outlive what follows.
     assert_eq!(
