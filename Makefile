@@ -27,7 +27,7 @@ cargo-deb:
 	cargo install --locked cargo-deb
 
 deb: $(CARGO_DEB) ## Build the Debian package, into target/debian
-	@deploy/setup.sh build
+	@deploy/setup.sh build deb
 	cargo build --release --locked --bin portcullis
 	rm -rf $(TARGET)/release/manual
 	cargo run --locked --quiet -p manual -- $(TARGET)/release/manual

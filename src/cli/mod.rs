@@ -76,7 +76,6 @@ enum Command {
     Diff(diff::Diff),
     /// Take back a config that waits to be confirmed
     Rollback(reload::Rollback),
-    /// Say what of this machine is not ready for the gate, each with the command that mends it; changes nothing
     Doctor(doctor::Doctor),
     /// Take the in-kernel gate off the NICs and put them back as they were
     Detach(detach::Detach),

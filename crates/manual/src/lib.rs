@@ -38,14 +38,13 @@ pub fn write(dir: &Path) -> Result<()> {
 /// The page of `command`, called `name`, and those of its subcommands, called `name-sub`.
 fn pages(command: &Command, name: &str, dir: &Path) -> Result<()> {
     let mut text = Vec::new();
-    let about = format!("portcullis {}", command.get_version().unwrap_or_default());
     // The subcommand's own name is one word; on its page it is what the page is called. A name of a command lives as long as the
     // program, which is soon over.
     let own: &'static str = name.to_string().leak();
     Man::new(command.clone().name(own))
         .title(name.to_uppercase())
         .section("1")
-        .source(about)
+        .source(format!("{NAME} {}", env!("CARGO_PKG_VERSION")))
         .manual("Portcullis")
         .render(&mut text)?;
     std::fs::write(dir.join(format!("{name}.1")), text)?;

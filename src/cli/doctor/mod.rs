@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use tree::Tree;
 
-/// Says what of this machine is not ready for the gate, each with the command that mends it.
+/// Say what of this machine is not ready for the gate, each with the command that mends it
 ///
 /// Looked at are, for the NICs and cores of the config: huge pages, isolated cores, SMT siblings, CPU governor, interrupts of the
 /// queues, offloads, MTU, RSS symmetry, zero copy of the driver, irqbalance, clock source, bpffs, locked memory, kernel. It
