@@ -7,7 +7,7 @@ SUDO   := $(if $(filter 0,$(shell id -u)),,sudo)
 DEMO_FLAGS := $(if $(filter-out 0,$(STAY)),--stay) $(if $(filter-out 0,$(JSON)),--json)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo drill soak test test-table lint deny
+.PHONY: help setup build deb demo drill soak test test-table lint deny
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST) | expand -t 20
@@ -18,6 +18,21 @@ setup: ## Install the Debian packages that building, demo and tests need (asks s
 
 build: ## Build the gate, release
 	cargo build --release --locked --bin portcullis
+
+# cargo-deb makes the package; the man pages and completions come from the command line's own definitions.
+CARGO_DEB := $(if $(shell command -v cargo-deb),,cargo-deb)
+
+.PHONY: cargo-deb
+cargo-deb:
+	cargo install --locked cargo-deb
+
+deb: $(CARGO_DEB) ## Build the Debian package, into target/debian
+	@deploy/setup.sh build deb
+	cargo build --release --locked --bin portcullis
+	rm -rf $(TARGET)/release/manual
+	cargo run --locked --quiet -p manual -- $(TARGET)/release/manual
+	gzip -9nf $(TARGET)/release/manual/man/*.1
+	cargo deb --locked --no-build --strip
 
 # The rig is built for debugging, whatever the gate is: the release profile aborts on panic, and the rig takes its
 # namespaces down by unwinding.
@@ -45,7 +60,7 @@ CARGO_TEST ?= $(if $(shell command -v cargo-nextest),cargo nextest run,cargo tes
 HOST       := $(shell rustc -vV | sed -n 's/^host: //p')
 RUNNER     := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 
-test: ## Run every test: unit, property, replay, whole-box (the last as root)
+test: $(CARGO_DEB) ## Run every test: unit, property, replay, whole-box (the last as root)
 	@deploy/setup.sh build demo test
 	@$(if $(SUDO),$(RUNNER)=$(CURDIR)/crates/rig/as-root.sh) $(CARGO_TEST) --workspace --locked --no-fail-fast
 

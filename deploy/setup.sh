@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, the demo, the tests and CI need.
 #
-#   deploy/setup.sh [build] [demo] [test] [ci] [peers] [deny]     no group: build demo
+#   deploy/setup.sh [build] [deb] [demo] [test] [ci] [peers] [deny]     no group: build demo
 #
 # Does nothing, quickly, when all of them are there. No daemon that comes with a package is started or
 # left enabled: the demo runs servers of its own, inside network namespaces, with files of its own.
@@ -9,6 +9,8 @@ set -euo pipefail
 
 # A Rust toolchain needs a linker and the C library's headers.
 build=(gcc libc6-dev)
+# cargo-deb asks dpkg-shlibdeps which libraries the binary needs.
+deb=(dpkg-dev)
 # What makes the namespaces (iproute2, ethtool), the real servers, and the real clients.
 # python3-aiosmtpd is the mail server because, unlike exim, postfix or opensmtpd, it replaces no mail
 # transport agent of the machine's.
@@ -17,9 +19,9 @@ demo=(iproute2 ethtool
       bind9-dnsutils curl ii snmp smbclient iputils-ping)
 # The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
 # The tests of the sinks start rsyslogd, journald (of systemd) and Alertmanager, those of the metrics Prometheus, with configs of their own.
-# udhcpc says a host name to DHCP. The page is looked at by Chromium, with the words of fonts-dejavu-core.
+# udhcpc says a host name to DHCP. The package is looked at by lintian, and runs under systemd. The page is looked at by Chromium, with the words of fonts-dejavu-core.
 test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd iodine ptunnel-ng
-      prometheus prometheus-alertmanager rsyslog rsyslog-gnutls systemd chromium chromium-driver fonts-dejavu-core)
+      prometheus prometheus-alertmanager rsyslog rsyslog-gnutls "${deb[@]}" systemd lintian chromium chromium-driver fonts-dejavu-core)
 # CI builds the XDP gate again and compares it with the committed object, and checks the program for 64-bit ARM, where
 # ring (of rustls) has C to compile.
 ci=(clang libbpf-dev linux-libc-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
@@ -36,12 +38,13 @@ wanted=()
 for group in "$@"; do
   case $group in
     build) wanted+=("${build[@]}") ;;
+    deb)   wanted+=("${deb[@]}") ;;
     demo)  wanted+=("${demo[@]}") ;;
     test)  wanted+=("${test[@]}") ;;
     ci)    wanted+=("${ci[@]}") ;;
     peers) wanted+=("${peers[@]}") ;;
     deny)  wanted+=("${deny[@]}") ;;
-    *)     die "no such group: $group (build, demo, test, ci, peers, deny)" ;;
+    *)     die "no such group: $group (build, deb, demo, test, ci, peers, deny)" ;;
   esac
 done
 

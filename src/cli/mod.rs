@@ -4,6 +4,7 @@ mod alerts;
 mod check;
 mod detach;
 mod diff;
+mod doctor;
 mod explain;
 mod gate;
 mod quarantine;
@@ -39,6 +40,7 @@ const EXAMPLES: &str = "Examples:
   portcullis test -c portcullis.toml --tests policy-tests.toml
   portcullis explain -c portcullis.toml --dir out --proto udp --src 10.77.0.9:40000 --dst 93.184.216.34:69
   portcullis replay -c portcullis.toml --lan-prefix 10.77.0.0/24 capture.pcapng
+  portcullis doctor -c portcullis.toml
   portcullis run -c portcullis.toml
   portcullis status
   portcullis top
@@ -80,6 +82,7 @@ enum Command {
     Diff(diff::Diff),
     /// Take back a config that waits to be confirmed
     Rollback(reload::Rollback),
+    Doctor(doctor::Doctor),
     /// Take the in-kernel gate off the NICs and put them back as they were
     Detach(detach::Detach),
 }
@@ -112,6 +115,11 @@ impl ConfigFile {
     }
 }
 
+/// The command line as it is parsed, for man pages and completions.
+pub fn command() -> clap::Command {
+    <Cli as clap::CommandFactory>::command()
+}
+
 /// Parses the command line and runs the command.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
@@ -130,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Commit(command) => command.run(),
         Command::Diff(command) => command.run(),
         Command::Rollback(command) => command.run(),
+        Command::Doctor(command) => command.run(),
         Command::Detach(command) => command.run(),
     }
 }

@@ -1,6 +1,7 @@
 //! What Portcullis asks of the operating system outside the frame path.
 
 pub mod affinity;
+pub mod genl;
 pub mod nic;
 pub mod offload;
 pub mod sandbox;

@@ -11,6 +11,11 @@ const HEADROOM: u32 = 256;
 /// Ethernet and two VLAN tags.
 const LINK_HEADER: u32 = 14 + 8;
 
+/// The largest MTU that fits a chunk of so many bytes.
+pub fn room(chunk: u32) -> u32 {
+    chunk - HEADROOM - LINK_HEADER
+}
+
 /// Looks at a NIC, and refuses what cannot work.
 pub(super) fn look(
     name: &str,
@@ -27,7 +32,7 @@ pub(super) fn look(
     if nic.xdp.is_some() && !gate::is_pinned(&nic.name, nic.index, &bridge.bpffs) {
         return Err(GateError::Taken { nic: nic.name }.into());
     }
-    let room = bridge.chunk - HEADROOM - LINK_HEADER;
+    let room = room(bridge.chunk);
     if nic.mtu > room {
         let hint = if bridge.chunk < 4096 {
             ", or set chunk = 4096"

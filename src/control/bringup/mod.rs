@@ -8,6 +8,7 @@ mod prepare;
 mod sockets;
 
 pub use error::BringupError;
+pub use look::room;
 pub use sockets::in_use;
 
 use super::evidence;
@@ -93,8 +94,11 @@ pub fn bring_up(
     })
 }
 
-/// The cores that the workers are pinned to: those of the config, or the last ones that this process may use.
-fn cores(bridge: &Bridge, most: usize) -> Result<Vec<usize>, BringupError> {
+/// The cores that at most `most` workers are pinned to: those of the config, or the last ones that this process may use.
+///
+/// # Errors
+/// [`BringupError::Cores`].
+pub fn cores(bridge: &Bridge, most: usize) -> Result<Vec<usize>, BringupError> {
     let allowed: Vec<usize> = core_affinity::get_core_ids()
         .unwrap_or_default()
         .iter()

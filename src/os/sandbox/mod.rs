@@ -47,7 +47,13 @@ fn failed<E: std::fmt::Display>(what: &'static str) -> impl Fn(E) -> SandboxErro
 /// # Errors
 /// [`SandboxError`].
 pub fn no_core_dumps() -> Result<(), SandboxError> {
-    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(failed("switch core dumps off"))?;
+    let off = setrlimit(Resource::RLIMIT_CORE, 0, 0);
+    // A service may not change limits; its LimitCORE=0 says the same.
+    if let Err(e) = off
+        && !getrlimit(Resource::RLIMIT_CORE).is_ok_and(|limits| limits == (0, 0))
+    {
+        return Err(failed("switch core dumps off")(e));
+    }
     nix::sys::prctl::set_dumpable(false).map_err(failed("switch core dumps off"))
 }
 
