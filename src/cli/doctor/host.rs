@@ -4,8 +4,8 @@ use super::finding::Finding;
 use super::tree::Tree;
 use crate::config::Bridge;
 
-/// The oldest kernel: AF_XDP with shared memory between NICs (`XDP_SHARED_UMEM` across devices).
-const OLDEST: (u32, u32) = (5, 10);
+/// The oldest kernel: BPF maps are used after the capabilities are given up (5.19); AF_XDP with shared memory between NICs is older.
+const OLDEST: (u32, u32) = (5, 19);
 /// Bytes of a huge page.
 const HUGE: u64 = 2 << 20;
 /// `CAP_IPC_LOCK` (linux/capability.h): who has it is under no limit of locked memory.
@@ -42,7 +42,7 @@ fn kernel(tree: &Tree) -> Finding {
         return Finding::unknown("kernel", release);
     };
     if (major, minor) < OLDEST {
-        let upgrade = "apt install linux-image-amd64, and reboot: 5.10 is the oldest that works";
+        let upgrade = "apt install linux-image-amd64, and reboot: 5.19 is the oldest that works";
         return Finding::not_ready("kernel", release, [upgrade.to_string()]);
     }
     Finding::ready("kernel", release)
