@@ -46,7 +46,11 @@ fn a_closed_gate_that_fails_lets_nothing_through_and_comes_back_by_itself() {
         return;
     }
     let outcomes = outcomes(Mode::Closed);
-    assert!(outcomes.len() >= 4 * RUNS, "{outcomes:?}");
+    // Only a memory control group may be missing.
+    assert!(
+        outcomes.len() >= (Cause::ALL.len() - 1) * RUNS,
+        "{outcomes:?}"
+    );
     for (cause, outcome) in &outcomes {
         in_time(*cause, outcome);
         assert_eq!(outcome.leaked, 0, "{cause:?}: {outcome:?}");
@@ -60,7 +64,11 @@ fn an_open_gate_that_fails_bridges_unfiltered_and_filters_again_when_it_is_back(
         return;
     }
     let outcomes = outcomes(Mode::Open);
-    assert!(outcomes.len() >= 4 * RUNS, "{outcomes:?}");
+    // Only a memory control group may be missing.
+    assert!(
+        outcomes.len() >= (Cause::ALL.len() - 1) * RUNS,
+        "{outcomes:?}"
+    );
     for (cause, outcome) in &outcomes {
         in_time(*cause, outcome);
         assert!(outcome.unfiltered > 0, "it did not bridge: {outcome:?}");

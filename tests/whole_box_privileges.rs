@@ -89,7 +89,14 @@ fn what_a_running_gate_gave_up_fails_when_it_is_tried() {
         let text = path.to_str().expect("UTF-8");
         let at = libc::AT_FDCWD as i64 as u64;
         let arguments = [at, 0, flags as u64, 0o600, 0];
-        system_call(pid, thread, libc::SYS_openat, arguments, Some((1, text))).expect("a call")
+        system_call(
+            pid,
+            thread,
+            libc::SYS_openat,
+            arguments,
+            Some((1, text.as_bytes())),
+        )
+        .expect("a call")
     };
     let eperm = -i64::from(libc::EPERM);
     // No other program, no debugger, no mount, no namespace, no program for the kernel, no raw packets.
@@ -169,6 +176,18 @@ fn what_a_running_gate_gave_up_fails_when_it_is_tried() {
         assert_eq!(open(main, path, flags), denied, "{}", path.display());
     }
     assert!(!new.exists());
+    // No TCP to anywhere, and no port but those that it has.
+    let stream = [libc::AF_INET as u64, libc::SOCK_STREAM as u64, 0, 0, 0];
+    for (name, number) in [("connect", libc::SYS_connect), ("bind", libc::SYS_bind)] {
+        let socket = call(main, libc::SYS_socket, stream) as u64;
+        let mut address = [0u8; 16];
+        address[..2].copy_from_slice(&(libc::AF_INET as u16).to_ne_bytes());
+        address[2..8].copy_from_slice(&[0x11, 0x5c, 127, 0, 0, 1]);
+        let arguments = [socket, 0, 16, 0, 0];
+        let answer = system_call(pid, main, number, arguments, Some((1, &address)));
+        assert_eq!(answer.expect("a call"), denied, "{name}");
+        assert_eq!(call(main, libc::SYS_close, [socket, 0, 0, 0, 0]), 0);
+    }
     // It goes on as if nothing had been.
     assert_open(&lan, &uplink);
     assert!(get(&lab, "/healthz").0.contains(" 200 "));

@@ -493,3 +493,60 @@ fn what_the_gate_reads_for_whoever_asks_is_where_its_own_config_is() {
     }
     assert_eq!(gate.status()["generation"], 1);
 }
+
+#[test]
+fn a_commit_stays_though_nobody_installs_it_and_the_own_file_is_watched() {
+    let Some(lab) = Lab::new() else { return };
+    let watching = |action| rule(&lab, action).replace("watch = false\n", "");
+    let gate = Gate::with(&lab, &watching("allow"));
+    let (lan, uplink) = Wire::both(&lab);
+    let new = write_config(&lab, "new.toml", &watching("drop"));
+    let socket = lab.dir().join("control.sock");
+    let ask = |ask| {
+        let request = portcullis::control::socket::Request::Config(ask);
+        let answer = portcullis::control::socket::ask(&socket, &request).expect("an answer");
+        assert!(answer["error"].is_null(), "{answer}");
+    };
+    use portcullis::control::reload::Ask;
+    // As by somebody who may ask the gate and not write its file.
+    for confirm_s in [None, Some(60)] {
+        ask(Ask::Commit {
+            file: new.clone(),
+            confirm_s,
+        });
+        if confirm_s.is_some() {
+            ask(Ask::Confirm);
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+        assert!(
+            !passes(&lan, &uplink, 7000),
+            "the own file, with its old text, was read again"
+        );
+    }
+    assert_eq!(gate.status()["reloads"]["taken"], 2);
+    // A change of it counts again.
+    std::fs::write(own(&lab), watching("allow") + "# changed\n").expect("the config");
+    until("the reload", SOON, || {
+        (gate.status()["reloads"]["taken"] == 3).then_some(())
+    });
+    assert!(passes(&lan, &uplink, 7000));
+}
+
+#[test]
+fn a_rollback_brings_no_rule_back_whose_time_was_over() {
+    let Some(lab) = Lab::new() else { return };
+    let temporary = format!(
+        "[[rule]]\nname = \"visitor\"\nproto = \"udp\"\ndport = [7000]\naction = \"allow\"\nttl = \"1s\"\n{}",
+        "[[rule]]\nname = \"seven\"\nproto = \"udp\"\ndport = [7000]\naction = \"drop\"\n"
+    );
+    let gate = Gate::with(&lab, &with(&lab, &temporary));
+    let (lan, uplink) = Wire::both(&lab);
+    until("the end of the rule", SOON, || {
+        (!passes(&lan, &uplink, 7000)).then_some(())
+    });
+    let new = write_config(&lab, "new.toml", &rule(&lab, "drop"));
+    json(&lab, &["commit", "--confirm", "1h"], Some(&new));
+    assert_eq!(command(&lab, &["rollback"], None).0, Some(0));
+    assert!(!passes(&lan, &uplink, 7000), "its time was over");
+    assert_eq!(gate.status()["rules"]["visitor"]["expired"], true);
+}

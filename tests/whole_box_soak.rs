@@ -16,6 +16,9 @@ fn troubles_of_every_kind_leave_memory_flat_and_every_frame_in_the_account() {
     .expect("a run");
     println!("{soaked:#?}");
     assert_eq!(soaked.faults, [""; 0]);
-    assert!(soaked.troubles.len() >= 9, "{:?}", soaked.troubles);
-    assert!(soaked.received > 1000, "{}", soaked.received);
+    assert!(soaked.troubles.len() >= 6, "{:?}", soaked.troubles);
+    assert!(
+        soaked.received > 1000 && soaked.allowed > 1000,
+        "{soaked:?}"
+    );
 }

@@ -12,7 +12,7 @@
  *   stats     per-CPU u64 by enum stat
  *   beats     by receive queue, mapped by the worker that serves it: when it has turned last, nanoseconds of CLOCK_MONOTONIC
  *   settings  one: how old a beat may be (0: nobody was ever there, which fails closed), and what to do then
- *   peer      DEVMAP, entry 0 = the other NIC; empty unless "open"
+ *   peer      DEVMAP, entry 0 = the other NIC, once "open" was ever said; looked at only while it is
  *   failures  per-CPU u64 by enum failure
  *   outages   by receive queue: how long frames have passed unfiltered
  *
@@ -30,6 +30,8 @@ static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void
 static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
 
 #define MAX_QUEUES 256
+/* Unfiltered frames that are further apart than this and the watchdog's time are of two outages, nanoseconds. */
+#define APART 1000000000ULL
 
 enum stat { STAT_REDIRECTED, STAT_NO_SOCKET, STAT_COUNT };
 enum failure { FAILURE_STALE, FAILURE_UNFILTERED, FAILURE_COUNT };
@@ -143,6 +145,11 @@ int gate(struct xdp_md *ctx)
 		verdict = bpf_redirect_map(&peer, 0, XDP_ABORTED);
 		if (verdict == XDP_REDIRECT) {
 			count(&failures, FAILURE_UNFILTERED);
+			/* One that nothing has ended, since nothing came: this is another. */
+			if (outage->since && now - outage->until > set->watchdog + APART) {
+				outage->total += outage->until - outage->since;
+				outage->since = 0;
+			}
 			if (!outage->since)
 				outage->since = now;
 			outage->until = now;

@@ -43,7 +43,7 @@ const HELP: &str = "Examples:
   portcullis quarantine 52:54:00:12:34:56
   portcullis quarantine --release 10.77.0.9
 
-Nothing passes the gate from or to a host in quarantine, what it had open neither; inside the LAN it goes on. It is in force at once, survives a restart and ends by itself. A rule with `quarantine = \"1h\"` puts a host here when it alerts on it: by its address and MAC address together, so that nobody can have another locked up by forging his address.
+No IP packet passes the gate from or to an address in quarantine, of what was open neither; a MAC address is stopped as a sender. What [hosts] of the config knows of the machine goes with it: with ip and mac there, all of it. Inside the LAN it goes on. It is in force at once, survives a restart and ends by itself. A rule with `quarantine = \"1h\"` puts a host here when it alerts on it: its address and MAC address together.
 
 [quarantine] of the config says who never is (`protect`), how many of a hundred hosts at once (`share`), and how long (`for`).";
 
@@ -78,7 +78,15 @@ impl Quarantine {
 
 fn human(answer: &Value) -> String {
     if answer["held"].is_object() {
-        return format!("in quarantine: {}\n", line(&answer["held"]));
+        let held = &answer["held"];
+        let mut out = format!("in quarantine: {}\n", line(held));
+        if held["mac"].is_null() {
+            out += "what it sends from another address, of IPv6 too, passes: its MAC address in quarantine stops all of that\n";
+        }
+        if answer["shadow"] == true {
+            out += "THE BOX IS IN SHADOW: nothing is enforced, this neither\n";
+        }
+        return out;
     }
     let list = |key: &str| -> Vec<String> {
         let all = answer[key].as_array().into_iter().flatten();

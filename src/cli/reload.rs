@@ -44,7 +44,7 @@ const COMMIT: &str = "Examples:
   portcullis commit                               it stays; new.toml takes the place of the gate's own file
   portcullis rollback                             it goes, at once
 
-Without --confirm, and where nothing waits to be confirmed, the file of `-c` is in force at once and for good.";
+Without --confirm, and where nothing waits to be confirmed, the file of -c is in force at once and for good.";
 
 #[derive(clap::Args)]
 pub(super) struct Rollback {
@@ -100,9 +100,21 @@ impl Commit {
     }
 
     fn commit(&self) -> Result<Value, ExitCode> {
-        let waits = self.gate.ask(&Request::Status)?;
-        let waits = waits["reloads"]["confirm_until"].is_u64();
+        let status = self.gate.ask(&Request::Status)?;
+        let waits = status["reloads"]["confirm_until"].is_u64();
         let file = std::path::absolute(self.gate.config()).map_err(cannot)?;
+        let named = self.gate.config() != Path::new(super::CONFIG);
+        let waiting = text(&status["config"]["file"]);
+        if waits && self.confirm.is_none() && named && !same(&file, Path::new(waiting)) {
+            return Err(cannot(format!(
+                "it is {waiting} that waits to be confirmed; `portcullis commit` without -c keeps it, `portcullis rollback` takes it back"
+            )));
+        }
+        if !waits && self.confirm.is_none() && !named {
+            return Err(cannot(
+                "nothing waits to be confirmed (its time may be over: then the config before is in force again); name a file with -c, or `portcullis reload`",
+            ));
+        }
         let mut answer = match (waits, self.confirm) {
             (true, None) => ask(&self.gate, Ask::Confirm)?,
             (_, confirm) => {
@@ -190,11 +202,15 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         .as_ref()
         .map_or(0o644, |about| about.permissions().mode());
     let mut options = std::fs::OpenOptions::new();
+    // What is left of one that was cut off, or was put there by somebody else, is not written into.
+    match std::fs::remove_file(&beside) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+        _ => {}
+    }
     let mut file = options
         .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(mode & 0o7777)
+        .create_new(true)
+        .mode(0o600)
         .open(&beside)?;
     file.write_all(bytes)?;
     if let Some(about) = before {
@@ -202,8 +218,14 @@ fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         // Whoever may not give files away keeps it as its own.
         let _ = fchown(&file, Some(about.uid()), Some(about.gid()));
     }
+    // Whatever the umask of whoever runs this says: the gate has to read it at its next start.
+    file.set_permissions(std::fs::Permissions::from_mode(mode & 0o7777))?;
     file.sync_all()?;
-    std::fs::rename(&beside, &path)
+    std::fs::rename(&beside, &path)?;
+    match path.parent() {
+        Some(folder) => std::fs::File::open(folder)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 fn taken(answer: &Value) -> String {

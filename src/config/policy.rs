@@ -153,7 +153,23 @@ fn push_own(reader: &mut Reader, policy: &mut Policy, stated: &Stated) {
     let origin = Origin::User { line: stated.line };
     let mut rule = Rule::new(&stated.name, action, clauses, origin);
     run_time(reader, &mut rule, stated);
+    only_outwards(reader, &rule, stated);
     policy.rules.push(rule);
+}
+
+/// A host that somebody outside has made do something is not cut off for it.
+fn only_outwards(reader: &mut Reader, rule: &Rule, stated: &Stated) {
+    let inwards = |clause: &Clause| clause.direction != Direction::Out;
+    if rule.quarantine.is_some() && rule.clauses.iter().any(inwards) {
+        let message = format!("the rule `{}` cannot put hosts in quarantine", rule.name);
+        let help = "only what a host sends by itself is a reason: leave `direction` out, and write another rule for what comes in";
+        reader.error(
+            stated.quarantine_span.clone(),
+            message,
+            "by a rule on what comes in",
+            help,
+        );
+    }
 }
 
 /// What a rule does over time: alert, limit, time-to-live, shadow. What is not stated stays as it is.
@@ -212,6 +228,7 @@ fn push_builtin(
         match (stated.clauses.is_empty(), stated.enabled) {
             (false, enabled) => {
                 rule.clauses = stated.clauses.clone();
+                only_outwards(reader, &rule, stated);
                 on = enabled.unwrap_or(true);
             }
             (true, Some(true)) if needs_more(reader, policy, header, stated) => {}

@@ -450,6 +450,8 @@ impl Incidents {
             }
         }
         self.behind.retain(|_, open| *open > 0);
+        self.before
+            .retain(|_, held| now.saturating_sub(held.line) < window);
         self.order.retain(|key| self.open.contains_key(key));
         lines
     }

@@ -7,6 +7,7 @@ use crate::policy::{AddrRange, Generation, Key, Policy, Rule, RuleId, Side, UNTA
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
 /// Hosts that are listed, those with the most flows first.
 const HOSTS: usize = 200;
@@ -144,16 +145,30 @@ impl Collect {
     }
 }
 
-/// What `candidate` would change of what the keeper has in force. `stopped` is what was not let through lately.
-pub fn diff(keeper: &Keeper, candidate: &Candidate, flows: &Flows, stopped: &[Stopped]) -> Diff {
-    let in_force = keeper.in_force();
-    let (before, after) = (in_force.load(), candidate.generation());
+/// What `candidate` would change of what the keeper has in force, to be found out on a thread of its own: it asks about every flow. `stopped` is what was not let through lately.
+pub fn diff(
+    keeper: &Keeper,
+    candidate: Candidate,
+    flows: Arc<Flows>,
+    stopped: Vec<Stopped>,
+) -> impl FnOnce() -> Diff + Send + 'static {
+    let rules = rules(keeper.policy(), candidate.policy());
+    let sets = sets(keeper.policy(), candidate.policy());
+    let before = keeper.in_force().load_full();
+    move || Diff {
+        rules,
+        sets,
+        ..hits(&before, candidate.generation(), &flows, &stopped)
+    }
+}
+
+fn hits(before: &Generation, after: &Generation, flows: &Flows, stopped: &[Stopped]) -> Diff {
     let (mut blocked, mut allowed, mut count) = (Collect::default(), Collect::default(), 0);
     flows.each(|flow, control| {
         count += 1;
         let key = opening(flow, &control);
         let inside = flow.tunnel != 0;
-        let passes = !control.blocked && decide(&before, &key, inside).0;
+        let passes = !control.blocked && decide(before, &key, inside).0;
         let (would, rule) = decide(after, &key, inside);
         match (passes, would) {
             (true, false) => blocked.hit(&key, rule),
@@ -162,18 +177,17 @@ pub fn diff(keeper: &Keeper, candidate: &Candidate, flows: &Flows, stopped: &[St
         }
     });
     for Stopped { key } in stopped {
-        let (passes, _) = decide(&before, key, false);
+        let (passes, _) = decide(before, key, false);
         let (would, rule) = decide(after, key, false);
         if !passes && would {
             allowed.hit(key, rule);
         }
     }
     Diff {
-        rules: rules(keeper.policy(), candidate.policy()),
-        sets: sets(keeper.policy(), candidate.policy()),
         flows: count,
         blocked: blocked.done(),
         allowed: allowed.done(),
+        ..Diff::default()
     }
 }
 

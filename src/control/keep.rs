@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The longest file, bytes: twice the most entries of the greatest length.
 const LONGEST: u64 = 16 << 20;
@@ -40,7 +41,9 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .recursive(true)
         .mode(0o700)
         .create(folder)?;
-    let new = path.with_extension("json.new");
+    // One of its own, so that two that write at once do not write into one.
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let new = path.with_extension(format!("json.{}", COUNT.fetch_add(1, Relaxed) % 2));
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
     // What somebody has put there to lead elsewhere is not followed.

@@ -55,6 +55,30 @@ pub enum Refused {
     NotKept(String),
 }
 
+/// By name of a rule with a time-to-live: that, and when it ends, after the load that ages count from; zero where it has.
+#[derive(Clone, Debug, Default)]
+pub struct Times(BTreeMap<String, (Duration, Option<Duration>)>);
+
+impl Times {
+    /// Which rules of a policy are over, and when others will be: those of the same name and time-to-live go on.
+    fn of(&self, policy: &Policy, age: Duration) -> (Vec<bool>, Vec<(Duration, RuleId)>) {
+        let (mut over, mut ends) = (vec![false; policy.rules.len()], Vec::new());
+        for (index, rule) in policy.rules.iter().enumerate() {
+            let Some(ttl) = rule.ttl else { continue };
+            let end = match self.0.get(&rule.name) {
+                Some((same, Some(end))) if *same == ttl => *end,
+                _ => age.saturating_add(ttl),
+            };
+            match end <= age {
+                true => over[index] = true,
+                false => ends.push((end, RuleId(index as u32))),
+            }
+        }
+        ends.sort_unstable_by(|a, b| b.cmp(a));
+        (over, ends)
+    }
+}
+
 /// A policy that may take the place of the one in force: compiled, and judged.
 pub struct Candidate {
     policy: Policy,
@@ -171,9 +195,23 @@ impl Keeper {
     /// [`Refused`].
     pub fn candidate(
         &self,
-        mut policy: Policy,
+        policy: Policy,
         tests: Vec<PolicyTest>,
         age: Duration,
+        judge: impl FnOnce(&Policy, &Table) -> Result<(), String>,
+    ) -> Result<Candidate, Refused> {
+        self.candidate_after(policy, tests, (age, &self.times()), judge)
+    }
+
+    /// The same, where rules go on from `times`, of a policy that was in force before.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub fn candidate_after(
+        &self,
+        mut policy: Policy,
+        tests: Vec<PolicyTest>,
+        (age, times): (Duration, &Times),
         judge: impl FnOnce(&Policy, &Table) -> Result<(), String>,
     ) -> Result<Candidate, Refused> {
         if self.quarantines() {
@@ -192,7 +230,7 @@ impl Keeper {
             set.ranges.extend_from_slice(&more);
             added.push(more);
         }
-        let (over, ends) = self.times(&policy, age);
+        let (over, ends) = times.of(&policy, age);
         let in_force = self.in_force.load();
         let generation = in_force.replaced(&self.with_quarantine(&policy), &over)?;
         let whole = match over.contains(&true) || !self.quarantine.is_empty() {
@@ -237,58 +275,41 @@ impl Keeper {
         self.in_force.load().next(&policy, &self.over)
     }
 
-    /// Puts hosts in quarantine that these clauses match, and no others. When that is compiled, `keep` is to keep it across restarts; it is in force when that was done.
+    /// Puts hosts in quarantine that these clauses match, and no others.
     ///
     /// # Errors
     /// [`Refused`]; everything is then as it was.
-    pub fn quarantine(
-        &mut self,
-        clauses: Vec<Clause>,
-        keep: impl FnOnce() -> Result<(), String>,
-    ) -> Result<(), Refused> {
+    pub fn quarantine(&mut self, clauses: Vec<Clause>) -> Result<(), Refused> {
         let before = std::mem::replace(&mut self.quarantine, clauses);
-        let next = self.next().map_err(Refused::Compile);
-        let next = next.and_then(|next| keep().map(|()| next).map_err(Refused::NotKept));
-        match next {
+        match self.next() {
             Ok(next) => {
                 self.swap(next);
                 Ok(())
             }
-            Err(refused) => {
+            Err(e) => {
                 self.quarantine = before;
-                Err(refused)
+                Err(Refused::Compile(e))
             }
         }
     }
 
-    /// Which rules of another policy are over, and when others will be.
-    fn times(&self, policy: &Policy, age: Duration) -> (Vec<bool>, Vec<(Duration, RuleId)>) {
-        let mut before: BTreeMap<&str, (Option<Duration>, bool, Option<Duration>)> =
-            BTreeMap::new();
+    /// How long the rules of this policy have left.
+    pub fn times(&self) -> Times {
+        let mut times = Times::default();
         for (rule, over) in self.policy.rules.iter().zip(&self.over) {
-            if rule.ttl.is_some() {
-                before.insert(&rule.name, (rule.ttl, *over, None));
+            if let Some(ttl) = rule.ttl {
+                times
+                    .0
+                    .insert(rule.name.clone(), (ttl, over.then_some(Duration::ZERO)));
             }
         }
         for (end, rule) in &self.ends {
             let rule = self.policy.rules.get(rule.index());
-            if let Some(known) = rule.and_then(|rule| before.get_mut(rule.name.as_str())) {
-                known.2 = Some(*end);
+            if let Some(known) = rule.and_then(|rule| times.0.get_mut(&rule.name)) {
+                known.1 = Some(*end);
             }
         }
-        let (mut over, mut ends) = (vec![false; policy.rules.len()], Vec::new());
-        for (index, rule) in policy.rules.iter().enumerate() {
-            let Some(ttl) = rule.ttl else { continue };
-            match before.get(rule.name.as_str()) {
-                Some((Some(same), true, _)) if *same == ttl => over[index] = true,
-                Some((Some(same), false, Some(end))) if *same == ttl => {
-                    ends.push((*end, RuleId(index as u32)));
-                }
-                _ => ends.push((age.saturating_add(ttl), RuleId(index as u32))),
-            }
-        }
-        ends.sort_unstable_by(|a, b| b.cmp(a));
-        (over, ends)
+        times
     }
 
     /// Puts a candidate into force that was prepared from what is in force now.

@@ -19,8 +19,10 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+/// Who has put a host here that no rule has.
+const COMMAND: &str = "command";
 /// Hosts that may be here, whatever the share: each is a clause of a rule.
 const MOST: usize = 1024;
 /// The longest reason, bytes.
@@ -185,6 +187,13 @@ pub fn with_rule(mut policy: Policy) -> Policy {
     policy
 }
 
+/// Entries of one MAC address that rules may make: a machine has a few addresses, and one that makes them up leaves room for others.
+const MOST_OF_A_MAC: usize = 4;
+/// How long the number of hosts that have flows is taken for what it was: counting them walks the whole table.
+const COUNTED: Duration = Duration::from_secs(1);
+/// How often it is said that a rule could not have its will.
+const SAID: Duration = Duration::from_secs(10);
+
 /// The hosts, and the file that they are kept in.
 pub struct Quarantine {
     path: PathBuf,
@@ -193,6 +202,10 @@ pub struct Quarantine {
     held: Vec<Held>,
     shown: Hosts,
     flows: Arc<Flows>,
+    /// How many hosts had flows, and when that was counted.
+    seen: Option<(usize, Instant)>,
+    /// When it was last said that a rule could not have its will.
+    said: Option<Instant>,
 }
 
 impl Quarantine {
@@ -210,6 +223,8 @@ impl Quarantine {
             held: Vec::new(),
             shown: Hosts::default(),
             flows,
+            seen: None,
+            said: None,
         }
     }
 
@@ -345,7 +360,7 @@ impl Quarantine {
             pair: false,
             since: now,
             until: now + seconds,
-            by: "command".to_owned(),
+            by: COMMAND.to_owned(),
             why: why.map(|why| safe_text(why.as_bytes(), LONGEST_WHY)),
         };
         self.add(keeper, held, &ips, mac)
@@ -364,6 +379,9 @@ impl Quarantine {
         let named = self.names.iter().find(|host| {
             host.mac == Some(mac) || range.is_some_and(|range| host.ips.contains(&range))
         });
+        if range.is_none() && named.is_none() {
+            return Err("its address is a lie, and its MAC address, which may be that of a router for many, is not in [hosts]".into());
+        }
         let held = Held {
             name: named.map(|host| host.name.clone()),
             ips: range.iter().map(ToString::to_string).collect(),
@@ -404,19 +422,47 @@ impl Quarantine {
             .filter(|here| !here.is(&held))
             .cloned()
             .collect();
-        let room = self.room();
-        if all.len() >= room {
-            return Err(format!(
-                "{} of at most {room} hosts are in quarantine ([quarantine] share = {} of a hundred that are seen); let one go: portcullis quarantine --release HOST",
-                all.len(),
-                self.settings.share
-            ));
+        // Another time for who is here already takes no room.
+        if all.len() == self.held.len() {
+            self.has_room(&held)?;
         }
         all.push(held.clone());
         self.take(keeper, all, true)?;
-        Ok(
-            json!({ "held": held, "generation": keeper.in_force().load().number(), "kept_in": self.path }),
-        )
+        let shadow = keeper.in_force().load().is_shadow();
+        Ok(json!({
+            "held": held,
+            "generation": keeper.in_force().load().number(),
+            "kept_in": self.path,
+            "shadow": shadow,
+        }))
+    }
+
+    /// Whether one more may be here. Rules have half of the room, so that a host that has many cut off by one leaves some for commands.
+    fn has_room(&mut self, held: &Held) -> Result<(), String> {
+        let room = self.room();
+        let share = self.settings.share;
+        if held.by == COMMAND {
+            return match self.held.len() < room {
+                true => Ok(()),
+                false => Err(format!(
+                    "{} of at most {room} hosts are in quarantine ([quarantine] share = {share} of a hundred that are seen); let one go: portcullis quarantine --release HOST",
+                    self.held.len()
+                )),
+            };
+        }
+        let by_rules = self.held.iter().filter(|here| here.by != COMMAND);
+        let of_mac = by_rules.clone().filter(|here| here.mac == held.mac).count();
+        if by_rules.count() >= room.div_ceil(2) || self.held.len() >= room {
+            return Err(format!(
+                "rules have put as many there as they may, half of {room} ([quarantine] share = {share} of a hundred hosts that are seen)"
+            ));
+        }
+        match of_mac < MOST_OF_A_MAC {
+            true => Ok(()),
+            false => Err(format!(
+                "{of_mac} addresses of this machine are there already"
+            )),
+        }
     }
 
     fn release(&mut self, keeper: &mut Keeper, host: &str) -> Result<Value, String> {
@@ -446,26 +492,27 @@ impl Quarantine {
         )
     }
 
-    /// Puts another list into force, and keeps it where `write` says so.
+    /// Puts another list into force, and keeps it where `write` says so. A disk that is full is no reason to let somebody go on: it is in force, and it is said that a restart ends it.
     fn take(&mut self, keeper: &mut Keeper, all: Vec<Held>, write: bool) -> Result<(), String> {
         let clauses = all.iter().flat_map(Held::clauses).collect();
-        let path = &self.path;
-        keeper
-            .quarantine(clauses, || match write {
-                false => Ok(()),
-                true => {
-                    let mut bytes = serde_json::to_vec_pretty(&Kept {
-                        version: 1,
-                        hosts: all.clone(),
-                    })
-                    .map_err(|e| e.to_string())?;
-                    bytes.push(b'\n');
-                    keep::write(path, &bytes).map_err(|e| format!("{}: {e}", path.display()))
-                }
-            })
-            .map_err(|refused| refused.to_string())?;
+        let taken = keeper.quarantine(clauses);
+        taken.map_err(|refused| refused.to_string())?;
         self.held = all;
         *self.shown.0.lock().unwrap_or_else(PoisonError::into_inner) = self.held.clone();
+        if write {
+            let kept = Kept {
+                version: 1,
+                hosts: self.held.clone(),
+            };
+            let mut bytes = serde_json::to_vec_pretty(&kept).unwrap_or_default();
+            bytes.push(b'\n');
+            if let Err(e) = keep::write(&self.path, &bytes) {
+                eprintln!(
+                    "portcullis: warning: {}: {e}; who is in quarantine is not kept across a restart",
+                    self.path.display()
+                );
+            }
+        }
         Ok(())
     }
 
@@ -481,7 +528,8 @@ impl Quarantine {
         }
         if let Some(mac) = parse_mac(text) {
             let host = self.names.iter().find(|host| host.mac == Some(mac));
-            return Ok((host.and_then(named), Vec::new(), Some(mac)));
+            let ips = host.map(|host| host.ips.clone()).unwrap_or_default();
+            return Ok((host.and_then(named), ips, Some(mac)));
         }
         let range = set_entry(text)
             .map_err(|why| format!("{why}; a MAC address or a name of [hosts] will do too"))?;
@@ -491,8 +539,11 @@ impl Quarantine {
                 "{text} is more than one host; a rule or a set is for those"
             ));
         }
-        let host = self.names.iter().find(|host| host.ips.contains(&range));
-        Ok((host.and_then(named), vec![range], None))
+        // What the config knows of that machine goes with it.
+        match self.names.iter().find(|host| host.ips.contains(&range)) {
+            Some(host) => Ok((named(host), host.ips.clone(), host.mac)),
+            None => Ok((None, vec![range], None)),
+        }
     }
 
     /// What protects a host, if anything does.
@@ -502,6 +553,18 @@ impl Quarantine {
         ips: &[AddrRange],
         mac: Option<[u8; 6]>,
     ) -> Option<String> {
+        // Whoever the config says is the same machine is meant too.
+        let same = |host: &&Host| {
+            (mac.is_some() && host.mac == mac) || host.ips.iter().any(|ip| ips.contains(ip))
+        };
+        let known: Vec<&Host> = self.names.iter().filter(same).collect();
+        let more = known.iter().flat_map(|host| host.ips.iter().copied());
+        let ips: Vec<AddrRange> = ips.iter().copied().chain(more).collect();
+        let macs: Vec<[u8; 6]> = known
+            .iter()
+            .filter_map(|host| host.mac)
+            .chain(mac)
+            .collect();
         let overlap = |range: &AddrRange| {
             ips.iter().any(|ip| {
                 ip.family == range.family && ip.first <= range.last && range.first <= ip.last
@@ -512,7 +575,7 @@ impl Quarantine {
             .iter()
             .find_map(|protected| match protected {
                 Protected::Range(range) => overlap(range).then(|| range.to_string()),
-                Protected::Mac(own) => (mac == Some(*own)).then(|| mac_text(*own)),
+                Protected::Mac(own) => macs.contains(own).then(|| mac_text(*own)),
                 Protected::Set(name) => {
                     let held = policy
                         .set(name)
@@ -523,40 +586,52 @@ impl Quarantine {
     }
 
     /// How many hosts may be here: the share of those that have flows now.
-    fn room(&self) -> usize {
-        let mut hosts = HashSet::new();
-        self.flows.each(|flow, _| {
-            hosts.insert(flow.inside);
+    fn room(&mut self) -> usize {
+        let fresh = self.seen.filter(|(_, at)| at.elapsed() < COUNTED);
+        let seen = fresh.map(|(seen, _)| seen).unwrap_or_else(|| {
+            let mut hosts = HashSet::new();
+            self.flows.each(|flow, _| {
+                hosts.insert(flow.inside);
+            });
+            hosts.len()
         });
-        let of = hosts.len().max(self.held.len()) * self.settings.share as usize;
+        if fresh.is_none() {
+            self.seen = Some((seen, Instant::now()));
+        }
+        let of = seen.max(self.held.len()) * self.settings.share as usize;
         of.div_ceil(100).clamp(1, MOST)
     }
 }
 
-/// Says on standard error what became of it.
-pub fn log(answer: &Value, ask: &Ask) {
-    let label = |held: &Value| {
-        serde_json::from_value(held.clone())
-            .map_or_else(|_| String::new(), |held: Held| held.label())
-    };
-    if let (Some(error), Ask::ByRule { rule, mac, .. }) = (answer["error"].as_str(), ask) {
-        eprintln!(
-            "portcullis: quarantine: the rule `{rule}` could not put {} there: {error}",
-            mac_text(*mac)
-        );
-    }
-    if let held @ Value::Object(_) = &answer["held"] {
-        let until = held["until"].as_u64().unwrap_or(0);
-        let until =
-            humantime::format_rfc3339_seconds(std::time::UNIX_EPOCH + Duration::from_secs(until));
-        eprintln!(
-            "portcullis: quarantine: {} until {until}, by {}",
-            label(held),
-            held["by"].as_str().unwrap_or("?")
-        );
-    }
-    for held in answer["released"].as_array().into_iter().flatten() {
-        eprintln!("portcullis: quarantine: {} was let go", label(held));
+impl Quarantine {
+    /// Says on standard error what became of it; of rules that could not have their will not more often than [`SAID`].
+    pub fn log(&mut self, answer: &Value, ask: &Ask) {
+        let label = |held: &Value| {
+            let held = serde_json::from_value(held.clone());
+            held.map_or_else(|_| String::new(), |held: Held| held.label())
+        };
+        if let (Some(error), Ask::ByRule { rule, mac, .. }) = (answer["error"].as_str(), ask)
+            && self.said.is_none_or(|said| said.elapsed() >= SAID)
+        {
+            self.said = Some(Instant::now());
+            eprintln!(
+                "portcullis: quarantine: the rule `{rule}` could not put {} there: {error}",
+                mac_text(*mac)
+            );
+        }
+        if let held @ Value::Object(_) = &answer["held"] {
+            let until = held["until"].as_u64().unwrap_or(0);
+            let until = std::time::UNIX_EPOCH + Duration::from_secs(until);
+            let until = humantime::format_rfc3339_seconds(until);
+            eprintln!(
+                "portcullis: quarantine: {} until {until}, by {}",
+                label(held),
+                held["by"].as_str().unwrap_or("?")
+            );
+        }
+        for held in answer["released"].as_array().into_iter().flatten() {
+            eprintln!("portcullis: quarantine: {} was let go", label(held));
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! What is in force is always one file. A change of a section that only a start can follow is refused with the rest of its file, and said.
 
 use super::diff::{self, Stopped};
-use super::keeper::{Candidate, Keeper, Refused};
+use super::keeper::{Candidate, Keeper, Refused, Times};
 use super::status::{ConfigInfo, now};
 use crate::config::hosts::Host;
 use crate::config::{self, Config, ConfigError, OnFailure, check};
@@ -116,6 +116,8 @@ struct Pending {
     until: Instant,
     /// What was in force before.
     before: Box<Config>,
+    /// How long its rules had left.
+    times: Times,
 }
 
 /// The config in force, and the way to another.
@@ -124,8 +126,8 @@ pub struct Reloader {
     file: PathBuf,
     config: Config,
     pending: Option<Pending>,
-    /// The text of a config that was taken back: the file still has it, and is not read again for that.
-    taken_back: Option<Arc<str>>,
+    /// A text of the gate's own file that is not in force for a reason: it was taken back, or another file took its place. The file is not read again for that.
+    passed_over: Option<Arc<str>>,
     reloads: Arc<Reloads>,
     /// `None` where nobody else goes by the config.
     applied: Option<UnboundedSender<Applied>>,
@@ -152,7 +154,7 @@ impl Reloader {
                 .collect(),
             config,
             pending: None,
-            taken_back: None,
+            passed_over: None,
             applied,
             flows,
         }
@@ -186,7 +188,7 @@ impl Reloader {
         }
         if let Ok(text) = std::fs::read_to_string(&self.file) {
             let in_force = !tests && text == **self.config.source.inner();
-            if in_force || self.taken_back.as_deref() == Some(&*text) {
+            if in_force || self.passed_over.as_deref() == Some(&*text) {
                 return None;
             }
         }
@@ -194,14 +196,8 @@ impl Reloader {
         Some(self.take(keeper, age, &file, None))
     }
 
-    /// Does what was asked; an `error` in the answer says why nothing was done. `stopped` is what was not let through lately.
-    pub fn answer(
-        &mut self,
-        keeper: &mut Keeper,
-        age: Duration,
-        ask: &Ask,
-        stopped: &[Stopped],
-    ) -> Value {
+    /// Does what was asked; an `error` in the answer says why nothing was done.
+    pub fn answer(&mut self, keeper: &mut Keeper, age: Duration, ask: &Ask) -> Value {
         match ask {
             Ask::Reload | Ask::Commit { .. } if self.pending.is_some() => json!({
                 "error": "a commit waits to be confirmed: `portcullis commit` keeps it, `portcullis rollback` takes it back"
@@ -224,7 +220,7 @@ impl Reloader {
                 json!({ "error": "nothing waits to be confirmed, so there is nothing to take back" })
             }
             Ask::Rollback => self.roll_back(keeper, age, "as somebody asked"),
-            Ask::Diff { file } => self.diff(keeper, age, file, stopped),
+            Ask::Diff { .. } => json!({ "error": "a comparison is made aside" }),
         }
     }
 
@@ -270,13 +266,18 @@ impl Reloader {
         };
         let parted: Vec<String> = candidate.parted().map(str::to_owned).collect();
         let rules = config.policy.rules.len() - 1;
+        let times = keeper.times();
         keeper.replace(candidate);
         let before = std::mem::replace(&mut self.config, config);
-        self.taken_back = None;
+        self.passed_over = None;
+        if confirm.is_none() {
+            self.pass_over(file);
+        }
         let until = confirm.map(|time| {
             self.pending = Some(Pending {
                 until: Instant::now() + time,
                 before: Box::new(before),
+                times,
             });
             now() / 1_000_000_000 + time.as_secs()
         });
@@ -316,11 +317,20 @@ impl Reloader {
         })
     }
 
+    /// Where another file than the gate's own is in force for good, the text of that is passed over, whether or not somebody installs the other in its place.
+    fn pass_over(&mut self, taken: &Path) {
+        let same = taken.canonicalize().ok() == self.file.canonicalize().ok();
+        let text = std::fs::read_to_string(&self.file).ok();
+        self.passed_over = text.filter(|_| !same).map(Arc::from);
+    }
+
     fn confirm(&mut self) -> Value {
         if self.pending.take().is_none() {
             return json!({ "error": "nothing waits to be confirmed" });
         }
         self.reloads.lock().1.confirm_until = None;
+        let taken = PathBuf::from(self.config.source.name());
+        self.pass_over(&taken);
         let info = self.reloads.config();
         eprintln!("portcullis: config {} confirmed", info.file);
         json!({
@@ -332,16 +342,25 @@ impl Reloader {
     }
 
     fn roll_back(&mut self, keeper: &mut Keeper, age: Duration, why: &str) -> Value {
-        let Some(Pending { before, .. }) = self.pending.take() else {
+        let Some(Pending { before, times, .. }) = self.pending.take() else {
             return Value::Null;
         };
+        self.reloads.lock().1.confirm_until = None;
+        let mut policy = before.policy.clone();
+        // Files of sets go by themselves: what they say now, or said last, is newer than what the config was read with.
+        for set in &mut policy.sets {
+            let now = keeper
+                .policy()
+                .sets
+                .iter()
+                .position(|held| held.name == set.name && held.file == set.file);
+            if let (Some(_), Some(now)) = (&set.file, now) {
+                set.ranges = keeper.stated(now).to_vec();
+            }
+        }
         // It has compiled before, and what it did then it does now but for sets that have changed: it is not judged again, since there is nothing else to go back to.
-        let candidate = keeper.candidate(
-            before.policy.clone(),
-            before.all_tests().cloned().collect(),
-            age,
-            |_, _| Ok(()),
-        );
+        let tests = before.all_tests().cloned().collect();
+        let candidate = keeper.candidate_after(policy, tests, (age, &times), |_, _| Ok(()));
         let candidate = match candidate {
             Ok(candidate) => candidate,
             Err(e) => {
@@ -351,7 +370,7 @@ impl Reloader {
         };
         keeper.replace(candidate);
         let gone = std::mem::replace(&mut self.config, *before);
-        self.taken_back = Some(Arc::clone(gone.source.inner()));
+        self.passed_over = Some(Arc::clone(gone.source.inner()));
         self.in_force();
         {
             let mut guard = self.reloads.lock();
@@ -371,17 +390,28 @@ impl Reloader {
         })
     }
 
-    fn diff(&self, keeper: &Keeper, age: Duration, file: &Path, stopped: &[Stopped]) -> Value {
-        let (config, candidate) = match self.prepare(keeper, age, file) {
-            Ok(prepared) => prepared,
-            Err(refused) => return refused,
-        };
-        let diff = diff::diff(keeper, &candidate, &self.flows, stopped);
-        let mut answer = serde_json::to_value(diff).unwrap_or_default();
-        answer["file"] = json!(file);
-        answer["own_file"] = json!(self.file);
-        answer["restart"] = json!(only_by_restart(&self.config, &config));
-        answer
+    /// What a file would change, to be found out on a thread of its own.
+    ///
+    /// # Errors
+    /// The answer, where the file is not one that could be in force.
+    pub fn diff(
+        &self,
+        keeper: &Keeper,
+        age: Duration,
+        file: &Path,
+        stopped: Vec<Stopped>,
+    ) -> Result<impl FnOnce() -> Value + Send + 'static, Value> {
+        let (config, candidate) = self.prepare(keeper, age, file)?;
+        let restart = only_by_restart(&self.config, &config);
+        let found = diff::diff(keeper, candidate, Arc::clone(&self.flows), stopped);
+        let (file, own) = (file.to_owned(), self.file.clone());
+        Ok(move || {
+            let mut answer = serde_json::to_value(found()).unwrap_or_default();
+            answer["file"] = json!(file);
+            answer["own_file"] = json!(own);
+            answer["restart"] = json!(restart);
+            answer
+        })
     }
 
     /// Reads a config, and compiles and judges its policy. Whoever may ask may not be root: what the gate reads for him is where its own config is.

@@ -21,7 +21,7 @@ use super::{evidence, http, socket};
 use crate::config::{Config, OnFailure, token};
 use crate::flow::Flows;
 use crate::os::affinity;
-use crate::os::sandbox::{self, Calls, SandboxError};
+use crate::os::sandbox::{self, Calls, Reach, SandboxError};
 use crate::policy::CompileError;
 use crate::port::gate::{Failing, Gate, GateError};
 use crate::telemetry::dhcp::DhcpRing;
@@ -174,6 +174,16 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     })?;
     let wanted = config.evidence.as_ref();
     let state_dir = path.parent().unwrap_or(Path::new("/run/portcullis"));
+    // What is given up when all is ready is given up by a thread first that has nothing else to do: a refusal then leaves the NICs as they are.
+    let within = reach(&config, file).map_err(ServeError::Folder)?;
+    let rehearsal = || -> Result<(), SandboxError> {
+        sandbox::drop_capabilities()?;
+        sandbox::confine(&within)?;
+        sandbox::only(Calls::Control)?;
+        sandbox::only(Calls::Worker)
+    };
+    std::thread::scope(|scope| scope.spawn(rehearsal).join())
+        .map_err(|_| ServeError::WorkerEnded)??;
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
     let bring = || bring_up(bridge, &policy, &flows, wanted, state_dir);
     let Ready {
@@ -184,7 +194,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
         notes,
     } = std::thread::scope(|scope| scope.spawn(bring).join())
         .map_err(|_| ServeError::WorkerEnded)??;
-    let given_up = give_up(&config, file)?;
+    let given_up = give_up(&config, &within)?;
     for note in notes.iter().chain(&given_up) {
         eprintln!("portcullis: note: {note}");
     }
@@ -304,14 +314,13 @@ fn arm(
 }
 
 /// Gives up what a gate that is ready has no need of, before there are other threads. What this kernel does not have is noted.
-fn give_up(config: &Config, file: &Path) -> Result<Vec<String>, ServeError> {
+fn give_up(config: &Config, within: &Reach) -> Result<Vec<String>, ServeError> {
     if !config.control.core_dumps {
         sandbox::no_core_dumps()?;
     }
     let mut notes: Vec<String> = sandbox::lock_memory().into_iter().collect();
-    let reach = reach(config, file).map_err(ServeError::Folder)?;
     sandbox::drop_capabilities()?;
-    notes.extend(sandbox::confine(&reach)?);
+    notes.extend(sandbox::confine(within)?);
     sandbox::only(Calls::Control)?;
     Ok(notes)
 }
@@ -398,7 +407,7 @@ async fn control(
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;
-    let mut lapses = Lapses::default();
+    let mut lapses = Lapses::new(kept.parent().unwrap_or(Path::new("/")));
     let mut told: Vec<Window> = Vec::new();
     let outcome = loop {
         tokio::select! {
@@ -406,8 +415,13 @@ async fn control(
             _ = signals.interrupt.recv() => break Ok(()),
             _ = signals.hangup.recv() => {
                 let desk = state.desk.clone();
-                // What becomes of it is logged, and stands in the status.
-                tokio::spawn(async move { desk.ask(Ask::Config(reload::Ask::Reload, Vec::new())).await });
+                // What becomes of it is logged, and stands in the status; that nobody took it up does not.
+                tokio::spawn(async move {
+                    let answer = desk.ask(Ask::Config(reload::Ask::Reload, Vec::new())).await;
+                    if let Some(error) = answer["error"].as_str() {
+                        eprintln!("portcullis: SIGHUP: not reloaded: {error}");
+                    }
+                });
             }
             Some(applied) = follows.recv() => follow(&state, &mut gates, &applied),
             _ = tick.tick() => {
@@ -417,8 +431,10 @@ async fn control(
                 if ticks.is_multiple_of(KEEP_TICKS) {
                     let open = state.incidents().0.windows();
                     if open != told {
-                        state.desk.leave(Ask::Keep(kept.to_owned(), windows::text(open.clone())));
-                        told = open;
+                        let text = windows::text(open.clone());
+                        if state.desk.leave(Ask::Keep(kept.to_owned(), text)) {
+                            told = open;
+                        }
                     }
                 }
                 if expire {

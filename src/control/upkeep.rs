@@ -117,12 +117,14 @@ impl Desk {
         }
     }
 
-    /// Leaves something to be done; nobody waits for it. Where too much is asked already it is not done: what asked for it comes again.
-    pub fn leave(&self, ask: Ask) {
+    /// Leaves something to be done; nobody waits for it. False where too much is asked already, and it is not done.
+    pub fn leave(&self, ask: Ask) -> bool {
         let (answer, _) = oneshot::channel();
-        if self.jobs.try_send((ask, answer)).is_ok() {
+        let left = self.jobs.try_send((ask, answer)).is_ok();
+        if left {
             let _ = self.wake.try_send(());
         }
+        left
     }
 
     /// Does what is asked, on the thread that keeps the policy. An `error` in the answer says why it was not done.
@@ -379,16 +381,25 @@ impl Work {
                 }
                 Ask::Quarantine(ask) => {
                     let answer = self.quarantine.answer(&mut self.keeper, &ask, seconds());
-                    quarantine::log(&answer, &ask);
+                    self.quarantine.log(&answer, &ask);
                     answer
                 }
-                Ask::Config(ask, stopped) => {
-                    let (age, looks) = (self.age(), matches!(ask, reload::Ask::Diff { .. }));
-                    let reloader = &mut self.reloader;
-                    let answer = reloader.answer(&mut self.keeper, age, &ask, &stopped);
-                    if !looks {
-                        self.replaced(&answer);
+                Ask::Config(reload::Ask::Diff { file }, stopped) => {
+                    let age = self.age();
+                    match self.reloader.diff(&self.keeper, age, &file, stopped) {
+                        Ok(found) => {
+                            // It takes seconds where there are many flows, and rules end and hosts are cut off meanwhile.
+                            let aside = std::thread::Builder::new().name("diff".into());
+                            let _ = aside.spawn(move || to.send(found()));
+                            continue;
+                        }
+                        Err(refused) => refused,
                     }
+                }
+                Ask::Config(ask, _) => {
+                    let age = self.age();
+                    let answer = self.reloader.answer(&mut self.keeper, age, &ask);
+                    self.replaced(&answer);
                     answer
                 }
             };

@@ -50,6 +50,8 @@ pub struct GateStats {
     pub unfiltered: u64,
     /// How long that went on: from the first such frame of each outage to its last, of the queue where it was longest.
     pub unfiltered_for: Duration,
+    /// When the last such frame came, nanoseconds of `CLOCK_MONOTONIC`; 0 where none ever has.
+    pub unfiltered_last: u64,
 }
 
 /// What the gate does with frames while nobody filters them.
@@ -206,6 +208,21 @@ impl Gate {
         map.set(0, settings, 0).map_err(|e| fail(chain(&e)))
     }
 
+    /// Closed from now on, whatever an earlier process has said, until [`Gate::arm`] says else: a start that fails on the way does not go on bridging for a config that forbids it.
+    ///
+    /// # Errors
+    /// [`GateError::Other`], if the map refuses.
+    pub fn close(&mut self) -> Result<(), GateError> {
+        let nic = self.nic.clone();
+        let fail = |why| other(&nic, "cannot close the gate", why);
+        let map = self.ebpf.map_mut("settings");
+        let map = map.ok_or_else(|| fail("no such map".into()))?;
+        let mut map: Array<&mut MapData, [u64; 2]> =
+            Array::try_from(map).map_err(|e| fail(chain(&e)))?;
+        let [watchdog, _] = map.get(&0, 0).map_err(|e| fail(chain(&e)))?;
+        map.set(0, [watchdog, 0], 0).map_err(|e| fail(chain(&e)))
+    }
+
     /// From now on frames of `queue` go to the AF_XDP socket `fd`.
     ///
     /// # Errors
@@ -263,10 +280,12 @@ impl GateStatsReader {
                 .map(|values| values.iter().sum())
                 .unwrap_or(0)
         };
-        let outages = (0..self.queues).filter_map(|queue| self.outages.get(&queue, 0).ok());
-        let lasted = outages.map(|[since, until, total]| match since {
-            0 => total,
-            since => total + until.saturating_sub(since),
+        let outages: Vec<[u64; 3]> = (0..self.queues)
+            .filter_map(|queue| self.outages.get(&queue, 0).ok())
+            .collect();
+        let lasted = outages.iter().map(|[since, until, total]| match since {
+            0 => *total,
+            since => total + until.saturating_sub(*since),
         });
         GateStats {
             redirected: sum(&self.stats, 0),
@@ -274,6 +293,11 @@ impl GateStatsReader {
             stale: sum(&self.failures, 0),
             unfiltered: sum(&self.failures, 1),
             unfiltered_for: Duration::from_nanos(lasted.max().unwrap_or(0)),
+            unfiltered_last: outages
+                .iter()
+                .map(|[_, until, _]| *until)
+                .max()
+                .unwrap_or(0),
         }
     }
 }

@@ -19,8 +19,8 @@ fn os(what: &'static str) -> impl Fn(nix::Error) -> Error {
     }
 }
 
-/// Has the thread `thread` of the process `pid` make the system call `number`, and gives what the kernel answered: a negative error number where it refused. `text` is put into
-/// its memory where there is one, and its address takes the place of the argument at that index.
+/// Has the thread `thread` of the process `pid` make the system call `number`, and gives what the kernel answered: a negative error number where it refused. `bytes` are put into
+/// its memory where there are any, with zeroes after them, and their address takes the place of the argument at that index.
 ///
 /// # Errors
 /// That the thread cannot be held.
@@ -29,7 +29,7 @@ pub fn system_call(
     thread: u32,
     number: i64,
     arguments: [u64; 5],
-    text: Option<(usize, &str)>,
+    bytes: Option<(usize, &[u8])>,
 ) -> Result<i64> {
     let instruction = instruction(pid)?;
     let tid = Pid::from_raw(thread.cast_signed());
@@ -39,9 +39,9 @@ pub fn system_call(
     wait()?;
     let before = ptrace::getregs(tid).map_err(os("reading registers"))?;
     let mut arguments = arguments;
-    if let Some((at, text)) = text {
+    if let Some((at, bytes)) = bytes {
         let place = (before.rsp - BELOW) & !7;
-        let mut bytes = text.as_bytes().to_vec();
+        let mut bytes = bytes.to_vec();
         bytes.resize(bytes.len().next_multiple_of(8) + 8, 0);
         for (word, chunk) in (0..).zip(bytes.chunks_exact(8)) {
             let data = i64::from_ne_bytes(chunk.try_into().unwrap_or_default());

@@ -1,7 +1,7 @@
 //! Putting the gate on a NIC and making the NIC fit, with a way back.
 
 use super::BringupError;
-use crate::config::{Bridge, Mode as WantedMode};
+use crate::config::{Bridge, Mode as WantedMode, OnFailure};
 use crate::control::status::PortInfo;
 use crate::os::nic::{self, Nic};
 use crate::os::offload::{self, Before, OffloadError};
@@ -75,6 +75,9 @@ pub(super) fn prepare<'a>(
     };
     let mut gate = put_gate(bridge, nic)?;
     let hook = gate.hook();
+    if bridge.on_failure == OnFailure::Closed {
+        gate.close()?;
+    }
     let stats = gate.take_stats(nic.rx_queues);
     port.gate = Some(gate);
     if Before::load(state, nic).is_none() {

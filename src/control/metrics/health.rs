@@ -3,6 +3,7 @@
 use super::Source;
 use super::family::Families;
 use crate::telemetry::counters::{BURST_BOUNDS, TIME_BOUNDS};
+use nix::time::{ClockId, clock_gettime};
 
 pub(super) fn gate(families: &mut Families, source: &Source<'_>) {
     families
@@ -71,6 +72,24 @@ pub(super) fn ports(families: &mut Families, source: &Source<'_>) {
     for port in source.ports {
         let seconds = port.gate().unfiltered_for.as_secs_f64();
         unfiltered.put(&[("port", port.side)], seconds);
+    }
+    let mut last = families.gauge(
+        "portcullis_unfiltered_last_timestamp_seconds",
+        "When the last frame has passed unfiltered, seconds since the Unix epoch; 0 where none has since the in-kernel gate was attached.",
+    );
+    for port in source.ports {
+        last.count(&[("port", port.side)], wall(port.gate().unfiltered_last));
+    }
+}
+
+/// A time of `CLOCK_MONOTONIC`, nanoseconds, as seconds since the Unix epoch; 0 for 0.
+fn wall(monotonic: u64) -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
+        time.tv_sec() as u64 * 1_000_000_000 + time.tv_nsec() as u64
+    });
+    match monotonic {
+        0 => 0,
+        at => crate::control::status::now().saturating_sub(now.saturating_sub(at)) / 1_000_000_000,
     }
 }
 

@@ -13,8 +13,7 @@ pub use report::{Line, Report, time};
 use crate::{Gate, GateKind, Result, Rig, addr, check_interrupt};
 use std::path::Path;
 use std::time::{Duration, Instant};
-use traffic::Stream;
-pub(crate) use traffic::Traffic;
+pub(crate) use traffic::{Stream, Traffic};
 
 /// What the gate is told to do when it fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +38,8 @@ impl Mode {
 const QUIET: Duration = Duration::from_millis(60);
 /// What a failure lasts beyond the watchdog's time.
 const LASTS: Duration = Duration::from_millis(150);
+/// From the end of the cause, or from when the next process says that it is ready, until the policy must be in force.
+const SETTLES: Duration = Duration::from_millis(100);
 /// How long it is waited for the gate to be as it was.
 const RETURNS: Duration = Duration::from_secs(5);
 
@@ -49,7 +50,7 @@ pub struct Outcome {
     pub failed_after: Option<Duration>,
     /// From the end of the cause (a signal, a start) until the policy was in force again.
     pub back_after: Option<Duration>,
-    /// Forbidden frames that got through while a worker filtered, or in closed mode.
+    /// Forbidden frames that got through while a worker filtered, before the cause or after its end, or at any time in closed mode.
     pub leaked: u64,
     /// Forbidden frames that got through in open mode.
     pub unfiltered: u64,
@@ -147,10 +148,15 @@ impl<'rig> Drill<'rig> {
         if !cause.is_a_hang() {
             self.gate.restart()?;
         }
+        let filters = Instant::now() + SETTLES;
         self.await_return(until)?;
         std::thread::sleep(QUIET);
         let [allowed, forbidden] = self.traffic.end();
-        Ok(Some(self.judge(from, until, &allowed, &forbidden)))
+        Ok(Some(self.judge(
+            [from, until, filters],
+            &allowed,
+            &forbidden,
+        )))
     }
 
     /// Waits until allowed frames pass again, and for a while no other.
@@ -167,8 +173,7 @@ impl<'rig> Drill<'rig> {
 
     fn judge(
         &self,
-        from: Instant,
-        until: Instant,
+        [from, until, filters]: [Instant; 3],
         allowed: &Stream,
         forbidden: &Stream,
     ) -> Outcome {
@@ -182,6 +187,8 @@ impl<'rig> Drill<'rig> {
         let open = through
             .clone()
             .filter(|(sent, got)| *sent >= from || got.is_some_and(|got| got >= from));
+        // Sent when the policy must be in force again.
+        let after = open.clone().filter(|(sent, _)| *sent >= filters).count() as u64;
         let late = Duration::from_millis(100);
         let (open_count, all) = (open.clone().count() as u64, through.count() as u64);
         let failed_at = match self.mode {
@@ -199,10 +206,9 @@ impl<'rig> Drill<'rig> {
                 .max()
                 .map(|last| last.max(until)),
         };
-        let unfiltered = if self.mode == Mode::Open {
-            open_count
-        } else {
-            0
+        let unfiltered = match self.mode {
+            Mode::Open => open_count - after,
+            Mode::Closed => 0,
         };
         Outcome {
             failed_after: failed_at.map(|at| since(at, from)),

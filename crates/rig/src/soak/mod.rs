@@ -7,7 +7,7 @@ mod trouble;
 
 pub use trouble::Trouble;
 
-use crate::drill::Traffic;
+use crate::drill::{Stream, Traffic};
 use crate::process::must;
 use crate::{Error, Gate, GateKind, Result, Rig, check_interrupt};
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub struct Soaked {
     pub memory_kb: [u64; 2],
     /// Of the second part, by side: frames that the XDP program saw, and those in the gate's account.
     pub accounts: [(u64, u64); 2],
+    /// Allowed datagrams that arrived.
+    pub allowed: u64,
     /// Frames received on both sides in the second part.
     pub received: u64,
     /// What was not as promised, a line each.
@@ -89,7 +91,7 @@ pub fn soak(bin: &Path, length: Duration, seed: u64, mut tell: impl FnMut(&str))
         traffic.begin();
         let trouble = Trouble::any(&mut random, true);
         make(trouble, &rig, &mut gate, bin, &mut random, &mut soaked)?;
-        traffic.end();
+        soaked.passed(&traffic.end());
     }
     tell(&format!(
         "the first part is over, after {} starts",
@@ -103,7 +105,7 @@ pub fn soak(bin: &Path, length: Duration, seed: u64, mut tell: impl FnMut(&str))
         traffic.begin();
         let trouble = Trouble::any(&mut random, false);
         make(trouble, &rig, &mut gate, bin, &mut random, &mut soaked)?;
-        traffic.end();
+        soaked.passed(&traffic.end());
         if sampled.elapsed() > SAMPLE {
             sampled = Instant::now();
             samples.push(resident(pid)?);
@@ -145,6 +147,18 @@ fn make(
 }
 
 impl Soaked {
+    /// Counts the datagrams of one stretch: allowed ones that arrived, and forbidden ones that must not have.
+    fn passed(&mut self, [allowed, forbidden]: &[Stream; 2]) {
+        let arrived =
+            |stream: &Stream| stream.frames().filter(|(_, got)| got.is_some()).count() as u64;
+        self.allowed += arrived(allowed);
+        let leaked = arrived(forbidden);
+        if leaked > 0 {
+            self.faults
+                .push(format!("{leaked} forbidden frames got through"));
+        }
+    }
+
     fn judge(&mut self, samples: &[u64], [before, after]: [[Seen; 2]; 2], status: &Value) {
         let (early, late) = samples.split_at(samples.len() / 2);
         self.memory_kb = [early, late].map(|half| half.iter().copied().max().unwrap_or(0));
