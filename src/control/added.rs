@@ -67,7 +67,7 @@ impl Store {
     /// start protects nobody.
     pub fn restore(&mut self, keeper: &mut Keeper) -> Vec<String> {
         let mut told = Vec::new();
-        let kept = match self.read() {
+        let kept = match keep::kept(&self.path, |kept: &Kept| kept.version) {
             Ok(kept) => kept,
             Err(why) => {
                 told.push(format!(
@@ -97,18 +97,6 @@ impl Store {
             )
         })
         .collect()
-    }
-
-    fn read(&self) -> Result<Kept, String> {
-        let Some(bytes) = keep::read(&self.path)? else {
-            return Ok(Kept::default());
-        };
-        let kept: Kept =
-            serde_json::from_slice(&bytes).map_err(|e| format!("it is damaged: {e}"))?;
-        match kept.version {
-            1 => Ok(kept),
-            other => Err(format!("its version is {other}, and this program knows 1")),
-        }
     }
 
     fn aside(&self) -> PathBuf {

@@ -1,5 +1,6 @@
 //! Files that live across restarts: read within bounds, written whole or not at all.
 
+use serde::de::DeserializeOwned;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -8,6 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// The longest file, bytes: twice the most entries of the greatest length.
 const LONGEST: u64 = 16 << 20;
+
+/// Of what these files hold.
+const VERSION: u32 = 1;
 
 /// Reads a file that was kept. `None` where there is none.
 ///
@@ -29,6 +33,26 @@ pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, String> {
         return Err(format!("it is longer than {} MiB", LONGEST >> 20));
     }
     Ok(Some(bytes))
+}
+
+/// Reads a file of JSON that says its version. What there is nothing of is empty.
+///
+/// # Errors
+/// Why it is not taken, in words.
+pub(super) fn kept<T: DeserializeOwned + Default>(
+    path: &Path,
+    version: impl Fn(&T) -> u32,
+) -> Result<T, String> {
+    let Some(bytes) = read(path)? else {
+        return Ok(T::default());
+    };
+    let kept: T = serde_json::from_slice(&bytes).map_err(|e| format!("it is damaged: {e}"))?;
+    match version(&kept) {
+        VERSION => Ok(kept),
+        other => Err(format!(
+            "its version is {other}, and this program knows {VERSION}"
+        )),
+    }
 }
 
 /// Writes a file: beside it, onto the disk, then into its place, so that a crash leaves the one or the other and no half. Its folder is made where there is none.

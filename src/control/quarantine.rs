@@ -241,18 +241,7 @@ impl Quarantine {
     /// Puts those into force that were kept and whose time is not over at `now`, seconds since the Unix epoch. What is wrong with the file is told, a line each.
     pub fn restore(&mut self, keeper: &mut Keeper, now: u64) -> Vec<String> {
         let path = self.path.display().to_string();
-        let kept = keep::read(&self.path).and_then(|bytes| match bytes {
-            None => Ok(Kept::default()),
-            Some(bytes) => match serde_json::from_slice::<Kept>(&bytes) {
-                Ok(kept) if kept.version == 1 => Ok(kept),
-                Ok(kept) => Err(format!(
-                    "its version is {}, and this program knows 1",
-                    kept.version
-                )),
-                Err(e) => Err(format!("it is damaged: {e}")),
-            },
-        });
-        let kept = match kept {
+        let kept = match keep::kept(&self.path, |kept: &Kept| kept.version) {
             Ok(kept) => kept,
             Err(why) => {
                 let aside = self.path.with_extension("json.damaged");

@@ -51,18 +51,7 @@ pub fn path(state: &Path) -> PathBuf {
 
 /// Those that were kept and whose window was not over at `now`; and what is wrong with the file, if anything is. Nothing depends on it but what is told twice.
 pub fn load(path: &Path, now: u64, window: u64) -> (HashMap<Whom, Window>, Option<String>) {
-    let kept = keep::read(path).and_then(|bytes| match bytes {
-        None => Ok(Kept::default()),
-        Some(bytes) => match serde_json::from_slice::<Kept>(&bytes) {
-            Ok(kept) if kept.version == 1 => Ok(kept),
-            Ok(kept) => Err(format!(
-                "its version is {}, and this program knows 1",
-                kept.version
-            )),
-            Err(e) => Err(format!("it is damaged: {e}")),
-        },
-    });
-    match kept {
+    match keep::kept(path, |kept: &Kept| kept.version) {
         Err(why) => {
             let why = safe_text(why.as_bytes(), 300);
             let told = format!("{}: {why}; incidents begin anew", path.display());

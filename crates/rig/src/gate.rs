@@ -156,22 +156,18 @@ impl<'rig> Gate<'rig> {
 
     /// The gate's counters as they are now; [`Error::Answer`] for a bridge, which has none.
     pub fn status(&self) -> Result<Status> {
-        let Running::Portcullis { bin, .. } = &self.running else {
-            return Err(Error::Answer {
-                what: "status".into(),
-                said: "a bridge has none".into(),
-            });
-        };
-        let socket = self.rig.dir().join("control.sock");
-        let mut command = self.rig.gate.command(bin);
-        Status::parse(&must(
-            command.args(["status", "--json", "--socket"]).arg(socket),
-            "",
-        )?)
+        Status::parse(&self.status_text()?)
     }
 
     /// All that `portcullis status --json` says; [`Error::Answer`] for a bridge.
     pub fn json(&self) -> Result<serde_json::Value> {
+        serde_json::from_str(&self.status_text()?).map_err(|e| Error::Answer {
+            what: "the status of the gate".into(),
+            said: e.to_string(),
+        })
+    }
+
+    fn status_text(&self) -> Result<String> {
         let Running::Portcullis { bin, .. } = &self.running else {
             return Err(Error::Answer {
                 what: "status".into(),
@@ -180,14 +176,10 @@ impl<'rig> Gate<'rig> {
         };
         let socket = self.rig.dir().join("control.sock");
         let mut command = self.rig.gate.command(bin);
-        let text = must(
+        must(
             command.args(["status", "--json", "--socket"]).arg(socket),
             "",
-        )?;
-        serde_json::from_str(&text).map_err(|e| Error::Answer {
-            what: "the status of the gate".into(),
-            said: e.to_string(),
-        })
+        )
     }
 
     /// The gate's counters once both ports balance, or as they are when they still do not after `limit`.
