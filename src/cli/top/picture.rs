@@ -104,6 +104,8 @@ pub(super) struct Status {
     pub sets: InOrder<Set>,
     #[serde(default)]
     pub reloads: Reloads,
+    #[serde(default)]
+    pub quarantine: Vec<serde_json::Value>,
 }
 
 /// What became of other configs.

@@ -59,7 +59,7 @@ impl Random {
 }
 
 /// Counters of one side at one moment: frames that the XDP program has seen since the cable was laid, and those in the account of this process and of the gate in the kernel.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Seen {
     frames: u64,
     account: u64,
@@ -100,7 +100,8 @@ pub fn soak(bin: &Path, length: Duration, seed: u64, mut tell: impl FnMut(&str))
     let before = settled(&rig, &gate)?.0;
     let pid = gate.daemon().map(|daemon| daemon.pid()).unwrap_or_default();
     let (mut samples, mut sampled) = (Vec::new(), Instant::now());
-    while start.elapsed() < length {
+    let second = Instant::now();
+    while second.elapsed() < length - first {
         check_interrupt()?;
         traffic.begin();
         let trouble = Trouble::any(&mut random, false);
@@ -189,7 +190,7 @@ impl Soaked {
 /// The counters, and the gate's own, once nothing is under way.
 fn settled(rig: &Rig, gate: &Gate<'_>) -> Result<([Seen; 2], Value)> {
     let deadline = Instant::now() + SETTLES;
-    let mut last = Value::Null;
+    let mut last = None;
     loop {
         let status = gate.json()?;
         let seen = [("lan", Rig::LAN_PORT), ("uplink", Rig::UPLINK_PORT)].map(|(side, port)| {
@@ -208,12 +209,13 @@ fn settled(rig: &Rig, gate: &Gate<'_>) -> Result<([Seen; 2], Value)> {
             })
         });
         let [lan, uplink] = seen;
-        let quiet = status["ports"] == last && status["balanced"] == true;
+        let now = [lan?, uplink?];
+        let quiet = last == Some(now) && status["balanced"] == true;
         if quiet || Instant::now() > deadline {
-            return Ok(([lan?, uplink?], status));
+            return Ok((now, status));
         }
-        last = status["ports"].clone();
-        std::thread::sleep(Duration::from_millis(200));
+        last = Some(now);
+        std::thread::sleep(Duration::from_millis(300));
     }
 }
 

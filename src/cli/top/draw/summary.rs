@@ -117,6 +117,17 @@ fn warnings(view: &View, picture: &Picture, width: usize, now: Instant) -> Vec<L
         let words = "! THE CONFIG IS TAKEN BACK by itself unless `portcullis commit` confirms it";
         told.push((Tone::Warning, words.to_owned()));
     }
+    if let Some(first) = status.quarantine.first() {
+        let more = match status.quarantine.len() - 1 {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let words = format!(
+            "! IN QUARANTINE: {}{more}",
+            crate::cli::quarantine::line(first)
+        );
+        told.push((Tone::Warning, words));
+    }
     if status.alerts_lost > 0 {
         let words = format!("! {} alerts were lost", status.alerts_lost);
         told.push((Tone::Warning, words));

@@ -128,6 +128,7 @@ fn nothing_is_said_by_colour_alone_and_without_it_there_is_none() {
     status["sets"]["bad"] = json!({ "error": "line 7" });
     status["alerts_lost"] = 9.into();
     status["reloads"] = json!({ "error": "p.toml:3:1: no", "confirm_until": 9 });
+    status["quarantine"] = json!([{ "ips": ["10.77.0.9"], "until": 0, "by": "tftp" }, {}]);
     let (mut view, now) = seen(&status, &incidents());
     view.paused = true;
     let plain = buffer(&mut view, now, (100, 30));
@@ -149,6 +150,7 @@ fn nothing_is_said_by_colour_alone_and_without_it_there_is_none() {
             "! SET @bad keeps what it had before: line 7",
             "! CONFIG NOT TAKEN, the one before is in force: p.toml:3:1: no",
             "! THE CONFIG IS TAKEN BACK by itself",
+            "! IN QUARANTINE: 10.77.0.9, 0s more, by the rule `tftp` and 1 more",
             "! 9 alerts were lost",
             "> tftp",
         ],

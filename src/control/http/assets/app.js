@@ -185,6 +185,11 @@ function showBanner() {
   const reloads = status.reloads ?? {};
   if (reloads.error) told.push(`The config is not as its file is: ${reloads.error}`);
   if (reloads.confirm_until) told.push(`The config in force is taken back at ${new Date(reloads.confirm_until * 1000).toLocaleTimeString()} unless it is confirmed.`);
+  const held = (status.quarantine ?? []).map((host) => {
+    const who = [host.name, ...(host.ips ?? []), host.mac].filter(Boolean).join(" ");
+    return `${who} until ${new Date(host.until * 1000).toLocaleTimeString()}`;
+  });
+  if (held.length > 0) told.push(`In quarantine: ${held.slice(0, 5).join(", ")}${held.length > 5 ? ` and ${held.length - 5} more` : ""}.`);
   const stale = Object.entries(status.sets).filter(([, set]) => set.error);
   for (const [name, set] of stale) told.push(`The set ${name} is not as its file is: ${set.error}`);
   say(banner, told.join(" "));

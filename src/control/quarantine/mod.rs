@@ -3,6 +3,11 @@
 //! A host that a command names is stopped both ways. One that a rule puts here is known by the frame that alerted, whose address may be a lie: it is stopped by that address and
 //! that MAC address together, so that who forges the address of another stops himself.
 
+mod held;
+
+pub use held::Held;
+use held::mac_text;
+
 use super::keep;
 use super::keeper::Keeper;
 use crate::app::safe_text;
@@ -10,9 +15,7 @@ use crate::config::hosts::Host;
 use crate::config::quarantine::{LONGEST, Protected, Settings};
 use crate::config::{parse_mac, set_entry};
 use crate::flow::Flows;
-use crate::policy::{
-    AddrMatch, AddrRange, Clause, Direction, MacMatch, Origin, Policy, QUARANTINE_RULE, Rule, Term,
-};
+use crate::policy::{AddrRange, Origin, Policy, QUARANTINE_RULE, Rule};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashSet;
@@ -63,91 +66,6 @@ pub enum Ask {
 
 /// A host as a person means it: its name in the config, its addresses, its MAC address.
 type Named = (Option<String>, Vec<AddrRange>, Option<[u8; 6]>);
-
-/// Who is here, and until when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Held {
-    /// Its name in the config, where that has one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Its addresses.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ips: Vec<String>,
-    /// Its MAC address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mac: Option<String>,
-    /// Only what has both address and MAC address is stopped, and only what it sends.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pair: bool,
-    /// Seconds since the Unix epoch.
-    pub since: u64,
-    /// See `since`.
-    pub until: u64,
-    /// `command`, or the rule.
-    pub by: String,
-    /// What somebody said about it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub why: Option<String>,
-}
-
-impl Held {
-    fn ranges(&self) -> Vec<AddrRange> {
-        self.ips
-            .iter()
-            .filter_map(|ip| set_entry(ip).ok())
-            .collect()
-    }
-
-    fn mac_bytes(&self) -> Option<[u8; 6]> {
-        parse_mac(self.mac.as_deref()?)
-    }
-
-    /// What a person calls it.
-    fn label(&self) -> String {
-        let mut parts: Vec<&str> = self.name.as_deref().into_iter().collect();
-        parts.extend(self.ips.iter().map(String::as_str));
-        parts.extend(self.mac.as_deref());
-        parts.join(" ")
-    }
-
-    fn is(&self, other: &Held) -> bool {
-        (&self.ips, &self.mac, self.pair) == (&other.ips, &other.mac, other.pair)
-    }
-
-    fn clauses(&self) -> Vec<Clause> {
-        let any_of: Vec<Term> = self.ranges().into_iter().map(Term::Range).collect();
-        let address = AddrMatch {
-            any_of,
-            none_of: Vec::new(),
-        };
-        let machine = MacMatch {
-            any_of: self.mac_bytes().into_iter().collect(),
-            none_of: Vec::new(),
-        };
-        let (has_ip, has_mac) = (!address.any_of.is_empty(), !machine.any_of.is_empty());
-        let from = |src: AddrMatch, src_mac: MacMatch| Clause {
-            src,
-            src_mac,
-            ..Clause::any(Direction::Out)
-        };
-        let mut clauses = Vec::new();
-        if self.pair && has_ip && has_mac {
-            clauses.push(from(address, machine));
-            return clauses;
-        }
-        if has_ip {
-            clauses.push(from(address.clone(), MacMatch::default()));
-            clauses.push(Clause {
-                dst: address,
-                ..Clause::any(Direction::In)
-            });
-        }
-        if has_mac {
-            clauses.push(from(AddrMatch::any(), machine));
-        }
-        clauses
-    }
-}
 
 /// The file.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -622,10 +540,4 @@ impl Quarantine {
             eprintln!("portcullis: quarantine: {} was let go", label(held));
         }
     }
-}
-
-/// As an alert has it.
-fn mac_text(mac: [u8; 6]) -> String {
-    let [a, b, c, d, e, f] = mac;
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
