@@ -165,6 +165,10 @@ fn main() {
         }
     }
     stop.store(true, Relaxed);
+    // What a policy held is let go only once no worker reads it: the worker goes on until then.
+    while !reloads.is_finished() {
+        turn(&mut worker, &frames, &mut now);
+    }
     let mut times = reloads.join().unwrap();
     times.sort_unstable();
     alone.tell("nothing beside");
