@@ -28,13 +28,10 @@ impl Diff {
             Ok(file) => file,
             Err(e) => return cannot(e),
         };
-        let answer = match self.gate.ask(&Request::Config(Ask::Diff { file })) {
+        let answer = match self.gate.request(&Request::Config(Ask::Diff { file })) {
             Ok(answer) => answer,
             Err(code) => return code,
         };
-        if let Some(error) = answer["error"].as_str() {
-            return cannot(error);
-        }
         let same = is_nothing(&answer);
         if self.json {
             let printed = print_json(&answer);

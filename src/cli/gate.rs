@@ -30,6 +30,15 @@ impl Gate {
         ask(&self.socket()?, request).map_err(cannot)
     }
 
+    /// Its answer to what it may also refuse; why it did is on standard error too.
+    pub(super) fn request(&self, request: &Request) -> Result<Value, ExitCode> {
+        let answer = self.ask(request)?;
+        match answer["error"].as_str() {
+            Some(error) => Err(cannot(error)),
+            None => Ok(answer),
+        }
+    }
+
     /// The config file.
     pub(super) fn config(&self) -> &Path {
         &self.config

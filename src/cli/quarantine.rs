@@ -61,13 +61,10 @@ impl Quarantine {
                 why: self.why,
             },
         };
-        let answer = match self.gate.ask(&Request::Quarantine { ask }) {
+        let answer = match self.gate.request(&Request::Quarantine { ask }) {
             Ok(answer) => answer,
             Err(code) => return code,
         };
-        if let Some(error) = answer["error"].as_str() {
-            return cannot(error);
-        }
         if self.json {
             return print_json(&answer);
         }

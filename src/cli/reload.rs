@@ -65,18 +65,9 @@ fn time(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// What the gate answers, or its error on standard error.
-fn ask(gate: &Gate, ask: Ask) -> Result<Value, ExitCode> {
-    let answer = gate.ask(&Request::Config(ask))?;
-    match answer["error"].as_str() {
-        Some(error) => Err(cannot(error)),
-        None => Ok(answer),
-    }
-}
-
 impl Reload {
     pub(super) fn run(self) -> ExitCode {
-        match ask(&self.gate, Ask::Reload) {
+        match self.gate.request(&Request::Config(Ask::Reload)) {
             Ok(answer) if self.json => print_json(&answer),
             Ok(answer) => {
                 println!("{}", taken(&answer));
@@ -116,10 +107,11 @@ impl Commit {
             ));
         }
         let mut answer = match (waits, self.confirm) {
-            (true, None) => ask(&self.gate, Ask::Confirm)?,
+            (true, None) => self.gate.request(&Request::Config(Ask::Confirm))?,
             (_, confirm) => {
                 let confirm_s = confirm.map(|time| time.as_secs());
-                ask(&self.gate, Ask::Commit { file, confirm_s })?
+                self.gate
+                    .request(&Request::Config(Ask::Commit { file, confirm_s }))?
             }
         };
         if answer["confirm_s"].is_null()
@@ -133,7 +125,7 @@ impl Commit {
 
 impl Rollback {
     pub(super) fn run(self) -> ExitCode {
-        match ask(&self.gate, Ask::Rollback) {
+        match self.gate.request(&Request::Config(Ask::Rollback)) {
             Ok(answer) if self.json => print_json(&answer),
             Ok(answer) => {
                 println!(

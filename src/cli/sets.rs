@@ -1,6 +1,6 @@
 //! `portcullis sets`.
 
-use super::{Gate, cannot, print_json};
+use super::{Gate, print_json};
 use crate::config::set_entry;
 use crate::control::socket::Request;
 use serde_json::Value;
@@ -61,13 +61,10 @@ impl Sets {
             Command::Add(Change { set, entries }) => Request::SetsAdd { set, entries },
             Command::Remove(Change { set, entries }) => Request::SetsRemove { set, entries },
         };
-        let answer = match self.gate.ask(&request) {
+        let answer = match self.gate.request(&request) {
             Ok(answer) => answer,
             Err(code) => return code,
         };
-        if let Some(error) = answer["error"].as_str() {
-            return cannot(error);
-        }
         if self.json {
             return print_json(&answer);
         }

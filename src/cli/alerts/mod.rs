@@ -12,7 +12,7 @@ use files::{Files, Follow};
 use select::{Newest, Select};
 use serde_json::Value;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 use table::Table;
@@ -25,21 +25,15 @@ const LIMIT: u32 = 1_000;
 const LIMIT_BEFORE: u32 = 10;
 const MOST: i64 = 100_000;
 
+/// Which lines of which file.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
-pub(super) struct Alerts {
+struct Which {
     /// The config file, for the alert file that it names
     #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
     config: PathBuf,
     /// The alert file; without it, the one that the config names. Files that were put aside (FILE.1 and so on) are read too
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
-    /// Go on with what comes, across rotation, until Ctrl-C
-    #[arg(short, long)]
-    follow: bool,
-    /// Print the lines of the file, one JSON object each
-    #[arg(long)]
-    json: bool,
     /// Of this inside host alone: an address, a prefix, a MAC address, or a host name
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
@@ -49,6 +43,44 @@ pub(super) struct Alerts {
     /// Not older than this: 90s, 1h, 7days
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
+}
+
+impl Which {
+    /// The alert file that is meant, or on standard error why there is none.
+    fn path(&self) -> Result<PathBuf, ExitCode> {
+        if let Some(file) = &self.file {
+            return Ok(file.clone());
+        }
+        match config::alert_file(&self.config) {
+            Ok(Some(file)) => Ok(file),
+            Ok(None) => Err(cannot(format!(
+                "{} names no alert file, so alerts go to the standard output of the gate alone; write [alerts] file = \"/var/log/portcullis/alerts.jsonl\" and restart it",
+                self.config.display()
+            ))),
+            Err(e) => Err(cannot(e)),
+        }
+    }
+
+    /// Since when, and what is taken.
+    fn select(&self) -> (Option<SystemTime>, Select) {
+        let since = self.since;
+        let since = since.and_then(|since| SystemTime::now().checked_sub(since));
+        let select = Select::new(self.host.as_deref(), self.rule.as_deref(), since);
+        (since, select)
+    }
+}
+
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Alerts {
+    #[command(flatten)]
+    which: Which,
+    /// Go on with what comes, across rotation, until Ctrl-C
+    #[arg(short, long)]
+    follow: bool,
+    /// Print the lines of the file, one JSON object each
+    #[arg(long)]
+    json: bool,
     /// The newest so many [default: 1000; 10 with --follow]
     #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=MOST))]
     limit: Option<u32>,
@@ -69,7 +101,7 @@ An incident is a rule and an inside host; the file has a line when it begins and
 
 impl Alerts {
     pub(super) fn run(self) -> ExitCode {
-        let path = match alert_file(self.file.as_deref(), &self.config) {
+        let path = match self.which.path() {
             Ok(path) => path,
             Err(code) => return code,
         };
@@ -82,9 +114,7 @@ impl Alerts {
     }
 
     fn show(&self, files: Files) -> io::Result<()> {
-        let now = SystemTime::now();
-        let since = self.since.and_then(|since| now.checked_sub(since));
-        let select = Select::new(self.host.as_deref(), self.rule.as_deref(), since);
+        let (since, select) = self.which.select();
         let default = if self.follow { LIMIT_BEFORE } else { LIMIT };
         let limit = self.limit.unwrap_or(default) as usize;
         let mut newest = Newest::new(limit, self.all);
@@ -168,21 +198,6 @@ impl Alerts {
                 }
             }
         })
-    }
-}
-
-/// The alert file that is meant, or on standard error why there is none.
-fn alert_file(named: Option<&Path>, config: &Path) -> Result<PathBuf, ExitCode> {
-    match named {
-        Some(file) => Ok(file.to_owned()),
-        None => match config::alert_file(config) {
-            Ok(Some(file)) => Ok(file),
-            Ok(None) => Err(cannot(format!(
-                "{} names no alert file, so alerts go to the standard output of the gate alone; write [alerts] file = \"/var/log/portcullis/alerts.jsonl\" and restart it",
-                config.display()
-            ))),
-            Err(e) => Err(cannot(e)),
-        },
     }
 }
 

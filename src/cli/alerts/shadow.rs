@@ -1,17 +1,15 @@
 //! `portcullis shadow`: what would have been blocked, by host and rule, read from the alert file.
 
 use super::files::Files;
-use super::select::{Select, time};
+use super::select::time;
 use super::table::{cut, safe, shown, to};
-use super::{CONFIG, alert_file, tell_unread};
+use super::{Which, tell_unread};
 use crate::cli::{cannot, print_json};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
 use unicode_width::UnicodeWidthStr;
 
 /// Pairs of host and rule that are told apart.
@@ -22,21 +20,8 @@ const WIDEST: usize = 40;
 #[derive(clap::Args)]
 #[command(after_help = HELP)]
 pub(in crate::cli) struct Shadow {
-    /// The config file, for the alert file that it names
-    #[arg(short, long, value_name = "FILE", default_value = CONFIG)]
-    config: PathBuf,
-    /// The alert file; without it, the one that the config names. Files that were put aside (FILE.1 and so on) are read too
-    #[arg(long, value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// Of this inside host alone: an address, a prefix, a MAC address, or a host name
-    #[arg(long, value_name = "HOST")]
-    host: Option<String>,
-    /// Of this rule alone
-    #[arg(long, value_name = "RULE")]
-    rule: Option<String>,
-    /// Not older than this: 90s, 1h, 7days
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
-    since: Option<Duration>,
+    #[command(flatten)]
+    which: Which,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -141,7 +126,7 @@ impl Sums {
 
 impl Shadow {
     pub(in crate::cli) fn run(self) -> ExitCode {
-        let path = match alert_file(self.file.as_deref(), &self.config) {
+        let path = match self.which.path() {
             Ok(path) => path,
             Err(code) => return code,
         };
@@ -170,10 +155,7 @@ impl Shadow {
     }
 
     fn sums(&self, files: &Files) -> io::Result<Sums> {
-        let since = self
-            .since
-            .and_then(|since| SystemTime::now().checked_sub(since));
-        let select = Select::new(self.host.as_deref(), self.rule.as_deref(), since);
+        let (since, select) = self.which.select();
         let (mut sums, mut unread) = (Sums::default(), 0);
         files.read(since, false, |line| match select.takes(line) {
             Ok(Some(value)) => sums.add(&value),
