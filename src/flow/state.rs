@@ -258,10 +258,10 @@ impl Watch {
 }
 
 impl Control {
-    /// Whether a word says that the payload is of no more interest.
+    /// Whether a word says that this generation has judged the flow, and that its payload is of no more interest.
     #[inline]
-    pub fn is_unwatched(word: u64) -> bool {
-        word >> 56 & 3 == 0
+    pub fn is_settled(word: u64, generation: u64) -> bool {
+        word & (0xffff << 20 | 3 << 56) == (generation & 0xffff) << 20
     }
 
     /// The rule in a word.
@@ -306,8 +306,8 @@ impl Control {
     /// Whether a word says that data may go both ways, or one way still.
     #[inline]
     pub fn is_open(word: u64) -> bool {
-        let phase = word >> 36 & 0xf;
-        (Phase::Established as u64..=Phase::ResponderEnded as u64).contains(&phase)
+        let since = (word >> 36 & 0xf).wrapping_sub(Phase::Established as u64);
+        since <= Phase::ResponderEnded as u64 - Phase::Established as u64
     }
 
     /// Whether a word says that both sides have spoken, of a protocol that is not TCP.

@@ -24,6 +24,9 @@ const LARGEST_SCALE: u8 = 14;
 /// Flags that no TCP sends, but those who probe how others take them: SYN with FIN or RST, none of SYN, RST and ACK, and FIN, PSH or URG without ACK.
 #[inline]
 pub fn flags_make_sense(flags: u8) -> bool {
+    if is_ordinary(flags) {
+        return true;
+    }
     let has = |bits: u8| flags & bits != 0;
     if has(SYN) && has(FIN | RST) {
         return false;
@@ -161,7 +164,7 @@ pub fn advance(
             next.phase = Phase::SynReceived;
             // Scaling is on only where both have offered it.
             next.scale = segment.scale.map_or([0, 0], |own| [scale[0], own]);
-            next.sender = window(segment, 0);
+            next.sender = window(segment.ack, segment.window, 0);
         }
         return next;
     }
@@ -169,7 +172,7 @@ pub fn advance(
     let first_word = from_initiator && matches!(phase, Phase::SynSent | Phase::SynReceived);
     let newer = segment.ack.wrapping_sub(own as u32) <= i32::MAX as u32;
     if segment.has(ACK) && (own == 0 || newer || first_word) && phase != Phase::SynSent {
-        next.sender = window(segment, shift);
+        next.sender = window(segment.ack, segment.window, shift);
     }
     if phase == Phase::SynReceived && from_initiator {
         next.phase = Phase::Established;
@@ -186,20 +189,28 @@ pub fn is_ordinary(flags: u8) -> bool {
     flags & (SYN | FIN | RST | ACK) == ACK
 }
 
-/// The sender's word after an ordinary segment of an open connection.
+/// Bytes 8 to 15 of the header at `at`: acknowledgement, data offset, flags, window. 0 where it is not whole.
 #[inline]
-pub fn told(segment: &Segment, shift: u8, own: End) -> End {
-    let newer = segment.ack.wrapping_sub(own as u32) <= i32::MAX as u32;
+pub fn acknowledges(frame: &[u8], at: usize) -> u64 {
+    let bytes = frame.get(at + 8..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u64::from_be_bytes(*bytes))
+}
+
+/// The sender's word after an ordinary segment of an open connection, of which these are the bytes [`acknowledges`].
+#[inline]
+pub fn told(bytes: u64, shift: u8, own: End) -> End {
+    let ack = (bytes >> 32) as u32;
+    let newer = ack.wrapping_sub(own as u32) <= i32::MAX as u32;
     match own == 0 || newer {
-        true => window(segment, shift),
+        true => window(ack, bytes as u16, shift),
         false => own,
     }
 }
 
 #[inline]
-fn window(segment: &Segment, shift: u8) -> End {
-    let size = u32::from(segment.window) << shift;
-    end(segment.ack, segment.ack.wrapping_add(size))
+fn window(ack: u32, window: u16, shift: u8) -> End {
+    let size = u32::from(window) << shift;
+    end(ack, ack.wrapping_add(size))
 }
 
 fn reset_counts(

@@ -6,7 +6,7 @@
 
 use super::key::FlowKey;
 use super::slots::{Fresh, KeyWords, Likely, Opened, Slot, Tag};
-use super::state::{self, Class, Control, Phase, Watch};
+use super::state::{self, Class, Control, Phase};
 use super::tcp::{self, Segment};
 use super::watch::{Look, Seen};
 use super::{ADOPT_AFTER_REFUSAL, Datagrams, Flows, Kind, Overflow};
@@ -71,6 +71,11 @@ pub struct Track {
     pub(super) slot: Option<Slot>,
     /// There was no such flow when its tags were looked at.
     absent: bool,
+    /// It may go the shortest way: a datagram, or a segment that neither opens nor ends.
+    ordinary: bool,
+    /// What an ordinary segment says, as in [`tcp::acknowledges`].
+    acknowledges: u64,
+    /// All of a segment: read where a frame does not take the shortest way.
     pub(super) segment: Segment,
 }
 
@@ -82,6 +87,8 @@ impl Track {
         hash: 0,
         slot: None,
         absent: false,
+        ordinary: false,
+        acknowledges: 0,
         segment: Segment {
             flags: 0,
             seq: 0,
@@ -96,7 +103,7 @@ impl Track {
 impl Track {
     /// Whether the frame has payload that its receiver would take, or is the beginning of one that has.
     pub fn has_payload(&self, meta: &Meta) -> bool {
-        let reset = self.kind == Kind::Tcp && self.segment.flags & tcp::RST != 0;
+        let reset = self.kind == Kind::Tcp && meta.tcp_flags & tcp::RST != 0;
         (meta.payload < meta.end || meta.frag == Frag::First) && !reset
     }
 }
@@ -125,6 +132,19 @@ pub enum Found {
     Again,
     /// It is dropped.
     Drop(Reason),
+}
+
+impl Found {
+    /// A frame of a live flow with this control word whose payload is of no interest.
+    #[inline]
+    fn of(word: u64, side: Side) -> Found {
+        Found::Flow {
+            rule: Control::rule_of(word),
+            blocked: Control::is_blocked(word),
+            forth: Control::initiator_of(word) == side,
+            seen: Seen::of(word),
+        }
+    }
 }
 
 /// What the rules came to, for a flow to be remembered by.
@@ -281,7 +301,7 @@ impl Tracker {
     ///
     /// # Errors
     /// [`Reason::TcpFlags`].
-    #[inline]
+    #[inline(always)]
     pub fn prepare(
         &self,
         meta: &Meta,
@@ -289,12 +309,33 @@ impl Tracker {
         side: Side,
         track: &mut Track,
     ) -> Result<(), Reason> {
+        let Some(kind) = Kind::of_ordinary(meta) else {
+            return self.prepare_rest(meta, frame, side, track);
+        };
+        track.kind = kind;
+        track.ordinary = true;
+        track.acknowledges = tcp::acknowledges(frame, usize::from(meta.l4));
+        FlowKey::plain_words(meta, side, &mut track.key);
+        Ok(())
+    }
+
+    /// Of one that is more than data between two hosts.
+    #[inline(never)]
+    fn prepare_rest(
+        &self,
+        meta: &Meta,
+        frame: &[u8],
+        side: Side,
+        track: &mut Track,
+    ) -> Result<(), Reason> {
         track.kind = Kind::of(meta);
+        track.ordinary = match track.kind {
+            Kind::Tcp => tcp::is_ordinary(meta.tcp_flags),
+            kind => kind == Kind::Plain,
+        };
         let (sport, dport) = match track.kind {
             Kind::Tcp => {
-                let header = frame.get(usize::from(meta.l4)..).unwrap_or_default();
-                let len = meta.end.saturating_sub(meta.payload);
-                track.segment = Segment::read(header, len).unwrap_or_default();
+                track.acknowledges = tcp::acknowledges(frame, usize::from(meta.l4));
                 if !tcp::flags_make_sense(meta.tcp_flags) {
                     return Err(Reason::TcpFlags);
                 }
@@ -352,6 +393,36 @@ impl Tracker {
         }
     }
 
+    /// The shortest way, for most frames: one of many of a live flow that this generation has judged, whose payload is of no interest. The flow's control word, and
+    /// its state moves on; `None` of any other frame, about which [`Tracker::find`] knows more.
+    #[inline(always)]
+    pub fn express(&self, track: &Track, side: Side, generation: u64) -> Option<u64> {
+        let slot = track.slot.filter(|_| track.ordinary)?;
+        let slots = &self.flows.slots;
+        let (word, ends) = slots.get(&slot, &track.key)?;
+        let own = usize::from(Control::initiator_of(word) != side);
+        let over = slot.tag.tick() != self.tick && self.flows.limits.over(slot.tag, self.tick);
+        if over || !Control::is_settled(word, generation) {
+            return None;
+        }
+        if track.kind == Kind::Tcp {
+            if !Control::is_open(word) {
+                return None;
+            }
+            let shift = Control::scale_of(word, own);
+            let told = tcp::told(track.acknowledges, shift, ends[own]);
+            if told != ends[own] {
+                slots.set_state(&slot, own, told);
+            }
+        } else if own == 1 && !Control::is_answered(word) {
+            return None;
+        }
+        if slot.tag.tick() != self.tick {
+            slots.tick(&slot, self.tick);
+        }
+        Some(word)
+    }
+
     /// What is known of a frame under a policy of this generation. Of a live flow the state moves on.
     #[inline]
     pub fn find(
@@ -362,8 +433,29 @@ impl Tracker {
         side: Side,
         generation: u64,
     ) -> Found {
+        match self.express(track, side, generation) {
+            Some(word) => Found::of(word, side),
+            None => self.find_rest(track, meta, frame, side, generation),
+        }
+    }
+
+    /// The same where [`Tracker::express`] was asked already, and does not know.
+    #[inline(never)]
+    pub fn find_rest(
+        &mut self,
+        track: &mut Track,
+        meta: &Meta,
+        frame: &[u8],
+        side: Side,
+        generation: u64,
+    ) -> Found {
         match track.kind {
-            Kind::Tcp | Kind::Plain | Kind::Query { .. } => {}
+            Kind::Tcp => {
+                let header = frame.get(usize::from(meta.l4)..).unwrap_or_default();
+                let len = meta.end.saturating_sub(meta.payload);
+                track.segment = Segment::read(header, len).unwrap_or_default();
+            }
+            Kind::Plain | Kind::Query { .. } => {}
             Kind::Error => return self.related(meta, frame, side),
             Kind::Alone | Kind::Later => return Found::Ask(Key::new(meta, side), Why::Alone),
         }
@@ -380,32 +472,11 @@ impl Tracker {
         let Some((slot, (word, ends))) = live else {
             return self.unknown(track, meta, side);
         };
-        let forth = Control::initiator_of(word) == side;
-        let ordinary = match track.kind {
-            Kind::Tcp => tcp::is_ordinary(track.segment.flags) && Control::is_open(word),
-            Kind::Plain => forth || Control::is_answered(word),
-            _ => false,
-        };
-        let ordinary = ordinary && Control::is_unwatched(word);
-        if !ordinary || Control::generation_of(word) != generation as u16 {
-            return self.judge(track, meta, frame, side, generation, (slot, word, ends));
-        }
-        if track.kind == Kind::Tcp {
-            let own = usize::from(!forth);
-            let told = tcp::told(&track.segment, Control::scale_of(word, own), ends[own]);
-            if told != ends[own] {
-                slots.set_state(&slot, own, told);
-            }
-        }
-        slots.tick(&slot, self.tick);
-        Found::Flow {
-            rule: Control::rule_of(word),
-            blocked: Control::is_blocked(word),
-            forth,
-            seen: Seen {
-                app: Control::app_of(word),
-                watch: Watch::Off,
-            },
+        // Where it did not stand in the likeliest place, it may be an ordinary one yet.
+        track.slot = Some(slot);
+        match self.express(track, side, generation) {
+            Some(word) => Found::of(word, side),
+            None => self.judge(track, meta, frame, side, generation, (slot, word, ends)),
         }
     }
 

@@ -50,6 +50,17 @@ pub struct Seen {
     pub watch: Watch,
 }
 
+impl Seen {
+    /// What the control word of a flow says whose payload is of no interest.
+    #[inline]
+    pub fn of(word: u64) -> Seen {
+        Seen {
+            app: Control::app_of(word),
+            watch: Watch::Off,
+        }
+    }
+}
+
 impl Track {
     pub(super) fn look(&self, slot: Slot, control: &Control, ends: [u64; 2], forth: bool) -> Look {
         let again = self.kind == Kind::Tcp && forth && self.segment.opens();

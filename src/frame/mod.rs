@@ -42,6 +42,7 @@ mod ipv4;
 mod ipv6;
 mod ipv6_ext;
 pub mod meta;
+mod ordinary;
 mod pppoe;
 pub mod quote;
 mod tcp;
@@ -77,7 +78,17 @@ pub fn parse(frame: &[u8]) -> Result<Meta, Reason> {
 ///
 /// # Errors
 /// As [`parse`]; `meta` then holds what was read so far, the MAC addresses where there are any.
+#[inline(always)]
 pub fn parse_into(frame: &[u8], meta: &mut Meta) -> Result<(), Reason> {
+    match ordinary::parse(frame, meta) {
+        true => Ok(()),
+        false => parse_rest(frame, meta),
+    }
+}
+
+/// What is not the most frequent form.
+#[inline(never)]
+fn parse_rest(frame: &[u8], meta: &mut Meta) -> Result<(), Reason> {
     ethernet::parse(frame, meta)?;
     match meta.net {
         Net::V4 => ipv4::parse(frame, meta),

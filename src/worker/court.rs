@@ -53,6 +53,14 @@ impl Ruling {
         }
     }
 
+    /// The rule that lets the frame through, where there is nothing else to say about it.
+    #[inline(always)]
+    pub fn plain(&self) -> Option<RuleSlot> {
+        let silent = self.cause.is_none() && self.shadowed.is_none() && !self.waits;
+        self.rule
+            .filter(|_| silent && self.verdict == Verdict::Forward)
+    }
+
     /// That of a fragment whose datagram is known.
     pub fn of_piece(piece: Piece) -> Ruling {
         let (verdict, rule) = match piece {

@@ -6,7 +6,7 @@ use super::court::{
 };
 use super::held::MOST as MOST_HELD;
 use super::looks::looked;
-use crate::flow::{Found, Kind, Look, Seen, Track, Why};
+use crate::flow::{Control, Found, Kind, Look, Seen, Track, Why};
 use crate::frame::{self, Frag, Meta, tunnel};
 use crate::policy::admit::{Admit, admit};
 use crate::policy::{AppSet, Generation, Key, RuleId, Verdict};
@@ -21,8 +21,8 @@ pub(super) struct Burst {
     pub forward: Vec<Frame>,
     pub replies: Vec<Frame>,
     pub metas: [Meta; BURST],
-    /// One for each received frame.
-    pub rulings: Vec<Ruling>,
+    /// One for each received frame, and then what is left of those before.
+    pub rulings: [Ruling; BURST],
     /// By which the burst is judged and dealt out. Whoever replaces it keeps it until nobody here holds it, so that no table is freed here.
     pub generation: Arc<Generation>,
     /// It enforces nothing.
@@ -39,6 +39,9 @@ pub(super) struct Burst {
 
 // A burst's frames are bits of one word.
 const _: () = assert!(BURST <= 64);
+
+/// Of a frame that is still to be judged: one that were somehow left out is not let through.
+const UNJUDGED: Verdict = Verdict::Drop(Reason::Default);
 
 /// What is still to be done about a frame.
 #[derive(Clone, Copy)]
@@ -72,7 +75,7 @@ impl Burst {
             forward: Vec::with_capacity(BURST + MOST_HELD),
             replies: Vec::with_capacity(BURST),
             metas: [Meta::NONE; BURST],
-            rulings: Vec::with_capacity(BURST),
+            rulings: std::array::from_fn(|_| Ruling::new(UNJUDGED)),
             generation,
             shadow: false,
             tracks: [Track::NONE; BURST],
@@ -138,40 +141,45 @@ impl Burst {
     fn parse(&mut self, court: &Court<'_>) {
         let frames = self.received.iter().zip(&mut self.metas);
         let plans = self.plans.iter_mut().zip(&mut self.tracks);
-        for ((frame, meta), (plan, track)) in frames.zip(plans) {
+        let rulings = &mut self.rulings;
+        for (((frame, meta), (plan, track)), ruling) in frames.zip(plans).zip(rulings) {
             let bytes = court.umem.bytes(frame);
-            *plan = Plan::Done;
             let verdict = match frame::parse_into(bytes, meta) {
                 Err(reason) => Verdict::Drop(reason),
                 Ok(()) => match admit(meta, court.side) {
                     Admit::Pass => Verdict::Forward,
                     Admit::Ask => match court.generation.looks_into(meta) {
                         Some(kind) => {
+                            *ruling = Ruling::new(UNJUDGED);
                             *plan = Plan::Tunnel(kind);
-                            Verdict::Drop(Reason::Default)
+                            continue;
                         }
                         None => match court.tracker.prepare(meta, bytes, court.side, track) {
                             Err(reason) => Verdict::Drop(reason),
                             Ok(()) => {
+                                // All of it is written where it is judged, below.
+                                ruling.verdict = UNJUDGED;
                                 *plan = match track.kind {
                                     Kind::Later => Plan::Later,
                                     _ => Plan::Seek,
                                 };
-                                // Overwritten below; a frame that were somehow left out is not let through.
-                                Verdict::Drop(Reason::Default)
+                                continue;
                             }
                         },
                     },
                     Admit::AskOr(key, verdict) => {
+                        *ruling = Ruling::new(verdict);
+                        *plan = Plan::Done;
                         if court.generation.names_ethertypes() {
                             *plan = Plan::AskOr(self.keys.len() as u8);
                             self.keys.push(key);
                         }
-                        verdict
+                        continue;
                     }
                 },
             };
-            self.rulings.push(Ruling::new(verdict));
+            *ruling = Ruling::new(verdict);
+            *plan = Plan::Done;
         }
     }
 
@@ -179,6 +187,7 @@ impl Burst {
     fn find(&mut self, court: &mut Court<'_>) -> bool {
         let mut left = !self.keys.is_empty();
         let number = court.generation.number();
+        let judges_frames = court.generation.judges_frames();
         let frames = self.received.iter().zip(&self.metas);
         let plans = self.plans.iter_mut().zip(&mut self.tracks);
         for (((frame, meta), (plan, track)), ruling) in frames.zip(plans).zip(&mut self.rulings) {
@@ -187,8 +196,20 @@ impl Burst {
                 left |= !matches!(plan, Plan::Done);
                 continue;
             };
+            if let Some(word) = court.tracker.express(track, court.side, number)
+                && !judges_frames
+            {
+                let (rule, blocked) = (Control::rule_of(word), Control::is_blocked(word));
+                let forth = Control::initiator_of(word) == court.side;
+                *ruling = of_flow(court, self.shadow, rule, blocked, forth);
+                *plan = Plan::Done;
+                continue;
+            }
             let bytes = court.umem.bytes(frame);
-            *plan = match court.tracker.find(track, meta, bytes, court.side, number) {
+            *plan = match court
+                .tracker
+                .find_rest(track, meta, bytes, court.side, number)
+            {
                 Found::Flow {
                     rule,
                     blocked,
@@ -196,7 +217,7 @@ impl Burst {
                     seen,
                 } => {
                     *ruling = of_flow(court, self.shadow, rule, blocked, forth);
-                    match !blocked && court.generation.judges_frames() {
+                    match !blocked && judges_frames {
                         true => Plan::OfFrame(rule, forth, seen),
                         false => Plan::Done,
                     }
@@ -246,7 +267,8 @@ impl Burst {
 
     /// Asks again for fragments whose first came after them in the same burst: a sender may well send the last one first.
     fn finish_waiting(&mut self, court: &Court<'_>) {
-        for (meta, ruling) in self.metas.iter().zip(&mut self.rulings) {
+        let count = self.received.len();
+        for (meta, ruling) in self.metas.iter().zip(&mut self.rulings).take(count) {
             if ruling.waits {
                 let datagrams = court.tracker.datagrams();
                 *ruling = Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));

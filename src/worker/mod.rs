@@ -332,14 +332,17 @@ impl<P: Port> Worker<P> {
         }
         // Taken out for as long as its frames are dealt out, and put back with its capacity.
         let mut received = std::mem::take(&mut self.burst.received);
-        let mut rulings = std::mem::take(&mut self.burst.rulings);
-        let (mut desk, metas) = self.desk(side, queue, now);
-        for ((frame, ruling), meta) in received.drain(..).zip(&rulings).zip(metas) {
-            desk.deal(frame, meta, ruling);
+        let (mut desk, metas, rulings) = self.desk(side, queue, now);
+        for ((frame, ruling), meta) in received.drain(..).zip(rulings).zip(metas) {
+            match ruling.plain() {
+                Some(rule) if !dhcp::is_request(meta.sport, meta.dport) => {
+                    desk.pass_by(rule, frame);
+                }
+                _ => desk.deal(frame, meta, ruling),
+            }
         }
         desk.close();
-        rulings.clear();
-        (self.burst.received, self.burst.rulings) = (received, rulings);
+        self.burst.received = received;
     }
 
     /// Keeps a copy of the burst, with what becomes of each frame.
@@ -358,8 +361,13 @@ impl<P: Port> Worker<P> {
         }
     }
 
-    /// What frames of one queue are dealt out with, and the headers of the burst.
-    fn desk(&mut self, side: Side, queue: usize, now: Now) -> (Desk<'_>, &[Meta; BURST]) {
+    /// What frames of one queue are dealt out with, and the headers and rulings of the burst.
+    fn desk(
+        &mut self,
+        side: Side,
+        queue: usize,
+        now: Now,
+    ) -> (Desk<'_>, &[Meta; BURST], &[Ruling; BURST]) {
         let desk = Desk {
             umem: &self.umem,
             pool: &mut self.pool,
@@ -377,7 +385,7 @@ impl<P: Port> Worker<P> {
             now,
             forwarded: (0, 0),
         };
-        (desk, &self.burst.metas)
+        (desk, &self.burst.metas, &self.burst.rulings)
     }
 
     /// What was longer than a chunk is no frame that could be sent: it is dropped in shadow too.
@@ -439,8 +447,16 @@ struct Desk<'a> {
 }
 
 impl Desk<'_> {
+    /// Forwards one frame that there is nothing to say about but which rule lets it through.
+    #[inline(always)]
+    fn pass_by(&mut self, rule: RuleSlot, frame: Frame) {
+        let len = frame.len() as u64;
+        self.hit(rule, len);
+        self.pass(frame, len);
+    }
+
     /// Counts one frame and moves it to where its ruling sends it.
-    #[inline]
+    #[inline(never)]
     fn deal(&mut self, mut frame: Frame, meta: &Meta, ruling: &Ruling) {
         let len = frame.len() as u64;
         if dhcp::is_request(meta.sport, meta.dport) {
