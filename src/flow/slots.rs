@@ -365,14 +365,21 @@ impl Slots {
     #[inline]
     pub fn get(&self, slot: &Slot, key: &KeyWords) -> Option<(u64, [u64; 2])> {
         let line = self.line(slot)?;
-        let mut differ = 0;
-        for (word, key) in line.0.iter().zip(key) {
-            differ |= word.load(Relaxed) ^ key;
-        }
-        let read = self.read(slot)?;
+        let cell = self.tag(slot.bucket as usize, usize::from(slot.way))?;
+        let [a, b, c, d, e, control, first, second] = &line.0;
+        // One test of all bits at once: a chain of comparisons would need as many registers as there are words.
+        let mut differ = a.load(Relaxed) ^ key[0];
+        differ |= b.load(Relaxed) ^ key[1];
+        differ |= c.load(Relaxed) ^ key[2];
+        differ |= d.load(Relaxed) ^ key[3];
+        differ |= e.load(Relaxed) ^ key[4];
+        let control = control.load(Relaxed);
+        differ |= control >> CONTROL_BITS ^ slot.tag.version();
+        let state = [first.load(Relaxed), second.load(Relaxed)];
         fence(Acquire);
-        let tag = self.tag(slot.bucket as usize, usize::from(slot.way))?;
-        (differ == 0 && slot.tag.same_flow(tag.load(Relaxed))).then_some(read)
+        let tag = cell.load(Relaxed);
+        differ |= (slot.tag.0 ^ tag) & Tag::IDENTITY;
+        (differ == 0 && Tag(tag).is_live()).then_some((control & CONTROL_MASK, state))
     }
 
     /// The control word, and the protocol's words; `None` where the slot has changed hands.
