@@ -245,10 +245,12 @@ impl Slots {
         ((mixed * self.buckets.len() as u64) >> 32) as usize
     }
 
-    /// Asks for the tags of this hash, to have them in the cache in time.
+    /// Asks for the tags of this hash, to have them in the cache in time. The number of their bucket, for [`Slots::likely`].
     #[inline]
-    pub fn prefetch_tags(&self, hash: u64) {
-        self.prefetch_bucket(self.first(hash));
+    pub fn prefetch_tags(&self, hash: u64) -> u32 {
+        let first = self.first(hash);
+        self.prefetch_bucket(first);
+        first as u32
     }
 
     #[inline]
@@ -278,8 +280,8 @@ impl Slots {
     /// The slot in the first bucket whose tag has this hash: most likely the flow's, if it is there. [`Slots::is_of`] says whether it
     /// is.
     #[inline]
-    pub fn likely(&self, hash: u64) -> Likely {
-        let first = self.first(hash);
+    pub fn likely(&self, hash: u64, first: u32) -> Likely {
+        let first = first as usize;
         let likely = self.likely_in(first, hash);
         if let Likely::Nowhere = likely
             && let Some(head) = self.head(first)

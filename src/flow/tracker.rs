@@ -68,6 +68,8 @@ pub struct Track {
     pub kind: Kind,
     pub(super) key: KeyWords,
     pub(super) hash: u64,
+    /// The first bucket that the hash names.
+    bucket: u32,
     pub(super) slot: Option<Slot>,
     /// There was no such flow when its tags were looked at.
     absent: bool,
@@ -85,6 +87,7 @@ impl Track {
         kind: Kind::Alone,
         key: [0; 5],
         hash: 0,
+        bucket: 0,
         slot: None,
         absent: false,
         ordinary: false,
@@ -309,14 +312,29 @@ impl Tracker {
         side: Side,
         track: &mut Track,
     ) -> Result<(), Reason> {
+        match self.prepare_ordinary(meta, frame, side, track) {
+            true => Ok(()),
+            false => self.prepare_rest(meta, frame, side, track),
+        }
+    }
+
+    /// The same where the frame is nothing but data between two hosts; else false, and nothing is written.
+    #[inline(always)]
+    pub fn prepare_ordinary(
+        &self,
+        meta: &Meta,
+        frame: &[u8],
+        side: Side,
+        track: &mut Track,
+    ) -> bool {
         let Some(kind) = Kind::of_ordinary(meta) else {
-            return self.prepare_rest(meta, frame, side, track);
+            return false;
         };
         track.kind = kind;
         track.ordinary = true;
         track.acknowledges = tcp::acknowledges(frame, usize::from(meta.l4));
         FlowKey::plain_words(meta, side, &mut track.key);
-        Ok(())
+        true
     }
 
     /// Of one that is more than data between two hosts.
@@ -355,7 +373,7 @@ impl Tracker {
     pub fn hash_key(&self, track: &mut Track) {
         if !matches!(track.kind, Kind::Error | Kind::Later | Kind::Alone) {
             track.hash = self.flows.hash(&track.key);
-            self.flows.slots.prefetch_tags(track.hash);
+            track.bucket = self.flows.slots.prefetch_tags(track.hash);
         }
     }
 
@@ -366,7 +384,7 @@ impl Tracker {
         if let Kind::Error | Kind::Later | Kind::Alone = track.kind {
             return false;
         }
-        match self.flows.slots.likely(track.hash) {
+        match self.flows.slots.likely(track.hash, track.bucket) {
             Likely::Here(slot) => {
                 self.flows.slots.prefetch_flow(&slot);
                 track.slot = Some(slot);

@@ -80,10 +80,17 @@ pub fn parse(frame: &[u8]) -> Result<Meta, Reason> {
 /// As [`parse`]; `meta` then holds what was read so far, the MAC addresses where there are any.
 #[inline(always)]
 pub fn parse_into(frame: &[u8], meta: &mut Meta) -> Result<(), Reason> {
-    match ordinary::parse(frame, meta) {
+    match parse_ordinary(frame, meta) {
         true => Ok(()),
         false => parse_rest(frame, meta),
     }
+}
+
+/// [`parse_into`] of the most frequent form alone: Ethernet II, IPv4 without options and not a fragment, TCP or UDP. False where the frame is of another form, or something is wrong
+/// with it; `meta` is then as it was.
+#[inline(always)]
+pub fn parse_ordinary(frame: &[u8], meta: &mut Meta) -> bool {
+    ordinary::parse(frame, meta)
 }
 
 /// What is not the most frequent form.

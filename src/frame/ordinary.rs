@@ -21,20 +21,13 @@ pub(super) fn parse(frame: &[u8], meta: &mut Meta) -> bool {
     let Some(head) = frame.first_chunk::<HEADERS>() else {
         return false;
     };
+    let (Some(dst_mac), Some(src_mac)) = (head.first_chunk(), head[6..].first_chunk()) else {
+        return false;
+    };
     // Every index is below the length of the array, which the compiler sees.
     let number = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let address =
         |at: usize| u32::from_be_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-    let mac = |at: usize| {
-        [
-            head[at],
-            head[at + 1],
-            head[at + 2],
-            head[at + 3],
-            head[at + 4],
-            head[at + 5],
-        ]
-    };
     let end = usize::from(number(16)) + usize::from(L3);
     let whole = number(20) & 0x3fff == 0;
     if number(12) != IPV4 || head[14] != 0x45 || !whole || end > frame.len() || frame.len() > 65_535
@@ -68,8 +61,8 @@ pub(super) fn parse(frame: &[u8], meta: &mut Meta) -> bool {
         sport: number(34),
         dport: number(36),
         ethertype: IPV4,
-        dst_mac: mac(0),
-        src_mac: mac(6),
+        dst_mac: *dst_mac,
+        src_mac: *src_mac,
         l3: L3,
         l4: L4,
         payload: payload as u16,

@@ -35,7 +35,7 @@ fn open(slots: &Slots, key: &KeyWords, control: u64) -> Opened {
 
 /// The control words of every entry of this key, which is where one looks for it at a glance, too.
 fn entries(slots: &Slots, key: &KeyWords) -> Vec<u64> {
-    let glance = match slots.likely(hash(key)) {
+    let glance = match slots.likely(hash(key), slots.prefetch_tags(hash(key))) {
         Likely::Elsewhere => slots.likely_elsewhere(hash(key)),
         likely => likely,
     };
