@@ -9,9 +9,9 @@ use std::{
 };
 
 use crate::{
-    error::BindError,
+    error::{BindError, TakeOverError},
     mapping::RingMemory,
-    queues::Queues,
+    queues::{Queues, VOID},
     ring::{Consumer, Producer},
     sys,
     umem::Umem,
@@ -140,18 +140,76 @@ pub(crate) fn bind(
     bind_queue(fd, config, share.map(|first| first.fd), mode)?;
     let (options, _) = sys::get_option::<libc::xdp_options>(fd)
         .map_err(|e| failed("getsockopt(XDP_OPTIONS)", e))?;
-    let zero_copy = options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0;
-    let mode = if zero_copy {
-        Mode::ZeroCopy
-    } else {
-        Mode::Copy
-    };
+    let mode = mode_of(&options);
     Ok(Bound {
         queues,
         fd: socket,
         mode,
         need_wakeup,
     })
+}
+
+/// Takes over a socket that another process had bound as `config` says, over memory that was taken over too.
+pub(crate) fn take_over(
+    umem: &Umem,
+    socket: OwnedFd,
+    config: &SocketConfig,
+) -> Result<Bound, TakeOverError> {
+    let os = |call| move |source| TakeOverError::Os { call, source };
+    let fd = socket.as_fd();
+    match sys::get_option::<sys::Domain>(fd) {
+        Ok((sys::Domain(libc::AF_XDP), _)) => {}
+        _ => return Err(TakeOverError::Kind),
+    }
+    let here = sys::xdp_socket().map_err(os("socket"))?;
+    let namespace = |fd| sys::get_option::<sys::Namespace>(fd).map(|(namespace, _)| namespace);
+    // Where the kernel does not tell, interfaces are known by their numbers alone.
+    if let (Ok(here), Ok(there)) = (namespace(here.as_fd()), namespace(fd))
+        && here != there
+    {
+        return Err(TakeOverError::Namespace);
+    }
+    // Of a link that is down it is known by that that it is bound.
+    match sys::kick_rx(fd) {
+        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => return Err(TakeOverError::Unbound),
+        _ => {}
+    }
+    let (options, _) =
+        sys::get_option::<libc::xdp_options>(fd).map_err(os("getsockopt(XDP_OPTIONS)"))?;
+    let mode = mode_of(&options);
+    if mode != config.mode {
+        return Err(TakeOverError::Mode(mode));
+    }
+    if check_sizes(&config.rings).is_err() {
+        return Err(TakeOverError::Ring("fill, completion, rx or tx"));
+    }
+    let mapped = map_rings(fd, &config.rings).map_err(|error| match error {
+        MapError::Old => TakeOverError::Kind,
+        MapError::Offsets(e) => os("getsockopt(XDP_MMAP_OFFSETS)")(e),
+        MapError::Ring(name, _) => TakeOverError::Ring(name),
+    });
+    let (fill, completion, rx, tx) = mapped?;
+    let ring = TakeOverError::Ring;
+    let queues = Queues::new(
+        umem.clone(),
+        Producer::resume(fill, |_| false).ok_or(ring("fill"))?,
+        Consumer::resume(completion).ok_or(ring("completion"))?,
+        Consumer::resume(rx).ok_or(ring("rx"))?,
+        Producer::resume(tx, |desc| desc.addr == VOID.addr).ok_or(ring("tx"))?,
+    );
+    Ok(Bound {
+        queues,
+        fd: socket,
+        mode,
+        need_wakeup: config.need_wakeup,
+    })
+}
+
+fn mode_of(options: &libc::xdp_options) -> Mode {
+    match options.flags & libc::XDP_OPTIONS_ZEROCOPY {
+        0 => Mode::Copy,
+        _ => Mode::ZeroCopy,
+    }
 }
 
 fn check_sizes(rings: &RingSizes) -> Result<(), BindError> {
@@ -198,28 +256,13 @@ fn make_rings(
         sys::set_option(fd, libc::SOL_XDP, option, &size)
             .map_err(|e| failed("setsockopt(XDP_*_RING)", e))?;
     }
-    let (at, filled) = sys::get_option::<libc::xdp_mmap_offsets>(fd)
-        .map_err(|e| failed("getsockopt(XDP_MMAP_OFFSETS)", e))?;
-    if filled < size_of::<libc::xdp_mmap_offsets>() {
-        return Err(BindError::Kernel); // before 5.4: rings without a flags word
-    }
-    let mapped = |e| failed("mmap of a ring", e);
-    let fill = RingMemory::map(
-        fd,
-        libc::XDP_UMEM_PGOFF_FILL_RING as libc::off_t,
-        &at.fr,
-        sizes.fill,
-    )
-    .map_err(mapped)?;
-    let completion = RingMemory::map(
-        fd,
-        libc::XDP_UMEM_PGOFF_COMPLETION_RING as libc::off_t,
-        &at.cr,
-        sizes.completion,
-    )
-    .map_err(mapped)?;
-    let rx = RingMemory::map(fd, libc::XDP_PGOFF_RX_RING, &at.rx, sizes.rx).map_err(mapped)?;
-    let tx = RingMemory::map(fd, libc::XDP_PGOFF_TX_RING, &at.tx, sizes.tx).map_err(mapped)?;
+    let mapped = map_rings(fd, sizes);
+    let (fill, completion, rx, tx) = mapped.map_err(|error| match error {
+        // Before 5.4: rings without a flags word.
+        MapError::Old => BindError::Kernel,
+        MapError::Ring(_, e) => failed("mmap of a ring", e),
+        MapError::Offsets(e) => failed("getsockopt(XDP_MMAP_OFFSETS)", e),
+    })?;
     let (fill, tx) = (Producer::new(fill), Producer::new(tx));
     Ok(Queues::new(
         umem.clone(),
@@ -227,6 +270,38 @@ fn make_rings(
         Consumer::new(completion),
         Consumer::new(rx),
         tx,
+    ))
+}
+
+/// Why the rings of a socket could not be mapped.
+pub(crate) enum MapError {
+    Old,
+    Offsets(io::Error),
+    Ring(&'static str, io::Error),
+}
+
+type Addresses = RingMemory<u64>;
+type Descriptors = RingMemory<libc::xdp_desc>;
+
+/// Maps the rings of a socket that has them: fill, completion, rx, tx. The kernel refuses a length that a ring does not have.
+pub(crate) fn map_rings(
+    fd: BorrowedFd<'_>,
+    sizes: &RingSizes,
+) -> Result<(Addresses, Addresses, Descriptors, Descriptors), MapError> {
+    let (at, filled) = sys::get_option::<libc::xdp_mmap_offsets>(fd).map_err(MapError::Offsets)?;
+    if filled < size_of::<libc::xdp_mmap_offsets>() {
+        return Err(MapError::Old);
+    }
+    let no = |name| move |e| MapError::Ring(name, e);
+    let (fill, completion) = (
+        libc::XDP_UMEM_PGOFF_FILL_RING as libc::off_t,
+        libc::XDP_UMEM_PGOFF_COMPLETION_RING as libc::off_t,
+    );
+    Ok((
+        RingMemory::map(fd, fill, &at.fr, sizes.fill).map_err(no("fill"))?,
+        RingMemory::map(fd, completion, &at.cr, sizes.completion).map_err(no("completion"))?,
+        RingMemory::map(fd, libc::XDP_PGOFF_RX_RING, &at.rx, sizes.rx).map_err(no("rx"))?,
+        RingMemory::map(fd, libc::XDP_PGOFF_TX_RING, &at.tx, sizes.tx).map_err(no("tx"))?,
     ))
 }
 

@@ -38,6 +38,20 @@ pub enum UmemError {
     /// This process has made 2^32 - 1 UMEMs.
     #[error("no number is left to tell one more UMEM from the others")]
     Exhausted,
+    /// A file of memory could not be made.
+    #[error("cannot make a file of {bytes} bytes for packet memory: {source}")]
+    File {
+        /// Size asked for.
+        bytes: usize,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// What was handed over is not a file of memory of the length that the shape has, or it could still be cut short.
+    #[error("the packet memory is not what it is said to be: {0}")]
+    Foreign(&'static str),
+    /// A chunk was handed over that the memory does not have, or twice.
+    #[error("chunk {0} of the packet memory is not there, or was handed over twice")]
+    Twice(u32),
     /// `mmap(2)` failed, with small pages too.
     #[error("cannot map {bytes} bytes of packet memory: {source}")]
     Map {
@@ -124,6 +138,34 @@ pub enum BindError {
     /// The socket to share with was bound with another UMEM.
     #[error("the socket to share with has another UMEM")]
     ForeignUmem,
+    /// Anything else.
+    #[error("{call}: {source}")]
+    Os {
+        /// What was called.
+        call: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// A socket that another process had bound could not be taken over.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeOverError {
+    /// A descriptor of another kind.
+    #[error("it is no AF_XDP socket")]
+    Kind,
+    /// It is of another network namespace than the calling thread.
+    #[error("it is of another network namespace")]
+    Namespace,
+    /// It is bound to no queue, or its interface has gone.
+    #[error("it is bound to no queue")]
+    Unbound,
+    /// It runs in another mode.
+    #[error("it runs in {0} mode")]
+    Mode(Mode),
+    /// A ring is smaller than it is said to be, or its cursors make no sense.
+    #[error("its {0} ring is not of the size that it is said to be")]
+    Ring(&'static str),
     /// Anything else.
     #[error("{call}: {source}")]
     Os {

@@ -17,6 +17,8 @@
 //! A dropped `Frame`, and the frames in the rings of a dropped [`Socket`], are lost to their [`Umem`] for its life:
 //! memory stays safe, the chunks are just not used again.
 //!
+//! Memory in a file and bound sockets can be handed to another process: see [`Umem::adopt`] and [`Socket::take_over`].
+//!
 //! The numbers, structures and rules are those of `linux/if_xdp.h` and
 //! <https://docs.kernel.org/networking/af_xdp.html>.
 //!
@@ -50,9 +52,10 @@ mod wait;
 #[cfg(not(loom))]
 pub use {
     bind::{BusyPoll, Mode, RingSizes, SocketConfig},
-    error::{BindError, TooLong, UmemError, WakeError},
+    error::{BindError, TakeOverError, TooLong, UmemError, WakeError},
     mapping::Words,
     socket::{Socket, Statistics, StatisticsReader},
+    sys::duplicate,
     umem::{Frame, Pages, Umem, UmemConfig},
     wait::wait,
 };

@@ -28,6 +28,16 @@ impl Mapping {
         Mapping::new(len, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | flags, -1, 0)
     }
 
+    /// The beginning of a file of memory, shared with whoever else has it; every page is there at once.
+    pub(crate) fn file(fd: BorrowedFd<'_>, len: usize) -> io::Result<Mapping> {
+        Mapping::new(
+            len,
+            libc::MAP_SHARED | libc::MAP_POPULATE,
+            fd.as_raw_fd(),
+            0,
+        )
+    }
+
     /// A socket's ring; `offset` is one of `XDP_PGOFF_*`.
     pub(crate) fn ring(fd: BorrowedFd<'_>, len: usize, offset: libc::off_t) -> io::Result<Mapping> {
         Mapping::new(

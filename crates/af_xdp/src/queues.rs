@@ -13,7 +13,7 @@ const SHORTEST: usize = 14;
 /// What is left in a slot whose descriptor was taken back: out of range and empty, each of which makes the kernel skip
 /// it (`xp_aligned_validate_desc`). No option is set: with `XDP_PKT_CONTD` the kernel would take the next, good
 /// descriptor for the rest of this frame and drop it too.
-const VOID: libc::xdp_desc = libc::xdp_desc {
+pub(crate) const VOID: libc::xdp_desc = libc::xdp_desc {
     addr: u64::MAX,
     len: 0,
     options: 0,

@@ -68,6 +68,23 @@ impl<M: Memory> Producer<M> {
         }
     }
 
+    /// Takes over the producing side from somebody who has gone. The oldest entries that the consumer has not taken may be void ones that he has left.
+    /// `None` where the cursors make no sense.
+    pub(crate) fn resume(memory: M, is_void: impl Fn(M::Entry) -> bool) -> Option<Self> {
+        let mut producer = Producer::new(memory);
+        let Producer { next, consumed, .. } = producer;
+        let pending = next.wrapping_sub(consumed);
+        if pending > producer.memory.size() {
+            return None;
+        }
+        let voids = (0..pending).find(|offset| {
+            // SAFETY: between the cursors nobody writes but the producer, which is us.
+            !is_void(unsafe { producer.memory.read(consumed.wrapping_add(*offset)) })
+        });
+        producer.void_end = consumed.wrapping_add(voids.unwrap_or(pending));
+        Some(producer)
+    }
+
     /// Entries that the consumer has not taken, void ones included.
     pub(crate) fn level(&self) -> u32 {
         let consumed = self.memory.consumer().load(Ordering::Acquire);
@@ -176,6 +193,22 @@ impl<M: Memory> Consumer<M> {
     pub(crate) fn new(memory: M) -> Self {
         let next = memory.consumer().load(Ordering::Relaxed);
         Consumer { memory, next }
+    }
+
+    /// Takes over the consuming side from somebody who has gone. `None` where the cursors make no sense.
+    pub(crate) fn resume(memory: M) -> Option<Self> {
+        let consumer = Consumer::new(memory);
+        (consumer.ahead() <= consumer.memory.size()).then_some(consumer)
+    }
+
+    /// Entries that wait.
+    pub(crate) fn level(&self) -> u32 {
+        self.ahead().min(self.memory.size())
+    }
+
+    fn ahead(&self) -> u32 {
+        let produced = self.memory.producer().load(Ordering::Acquire);
+        produced.wrapping_sub(self.next)
     }
 
     /// Gives `each` the entries there are, oldest first, `max` at most, then returns their slots to the producer all
@@ -378,6 +411,32 @@ mod tests {
         assert!(producer.needs_wakeup());
         memory.set_flags(2);
         assert!(!producer.needs_wakeup());
+    }
+
+    #[test]
+    fn a_ring_is_taken_over_where_it_stands_with_the_voids_that_were_left_there() {
+        const VOID: u32 = 0;
+        let ring = Heap::new(8, u32::MAX - 1, VOID);
+        let mut first = Producer::new(ring.clone());
+        let mut entries = 1..;
+        assert_eq!(first.produce(3, || entries.next()), 3);
+        // SAFETY: the other side is this thread.
+        assert_eq!(unsafe { first.take_back(VOID, |_| {}) }, 3);
+        assert_eq!(first.produce(2, || entries.next()), 2);
+        let mut next = Producer::resume(ring.clone(), |entry| entry == VOID).unwrap();
+        assert_eq!((next.level(), next.voids()), (5, 3));
+        assert_eq!(next.produce(9, || entries.next()), 3);
+        let mut taken = Vec::new();
+        let mut consumer = Consumer::resume(ring.clone()).unwrap();
+        assert_eq!(consumer.level(), 8);
+        assert_eq!(consumer.consume(4, |entry| taken.push(entry)), 4);
+        assert_eq!((next.level(), next.voids()), (4, 0));
+        let mut again = Consumer::resume(ring.clone()).unwrap();
+        assert_eq!(again.consume(9, |entry| taken.push(entry)), 4);
+        assert_eq!(taken, [0, 0, 0, 4, 5, 6, 7, 8]);
+        ring.producer().store(9_999, Ordering::Relaxed);
+        assert!(Producer::resume(ring.clone(), |_| false).is_none());
+        assert!(Consumer::resume(ring).is_none());
     }
 
     #[test]

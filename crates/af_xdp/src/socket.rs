@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     bind::{self, Bound, Mode, Sharing, SocketConfig},
-    error::{BindError, WakeError},
+    error::{BindError, TakeOverError, WakeError},
     mapping::RingMemory,
     queues::Queues,
     sys,
@@ -82,6 +82,42 @@ impl Socket {
             mode,
             need_wakeup,
         })
+    }
+
+    /// Takes over a socket that another process had bound as `config` says and has let go of, with whatever is in its rings, over memory that was
+    /// [taken over](Umem::adopt) with it. `in_flight` frames had been submitted there and not come back.
+    ///
+    /// The kernel does not tell which queue a socket is bound to, nor over which memory, nor of what size its rings are if they are larger: who passes the
+    /// descriptor on says so. A socket of another queue receives nothing from an `XSKMAP`, and what comes out of rings that are of another shape is
+    /// [refused](Socket::invalid).
+    ///
+    /// # Errors
+    /// [`TakeOverError`]; the descriptor is closed then.
+    pub fn take_over(
+        umem: &Umem,
+        fd: OwnedFd,
+        config: &SocketConfig,
+        in_flight: u32,
+    ) -> Result<Socket, TakeOverError> {
+        let Bound {
+            queues,
+            fd,
+            mode,
+            need_wakeup,
+        } = bind::take_over(umem, fd, config)?;
+        let mut socket = Socket {
+            queues,
+            fd,
+            ifindex: config.ifindex,
+            queue: config.queue,
+            mode,
+            need_wakeup,
+        };
+        socket.queues.in_flight = in_flight;
+        // Those that the other process has left, and those that were skipped for it before.
+        let skipped = read_statistics(socket.as_fd()).map_or(0, |all| all.tx_invalid_descs);
+        socket.queues.voided = skipped + u64::from(socket.queues.tx.voids());
+        Ok(socket)
     }
 
     /// Takes received frames, oldest first, `max` at most and no more than `out` has spare capacity for. Returns how
@@ -176,6 +212,11 @@ impl Socket {
     /// Frames in the fill ring that the kernel has not taken.
     pub fn fill_level(&self) -> u32 {
         self.queues.fill.level()
+    }
+
+    /// Frames that were received and not taken.
+    pub fn rx_level(&self) -> u32 {
+        self.queues.rx.level()
     }
 
     /// Descriptors of the kernel, and frames of the caller, that were refused because they are not of this UMEM (or

@@ -4,7 +4,7 @@ use std::{
     ffi::c_int,
     io,
     mem::{MaybeUninit, size_of},
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
     ptr,
 };
 
@@ -23,6 +23,44 @@ pub(crate) fn xdp_socket() -> io::Result<OwnedFd> {
 fn socket(family: c_int, kind: c_int) -> io::Result<OwnedFd> {
     // SAFETY: takes and returns numbers.
     let fd = check(unsafe { libc::socket(family, kind | libc::SOCK_CLOEXEC, 0) } as isize)?;
+    // SAFETY: just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// A file of memory alone that can be sealed (memfd_create(2)); `flags` beside those that make it so.
+pub(crate) fn memory_file(flags: libc::c_uint) -> io::Result<OwnedFd> {
+    const NAME: &std::ffi::CStr = c"portcullis-frames";
+    let wanted = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING | flags;
+    let make = |flags| {
+        // SAFETY: the name is a string with its zero.
+        check(unsafe { libc::memfd_create(NAME.as_ptr(), flags) } as isize)
+    };
+    // Before Linux 6.3 nobody asks whether it may be executed.
+    let fd = make(wanted | libc::MFD_NOEXEC_SEAL).or_else(|_| make(wanted))?;
+    // SAFETY: just made, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
+}
+
+/// Adds seals to a file of memory (`F_ADD_SEALS`, fcntl(2)).
+pub(crate) fn seal(fd: BorrowedFd<'_>, seals: c_int) -> io::Result<()> {
+    // SAFETY: takes and returns numbers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_ADD_SEALS, seals) } as isize)?;
+    Ok(())
+}
+
+/// The seals of a file of memory (`F_GET_SEALS`); `EINVAL` for what is none.
+pub(crate) fn seals(fd: BorrowedFd<'_>) -> io::Result<c_int> {
+    // SAFETY: takes and returns numbers.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) } as isize).map(|n| n as c_int)
+}
+
+/// A duplicate, with a number of its own, of a descriptor that this process was started with and that is known by its number alone (`F_DUPFD_CLOEXEC`, fcntl(2)).
+///
+/// # Errors
+/// `EBADF` where there is none of this number.
+pub fn duplicate(number: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: takes and returns numbers.
+    let fd = check(unsafe { libc::fcntl(number, libc::F_DUPFD_CLOEXEC, 3) } as isize)?;
     // SAFETY: just made, and nobody else has it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
@@ -48,8 +86,9 @@ pub(crate) fn set_option<T: Copy>(
     Ok(())
 }
 
-/// A structure of `linux/if_xdp.h` that `getsockopt` fills: numbers only, so zeroes are a value of it.
+/// What `getsockopt` fills: numbers only, so zeroes are a value of it.
 pub(crate) trait OptionValue: Copy {
+    const LEVEL: c_int = libc::SOL_XDP;
     const NAME: c_int;
 }
 
@@ -63,7 +102,25 @@ impl OptionValue for libc::xdp_options {
     const NAME: c_int = libc::XDP_OPTIONS;
 }
 
-/// `getsockopt(2)` at level `SOL_XDP`. Returns also the bytes that the kernel filled; the rest is zero.
+/// The family of a socket (`SO_DOMAIN`, socket(7)).
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Domain(pub(crate) c_int);
+impl OptionValue for Domain {
+    const LEVEL: c_int = libc::SOL_SOCKET;
+    const NAME: c_int = libc::SO_DOMAIN;
+}
+
+/// The network namespace of a socket (`SO_NETNS_COOKIE` of `asm-generic/socket.h`, since Linux 5.14), a number that no other has until the machine is restarted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(transparent)]
+pub(crate) struct Namespace(u64);
+impl OptionValue for Namespace {
+    const LEVEL: c_int = libc::SOL_SOCKET;
+    const NAME: c_int = 71;
+}
+
+/// `getsockopt(2)`. Returns also the bytes that the kernel filled; the rest is zero.
 pub(crate) fn get_option<T: OptionValue>(fd: BorrowedFd<'_>) -> io::Result<(T, usize)> {
     let mut value = MaybeUninit::<T>::zeroed();
     let mut len = size_of::<T>() as libc::socklen_t;
@@ -71,7 +128,7 @@ pub(crate) fn get_option<T: OptionValue>(fd: BorrowedFd<'_>) -> io::Result<(T, u
     check(unsafe {
         libc::getsockopt(
             fd.as_raw_fd(),
-            libc::SOL_XDP,
+            T::LEVEL,
             T::NAME,
             value.as_mut_ptr().cast(),
             &mut len,

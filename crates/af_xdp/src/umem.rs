@@ -1,7 +1,13 @@
-//! The packet memory: one anonymous mapping, cut into chunks of one size, each owned through its one [`Frame`].
+//! The packet memory: one mapping, cut into chunks of one size, each owned through its one [`Frame`].
+//!
+//! It is anonymous, or a file of memory (memfd_create(2)) that can be handed to another process together with the sockets over it.
 
 use std::{
+    ffi::c_int,
     fmt,
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     sync::{
         Arc,
         atomic::{AtomicU8, AtomicU32, Ordering},
@@ -82,6 +88,7 @@ pub struct Umem(Arc<Area>);
 
 struct Area {
     mapping: Mapping,
+    file: Option<OwnedFd>,
     id: u32,
     frames: u32,
     chunk: u32,
@@ -106,48 +113,126 @@ impl Umem {
     /// # Errors
     /// [`UmemError`]: a shape that `AF_XDP` does not take, or no memory.
     pub fn new(config: &UmemConfig) -> Result<(Umem, Vec<Frame>), UmemError> {
+        let bytes = check_shape(config)?;
+        let (mapping, pages) = map(bytes, config.huge_pages)?;
+        let umem = Umem::over(config, mapping, pages, None, OURS)?;
+        Ok(umem.with_all())
+    }
+
+    /// The same in a file of memory, which [`Umem::file`] gives out for another process to [`adopt`](Umem::adopt).
+    ///
+    /// # Errors
+    /// As those of [`Umem::new`].
+    pub fn shared(config: &UmemConfig) -> Result<(Umem, Vec<Frame>), UmemError> {
+        let bytes = check_shape(config)?;
+        let huge = config.huge_pages.then(|| file(bytes, Pages::Huge));
+        let (file, mapping, pages) = match huge {
+            Some(Ok((file, mapping))) => (file, mapping, Pages::Huge),
+            _ => {
+                let (file, mapping) = file(bytes, Pages::Small)
+                    .map_err(|source| UmemError::File { bytes, source })?;
+                (file, mapping, Pages::Small)
+            }
+        };
+        let umem = Umem::over(config, mapping, pages, Some(file), OURS)?;
+        Ok(umem.with_all())
+    }
+
+    /// Takes over the memory that another process has made by [`Umem::shared`] and let go of, and the frames of the chunks that it had in hand, empty and in this
+    /// order. All other chunks are the kernel's: those in the rings of the sockets that are taken over with it, and those that are lost. Here `huge_pages` says
+    /// what the memory is made of.
+    ///
+    /// That the other process has let go of it cannot be seen: whoever passes on the descriptor says so.
+    ///
+    /// # Errors
+    /// [`UmemError::Foreign`] and [`UmemError::Twice`] besides those of [`Umem::new`].
+    pub fn adopt(
+        file: OwnedFd,
+        config: &UmemConfig,
+        in_hand: &[u32],
+    ) -> Result<(Umem, Vec<Frame>), UmemError> {
+        let bytes = check_shape(config)?;
+        let pages = if config.huge_pages {
+            Pages::Huge
+        } else {
+            Pages::Small
+        };
+        let len = pages.whole(bytes);
+        // What can be cut short behind our back would end us when it is read.
+        match sys::seals(file.as_fd()) {
+            Ok(seals) if seals & SEALS == SEALS => {}
+            Ok(_) => return Err(UmemError::Foreign("it is not sealed")),
+            Err(_) => return Err(UmemError::Foreign("it is no file of memory")),
+        }
+        let file = File::from(file);
+        if file.metadata().map_or(0, |found| found.len()) != len as u64 {
+            return Err(UmemError::Foreign("it is of another length"));
+        }
+        let file = OwnedFd::from(file);
+        let mapping =
+            Mapping::file(file.as_fd(), len).map_err(|source| UmemError::Map { bytes, source })?;
+        let umem = Umem::over(config, mapping, pages, Some(file), KERNELS)?;
+        let mut frames = Vec::with_capacity(config.frames as usize);
+        for chunk in in_hand {
+            let addr = u64::from(*chunk) * u64::from(config.chunk);
+            frames.push(umem.take_empty(addr).ok_or(UmemError::Twice(*chunk))?);
+        }
+        Ok((umem, frames))
+    }
+
+    fn over(
+        config: &UmemConfig,
+        mapping: Mapping,
+        pages: Pages,
+        file: Option<OwnedFd>,
+        owner: u8,
+    ) -> Result<Umem, UmemError> {
         let UmemConfig {
             frames,
             chunk,
             headroom,
-            huge_pages,
+            ..
         } = *config;
-        let page = sys::page_size();
-        if !chunk.is_power_of_two() || !(SMALLEST_CHUNK..=page).contains(&chunk) {
-            return Err(UmemError::Chunk { chunk, page });
-        }
-        if headroom >= chunk - KERNEL_HEADROOM {
-            return Err(UmemError::Headroom { headroom, chunk });
-        }
-        let bytes = (frames as usize)
-            .checked_mul(chunk as usize)
-            .filter(|&n| n > 0 && n <= isize::MAX as usize - HUGE_PAGE)
-            .ok_or(UmemError::Frames { frames, chunk })?;
         let id = LAST_ID
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |id| id.checked_add(1))
             .map_err(|_| UmemError::Exhausted)?
             + 1;
-        let (mapping, pages) = map(bytes, huge_pages)?;
-        let lent = (0..frames).map(|_| AtomicU8::new(OURS)).collect();
-        let umem = Umem(Arc::new(Area {
+        let lent = (0..frames).map(|_| AtomicU8::new(owner)).collect();
+        Ok(Umem(Arc::new(Area {
             mapping,
+            file,
             id,
             frames,
             chunk,
             headroom,
             pages,
             lent,
-        }));
+        })))
+    }
+
+    /// With every one of its frames, which is done once, when it is made.
+    fn with_all(self) -> (Umem, Vec<Frame>) {
         // From the last to the first: callers take from the end, and low addresses come first.
-        let all = (0..u64::from(frames))
+        let all = (0..u64::from(self.0.frames))
             .rev()
             .map(|n| Frame {
-                addr: n * u64::from(chunk),
+                addr: n * u64::from(self.0.chunk),
                 len: 0,
-                umem: id,
+                umem: self.0.id,
             })
             .collect();
-        Ok((umem, all))
+        (self, all)
+    }
+
+    /// The file that it is in, where it was made to be handed over.
+    pub fn file(&self) -> Option<BorrowedFd<'_>> {
+        self.0.file.as_ref().map(AsFd::as_fd)
+    }
+
+    /// The number of a frame's chunk, from 0, by which [`Umem::adopt`] gives it out again; `None` if it is of another UMEM.
+    pub fn number(&self, frame: &Frame) -> Option<u32> {
+        let number = u32::try_from(self.index(frame.addr)).ok()?;
+        self.owns(frame).then_some(number)
     }
 
     /// Bytes of a chunk.
@@ -313,10 +398,58 @@ impl fmt::Debug for Umem {
     }
 }
 
+/// What a file of packet memory is sealed with: it stays as long as it is (`F_ADD_SEALS`, fcntl(2)).
+const SEALS: c_int = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+
+/// Refuses what `AF_XDP` does not take; the bytes of all chunks.
+fn check_shape(config: &UmemConfig) -> Result<usize, UmemError> {
+    let UmemConfig {
+        frames,
+        chunk,
+        headroom,
+        ..
+    } = *config;
+    let page = sys::page_size();
+    if !chunk.is_power_of_two() || !(SMALLEST_CHUNK..=page).contains(&chunk) {
+        return Err(UmemError::Chunk { chunk, page });
+    }
+    if headroom >= chunk - KERNEL_HEADROOM {
+        return Err(UmemError::Headroom { headroom, chunk });
+    }
+    (frames as usize)
+        .checked_mul(chunk as usize)
+        .filter(|&n| n > 0 && n <= isize::MAX as usize - HUGE_PAGE)
+        .ok_or(UmemError::Frames { frames, chunk })
+}
+
+impl Pages {
+    /// So many bytes, in whole pages of this kind where these are huge: else the mapping could not be given back.
+    fn whole(self, bytes: usize) -> usize {
+        match self {
+            Pages::Huge => bytes.next_multiple_of(HUGE_PAGE),
+            Pages::Small => bytes,
+        }
+    }
+}
+
+/// A file of memory with all of its pages, sealed, and where it is mapped.
+fn file(bytes: usize, pages: Pages) -> io::Result<(OwnedFd, Mapping)> {
+    let len = pages.whole(bytes);
+    let huge = match pages {
+        Pages::Huge => libc::MFD_HUGETLB,
+        Pages::Small => 0,
+    };
+    let file = File::from(sys::memory_file(huge)?);
+    file.set_len(len as u64)?;
+    let file = OwnedFd::from(file);
+    let mapping = Mapping::file(file.as_fd(), len)?;
+    sys::seal(file.as_fd(), SEALS)?;
+    Ok((file, mapping))
+}
+
 fn map(bytes: usize, huge_pages: bool) -> Result<(Mapping, Pages), UmemError> {
     if huge_pages {
-        // Whole huge pages, else the mapping could not be given back.
-        let whole = bytes.next_multiple_of(HUGE_PAGE);
+        let whole = Pages::Huge.whole(bytes);
         if let Ok(mapping) = Mapping::anonymous(whole, libc::MAP_HUGETLB | libc::MAP_POPULATE) {
             return Ok((mapping, Pages::Huge));
         }
@@ -501,5 +634,69 @@ mod tests {
         drop(umem);
         kept.write(&mut frames[1], b"still here").unwrap();
         assert_eq!(kept.bytes(&frames[1]), b"still here");
+    }
+
+    #[test]
+    fn memory_in_a_file_is_taken_over_with_its_bytes_and_only_the_chunks_in_hand_are_ours() {
+        for huge_pages in [false, true] {
+            let asked = UmemConfig {
+                huge_pages,
+                ..config(8, 2048)
+            };
+            let (umem, mut frames) = Umem::shared(&asked).unwrap();
+            assert_eq!(frames.len(), 8);
+            for (n, frame) in frames.iter_mut().enumerate() {
+                umem.write(frame, &[n as u8; 2048]).unwrap();
+            }
+            let (rx, _) = umem.lend(frames.remove(3)).unwrap();
+            let numbers: Vec<u32> = frames.iter().map(|f| umem.number(f).unwrap()).collect();
+            assert_eq!(numbers, [7, 6, 5, 3, 2, 1, 0]);
+            let file = umem.file().unwrap().try_clone_to_owned().unwrap();
+            let shape = UmemConfig {
+                huge_pages: umem.pages() == Pages::Huge,
+                ..asked
+            };
+            drop((umem, frames));
+            let (umem, frames) = Umem::adopt(file, &shape, &numbers).unwrap();
+            let again: Vec<u32> = frames.iter().map(|f| umem.number(f).unwrap()).collect();
+            assert_eq!(again, numbers);
+            assert!(frames.iter().all(Frame::is_empty));
+            let frame = umem.take(rx, 2048).unwrap();
+            assert_eq!(umem.bytes(&frame), [3; 2048]);
+            assert!(umem.take(rx, 0).is_none());
+            assert!(umem.take(0, 0).is_none(), "in hand");
+        }
+    }
+
+    #[test]
+    fn memory_that_is_not_what_it_is_said_to_be_is_not_taken_over() {
+        let shape = config(8, 2048);
+        let made = || {
+            let (umem, _) = Umem::shared(&shape).unwrap();
+            umem.file().unwrap().try_clone_to_owned().unwrap()
+        };
+        let refused = |file, shape: &UmemConfig, in_hand: &[u32]| {
+            Umem::adopt(file, shape, in_hand).unwrap_err().to_string()
+        };
+        assert!(refused(made(), &config(7, 2048), &[]).contains("length"));
+        assert!(refused(made(), &config(8, 4096), &[]).contains("length"));
+        let huge = UmemConfig {
+            huge_pages: true,
+            ..shape
+        };
+        assert!(refused(made(), &huge, &[]).contains("length"));
+        assert!(refused(made(), &shape, &[0, 8]).contains("chunk 8"));
+        assert!(refused(made(), &shape, &[u32::MAX]).contains("chunk 4294967295"));
+        assert!(refused(made(), &shape, &[1, 2, 1]).contains("chunk 1"));
+        assert!(refused(made(), &config(0, 2048), &[]).contains("cannot be mapped"));
+        let open = sys::memory_file(0).unwrap();
+        assert!(refused(open, &shape, &[]).contains("sealed"));
+        let null = OwnedFd::from(File::open("/dev/null").unwrap());
+        assert!(refused(null, &shape, &[]).contains("no file of memory"));
+    }
+
+    #[test]
+    fn what_is_not_made_to_be_handed_over_has_no_file() {
+        assert!(Umem::new(&config(1, 2048)).unwrap().0.file().is_none());
     }
 }

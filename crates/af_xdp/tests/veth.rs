@@ -1,8 +1,12 @@
 //! The transmit side and the binds, against real veth pairs in namespaces of their own. Needs root, `ip` and
-//! `/run/netns`; says so and passes without. (Receiving needs an XDP program, which this crate does not load.)
+//! `/run/netns`; says so and passes without.
 
 #![cfg(not(loom))]
 
+#[path = "bpf/redirect.rs"]
+mod redirect;
+
+use redirect::Redirect;
 use std::{
     collections::VecDeque,
     ffi::CString,
@@ -175,6 +179,13 @@ impl Tap {
             );
         }
         tap
+    }
+
+    /// Sends a frame, which the tap itself does not see.
+    fn send(&self, bytes: &[u8]) {
+        // SAFETY: readable for the length given.
+        let sent = unsafe { libc::send(self.0.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), 0) };
+        assert_eq!(sent, bytes.len() as isize, "{}", io::Error::last_os_error());
     }
 
     /// The next frame, if one comes within 200 ms.
@@ -567,6 +578,150 @@ fn after_a_retraction_one_wake_up_passes_the_voids_and_sends_only_what_is_new() 
         socket.wake_tx().unwrap();
         assert!(tap.all().into_iter().eq((1_000..1_002).map(content)));
     });
+}
+
+#[test]
+fn what_is_in_all_four_rings_is_there_after_a_hand_over_and_so_is_every_chunk() {
+    in_lab(1, |_| {
+        const FRAMES: u32 = 200;
+        let shape = UmemConfig {
+            frames: FRAMES,
+            chunk: 2048,
+            headroom: 0,
+            huge_pages: false,
+        };
+        let tap = Tap::new("b0");
+        let redirect = Redirect::on(index("a0"));
+        let (mut umem, mut pool) = Umem::shared(&shape).unwrap();
+        let mut socket = Socket::bind(&umem, &config("a0"), None).unwrap();
+        redirect.to(0, &socket);
+        let mut numbers = 0..;
+        let mut sent = 0..;
+        for turn in 0..20 {
+            // Ten wait in the rx ring, 32 were sent and are not taken back, eight are still to be sent, the rest of the fill ring is empty chunks.
+            socket.complete(&mut pool);
+            assert_eq!(socket.in_flight(), 0);
+            let level = socket.fill_level() as usize;
+            socket.fill(&mut pool, 40 - level);
+            let arriving: Vec<u32> = numbers.by_ref().take(15).collect();
+            arriving[..10].iter().for_each(|n| tap.send(&content(*n)));
+            let leaving: Vec<u32> = sent.by_ref().take(40).collect();
+            let mut ready: Vec<Frame> = leaving
+                .iter()
+                .map(|n| {
+                    let mut frame = pool.pop().unwrap();
+                    umem.write(&mut frame, &content(*n)).unwrap();
+                    frame
+                })
+                .collect();
+            assert_eq!(socket.send(&mut ready), 40);
+            assert!(matches!(socket.wake_tx(), Err(WakeError::Again)));
+            let received = |socket: &Socket, count| {
+                let until = Instant::now() + Duration::from_secs(5);
+                while socket.rx_level() < count {
+                    assert!(Instant::now() < until, "{}", socket.rx_level());
+                }
+            };
+            received(&socket, 10);
+            assert_eq!((socket.fill_level(), socket.tx_pending()), (30, 8));
+
+            let in_hand: Vec<u32> = pool.iter().map(|f| umem.number(f).unwrap()).collect();
+            assert_eq!(in_hand.len(), FRAMES as usize - 80);
+            let in_flight = socket.in_flight();
+            let memory = umem.file().unwrap().try_clone_to_owned().unwrap();
+            let fd = socket.as_fd().try_clone_to_owned().unwrap();
+            drop((pool, socket, umem));
+            arriving[10..].iter().for_each(|n| tap.send(&content(*n)));
+
+            let (next, mut hand) = Umem::adopt(memory, &shape, &in_hand).unwrap();
+            pool = Vec::with_capacity(FRAMES as usize);
+            pool.append(&mut hand);
+            socket = Socket::take_over(&next, fd, &config("a0"), in_flight).unwrap();
+            umem = next;
+            received(&socket, 15);
+            let mut frames = Vec::with_capacity(64);
+            assert_eq!(socket.receive(64, &mut frames), 15);
+            for (n, frame) in arriving.iter().zip(&frames) {
+                assert_eq!(umem.bytes(frame), content(*n), "turn {turn}, frame {n}");
+            }
+            pool.append(&mut frames);
+            socket.wake_tx().unwrap();
+            for n in &leaving {
+                assert_eq!(tap.next().as_deref(), Some(&content(*n)[..]), "turn {turn}");
+            }
+            let until = Instant::now() + Duration::from_secs(5);
+            while socket.in_flight() > 0 {
+                assert!(Instant::now() < until, "{}", socket.in_flight());
+                socket.complete(&mut pool);
+            }
+            let all = pool.len() as u32 + socket.fill_level();
+            assert_eq!((all, socket.invalid()), (FRAMES, 0), "turn {turn}");
+        }
+        let all = socket.statistics().unwrap();
+        assert_eq!(
+            (all.rx_dropped, all.rx_ring_full, all.tx_invalid_descs),
+            (0, 0, 0)
+        );
+        assert!(tap.next().is_none());
+    });
+}
+
+#[test]
+fn a_socket_that_is_not_what_it_is_said_to_be_is_not_taken_over() {
+    in_lab(1, |lab| {
+        let (umem, _frames) = umem(16);
+        let asked = config("a0");
+        let refused = |fd: OwnedFd, asked: &SocketConfig| {
+            let error = Socket::take_over(&umem, fd, asked, 0).unwrap_err();
+            error.to_string()
+        };
+        let of = |fd: &dyn AsFd| fd.as_fd().try_clone_to_owned().unwrap();
+        let tap = Tap::new("b0");
+        assert!(refused(of(&tap.0), &asked).contains("no AF_XDP socket"));
+        let null = File::open("/dev/null").unwrap();
+        assert!(refused(of(&null), &asked).contains("no AF_XDP socket"));
+        let socket = Socket::bind(&umem, &asked, None).unwrap();
+        let zero_copy = SocketConfig {
+            mode: Mode::ZeroCopy,
+            ..asked
+        };
+        assert!(refused(of(&socket), &zero_copy).contains("copy mode"));
+        for at in 0..4 {
+            let mut rings = [64; 4];
+            rings[at] = 4096;
+            let [fill, completion, rx, tx] = rings;
+            let asked = SocketConfig {
+                rings: RingSizes {
+                    fill,
+                    completion,
+                    rx,
+                    tx,
+                },
+                ..asked
+            };
+            let name = ["fill", "completion", "rx", "tx"][at];
+            assert!(refused(of(&socket), &asked).contains(&format!("its {name} ring")));
+        }
+        in_lab(1, |_| {
+            assert!(refused(of(&socket), &asked).contains("namespace"));
+        });
+        lab.ip(&["link", "del", "a0"]);
+        let unbound = |_| refused(of(&socket), &asked).contains("bound to no queue");
+        assert!(
+            (0..100)
+                .map(|_| thread::sleep(Duration::from_millis(10)))
+                .any(unbound)
+        );
+    });
+}
+
+#[test]
+fn a_descriptor_that_is_known_by_its_number_is_duplicated_and_closed_with_its_duplicate() {
+    let file = File::open("/dev/null").unwrap();
+    let duplicate = af_xdp::duplicate(file.as_raw_fd()).unwrap();
+    assert_ne!(duplicate.as_raw_fd(), file.as_raw_fd());
+    let error = af_xdp::duplicate(-1).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EBADF));
 }
 
 /// Takes capabilities from the calling thread, and from it only: those of `keep` (a mask of `1 << CAP_*`) are left.
