@@ -56,6 +56,7 @@ fn scrape(c: &mut Criterion) {
                         hosts: None,
                         flows_limit: 1,
                         healthy: true,
+                        taken: None,
                         now: 0,
                         uptime: 0.0,
                     };

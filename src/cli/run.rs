@@ -2,6 +2,7 @@
 
 use super::{ConfigFile, cannot};
 use crate::config::check;
+use crate::control::handover::Left;
 use crate::control::serve::serve;
 use std::process::ExitCode;
 
@@ -13,6 +14,8 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn run(self) -> ExitCode {
+        // Before anything can go wrong: what an earlier process has left must not outlive this one.
+        let left = Left::take();
         let config = match self.config.load() {
             Ok(config) => config,
             Err(code) => return code,
@@ -24,7 +27,7 @@ impl Run {
                 self.config.config.display()
             ));
         }
-        match serve(config, &self.config.config) {
+        match serve(config, &self.config.config, left) {
             Ok(()) => ExitCode::SUCCESS,
             Err(e) => cannot(e),
         }

@@ -42,6 +42,14 @@ fn human(status: &Value) -> String {
     if status["shadow"] == true {
         out += "SHADOW: NOTHING IS ENFORCED. Every frame is forwarded; what would have been dropped is counted and alerted on.\n\n";
     }
+    if let Some(taken) = status["taken_over"].as_object() {
+        let waited = taken["waiting"].as_array().into_iter().flatten();
+        out += &format!(
+            "Taken over from the process before: nobody filtered for {} ms, and {} frames waited.\n\n",
+            taken["gap_us"].as_u64().unwrap_or(0) / 1000,
+            waited.filter_map(Value::as_u64).sum::<u64>()
+        );
+    }
     let reloads = &status["reloads"];
     if let Some(error) = reloads["error"].as_str() {
         out += &format!("CONFIG NOT TAKEN, the one before is in force: {error}\n\n");

@@ -125,6 +125,8 @@ pub struct Bridge {
     pub bpffs: PathBuf,
     /// Busy polling by the kernel; `None` for none.
     pub busy_poll: Option<BusyPoll>,
+    /// A planned stop hands sockets and memory to the next process, where a service manager keeps them.
+    pub handover: bool,
 }
 
 /// How AF_XDP sockets are bound.

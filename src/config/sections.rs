@@ -120,6 +120,7 @@ fn bridge(reader: &mut Reader, mut section: Section<'_>) -> Option<Bridge> {
     let offloads = get("offloads").map(|value| reader.word(&value, "offloads", &words));
     let bpffs = get("bpffs").map(|value| reader.path(&value, "bpffs"));
     let busy_poll = get("busy_poll").map(|value| busy_poll(reader, value));
+    let handover = get("handover").map(|value| reader.boolean(&value, "handover"));
     section.finish(reader);
     Some(Bridge {
         lan: lan_name?,
@@ -137,6 +138,7 @@ fn bridge(reader: &mut Reader, mut section: Section<'_>) -> Option<Bridge> {
         offloads: or(offloads, Offloads::Set)?,
         bpffs: or(bpffs, PathBuf::from("/sys/fs/bpf"))?,
         busy_poll: busy_poll.map_or(Some(None), |busy_poll| busy_poll.map(Some))?,
+        handover: or(handover, true)?,
     })
 }
 

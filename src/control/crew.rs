@@ -9,7 +9,7 @@ use crate::port::afxdp::AfXdpPort;
 use crate::port::gate::Beats;
 use crate::worker::{Now, Worker};
 use nix::time::{ClockId, clock_gettime};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -23,14 +23,22 @@ const IDLE_SPINS: u32 = 16;
 /// Turns after the stop was asked for, so that frames on their way are accounted for.
 const LAST_TURNS: u32 = 64;
 
+/// How long a worker that is to rest waits for what it has sent, nanoseconds.
+const RESTS: u64 = 5_000_000;
+
+/// What workers are asked to do.
+const TURN: u8 = 0;
+const END: u8 = 1;
+const REST: u8 = 2;
+
 /// How often a worker beats: the gate in the kernel reads the cache line of each beat for every frame.
 const BEAT: u64 = 1_000_000;
 
 /// The worker threads.
 pub struct Crew {
-    stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU8>,
     alive: Arc<AtomicUsize>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Option<Worker<AfXdpPort>>>>,
     clock: Clock,
 }
 
@@ -46,7 +54,7 @@ impl Crew {
         beats: &[Beats; 2],
     ) -> Result<Crew, ServeError> {
         let mut crew = Crew {
-            stop: Arc::default(),
+            asked: Arc::default(),
             alive: Arc::default(),
             threads: Vec::new(),
             clock: Clock::start(),
@@ -57,7 +65,7 @@ impl Crew {
         for (index, (worker, core)) in workers.into_iter().enumerate() {
             let mut worker = worker.timed(Instant::now);
             let mut pulse = Pulse::of(&worker, beats);
-            let (stop, alive) = (Arc::clone(&crew.stop), Arc::clone(&crew.alive));
+            let (asked, alive) = (Arc::clone(&crew.asked), Arc::clone(&crew.alive));
             alive.fetch_add(1, Relaxed);
             let turned = turned.clone();
             let work = move || {
@@ -67,12 +75,12 @@ impl Crew {
                 // Before its first beat: nothing is received for a worker that can do more than it has to.
                 if let Err(e) = sandbox::only(Calls::Worker) {
                     eprintln!("portcullis: {e}");
-                    return;
+                    return None;
                 }
                 pulse.beat(clock.monotonic(clock.steady()));
                 // Nobody waits any more where another worker has failed already.
                 let _ = turned.send(());
-                work(worker, idle, (clock, pulse), &stop);
+                work(worker, idle, (clock, pulse), &asked)
             };
             let thread = std::thread::Builder::new()
                 .name(format!("worker-{index}"))
@@ -100,11 +108,20 @@ impl Crew {
 
     /// Ends them, and waits until they have.
     pub fn stop(self) {
-        self.stop.store(true, Relaxed);
+        self.asked.store(END, Relaxed);
         for thread in self.threads {
             // A worker that panicked has said so on standard error already.
             let _ = thread.join();
         }
+    }
+
+    /// Has them come to rest, and waits until they have: nothing is received any more, and all frames are in their pools or in the rings. `None` where one has
+    /// ended by itself.
+    pub fn rest(self) -> Option<Vec<Worker<AfXdpPort>>> {
+        self.asked.store(REST, Relaxed);
+        let threads = self.threads.into_iter();
+        let ended: Vec<_> = threads.map(|thread| thread.join().ok().flatten()).collect();
+        ended.into_iter().collect()
     }
 }
 
@@ -194,15 +211,15 @@ impl Drop for Gone {
     }
 }
 
-/// The thread of one worker.
+/// The thread of one worker. Gives it back where it was asked to come to rest.
 fn work(
     mut worker: Worker<AfXdpPort>,
     idle: Idle,
     (clock, mut pulse): (Clock, Pulse),
-    stop: &AtomicBool,
-) {
+    asked: &AtomicU8,
+) -> Option<Worker<AfXdpPort>> {
     let mut busy_until = 0;
-    while !stop.load(Relaxed) {
+    while asked.load(Relaxed) == TURN {
         let time = clock.now();
         let received = worker.turn(time);
         pulse.beat(clock.monotonic(time.steady));
@@ -215,10 +232,21 @@ fn work(
             (0..IDLE_SPINS).for_each(|_| std::hint::spin_loop());
         }
     }
-    for _ in 0..LAST_TURNS {
-        worker.turn(clock.now());
+    let rests = asked.load(Relaxed) == REST;
+    if rests {
+        let until = clock.steady() + RESTS;
+        while worker.rest(clock.now()) > 0 && clock.steady() < until {
+            std::hint::spin_loop();
+        }
+        worker.brim();
+        pulse.beat(clock.monotonic(clock.steady()));
+    } else {
+        for _ in 0..LAST_TURNS {
+            worker.turn(clock.now());
+        }
     }
     worker.tell_rest(clock.now());
+    rests.then_some(worker)
 }
 
 /// Sleeps until a frame arrives, or for a moment.

@@ -7,6 +7,7 @@ pub mod crew;
 pub mod detect;
 pub mod diff;
 pub mod evidence;
+pub mod handover;
 pub mod hosts;
 pub mod http;
 mod keep;

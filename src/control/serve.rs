@@ -5,6 +5,7 @@ use super::alerts::Incidents;
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
 use super::detect::{self, Detectors};
+use super::handover::{Giver, Left, PATIENCE, monotonic};
 use super::http::access::Access;
 use super::keeper::Keeper;
 use super::lapses::Lapses;
@@ -21,9 +22,10 @@ use super::{evidence, http, socket};
 use crate::config::{Config, OnFailure, token};
 use crate::flow::Flows;
 use crate::os::affinity;
+use crate::os::notify::Manager;
 use crate::os::sandbox::{self, Calls, Reach, SandboxError};
 use crate::policy::CompileError;
-use crate::port::gate::{Failing, Gate, GateError};
+use crate::port::gate::{Beats, Failing, Gate, GateError};
 use crate::telemetry::dhcp::DhcpRing;
 use crate::telemetry::{EventRing, ObservationRing, observe};
 use std::path::{Path, PathBuf};
@@ -45,6 +47,8 @@ const OBSERVATIONS: usize = 8192;
 
 /// How long sinks may take at the end for what they have.
 const FLUSH: Duration = Duration::from_secs(2);
+/// And when frames wait meanwhile, for what came last.
+const FLUSH_LAST: Duration = Duration::from_millis(100);
 
 /// Why the gate did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -107,11 +111,11 @@ fn hint(source: &std::io::Error) -> &'static str {
 }
 
 /// Runs the config that was read from `file` until SIGTERM or SIGINT, and reads it again at SIGHUP. The in-kernel gate stays attached, and does what the config says for when
-/// nobody filters.
+/// nobody filters. What an earlier process has `left` is taken over where it fits; at SIGTERM it is left for the next one, where there is a service manager.
 ///
 /// # Errors
 /// [`ServeError`]; before the gate was ready, the NICs are as they were.
-pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
+pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
     let tests = config.all_tests().cloned().collect();
@@ -185,15 +189,27 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     std::thread::scope(|scope| scope.spawn(rehearsal).join())
         .map_err(|_| ServeError::WorkerEnded)??;
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
-    let bring = || bring_up(bridge, &policy, &flows, wanted, state_dir);
+    let manager = Manager::here();
+    let keeps = manager.filter(|_| bridge.handover);
+    let bring = || {
+        let hand_over = (left, keeps.is_some());
+        bring_up(bridge, &policy, &flows, wanted, state_dir, hand_over)
+    };
     let Ready {
         workers,
         ports: [lan, uplink],
         events,
         pages,
         notes,
+        layout,
+        taken,
     } = std::thread::scope(|scope| scope.spawn(bring).join())
         .map_err(|_| ServeError::WorkerEnded)??;
+    let received_before = taken.as_ref().map_or([0; 2], |taken| taken.received_before);
+    let giver = keeps
+        .zip(layout)
+        .map(|(manager, layout)| Giver::new(manager, layout, received_before));
+    let giver = giver.transpose().map_err(ServeError::Os)?;
     let given_up = give_up(&config, &within)?;
     for note in notes.iter().chain(&given_up) {
         eprintln!("portcullis: note: {note}");
@@ -222,6 +238,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     let beats = [gates[0].beats()?, gates[1].beats()?];
     let cores: Vec<usize> = workers.iter().map(|(_, core)| *core).collect();
     let crew = Crew::start(workers, bridge.idle, &beats)?;
+    let taken = taken.map(|taken| taken.ended(monotonic()));
     arm(&mut gates, (bridge.watchdog, bridge.on_failure))?;
     // Threads that are started from here on keep off them too.
     affinity::keep_off(&cores);
@@ -260,8 +277,9 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     );
     let state = state.with_config(&config, upkeep.reloads());
     let state = state.with_quarantine(upkeep.quarantine());
+    let state = state.with_taken(taken);
     let state = Arc::new(state.with_clock(crew.clock()));
-    announce(&state, &config);
+    announce(&state, &config, manager);
     let mut from_workers = FromWorkers {
         events,
         dhcp,
@@ -270,14 +288,28 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     let outcome = runtime.block_on(control(
         (signals, follows),
         Arc::clone(&state),
-        (&crew, gates),
+        (&crew, &mut gates),
         &kept,
         &mut from_workers,
         metrics.map(|listener| (listener, access, wanted.map(|kept| kept.dir.clone()))),
         listener,
     ));
     drop(upkeep);
-    crew.stop();
+    let mut flush = FLUSH;
+    let giver = giver.filter(|_| matches!(outcome, Ok(End::Planned)));
+    if let (Some(manager), Ok(_)) = (manager, &outcome) {
+        tell(manager.stopping("ending"));
+    }
+    match giver {
+        None => crew.stop(),
+        Some(giver) => {
+            // What may take its time is done while frames still pass.
+            drain(&state, &mut from_workers, 0);
+            runtime.block_on(delivery.settle(FLUSH));
+            flush = FLUSH_LAST;
+            hand_over(giver, crew, (&mut gates, &beats), &state);
+        }
+    }
     drain(&state, &mut from_workers, 0);
     // As they stand: what follows closes them.
     let open = state.incidents().0.windows();
@@ -286,7 +318,7 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
         eprintln!("portcullis: warning: {}: {e}", kept.display());
     }
     drop(evidence_thread);
-    for (name, lines) in runtime.block_on(delivery.finish(FLUSH)) {
+    for (name, lines) in runtime.block_on(delivery.finish(flush)) {
         eprintln!(
             "portcullis: warning: the sink `{name}` did not take the last {lines} alert lines in time; they are lost"
         );
@@ -294,7 +326,51 @@ pub fn serve(config: Config, file: &Path) -> Result<(), ServeError> {
     // A write or a name look-up that hangs holds up nobody.
     drop(inside);
     runtime.shutdown_background();
-    outcome
+    outcome.map(drop)
+}
+
+/// Why the gate ends in good order.
+enum End {
+    /// SIGTERM: another process may come.
+    Planned,
+    /// SIGINT: somebody who has started it by hand wants it to end.
+    Interrupted,
+}
+
+/// Brings the workers to rest, and hands over what they work with. Where that fails everything ends with this process, as at any other end.
+fn hand_over(
+    giver: Giver,
+    crew: Crew,
+    (gates, beats): (&mut [Gate; 2], &[Beats; 2]),
+    state: &State,
+) {
+    let Some(workers) = crew.rest() else { return };
+    let now = monotonic();
+    for ((gate, beats), port) in gates.iter_mut().zip(beats).zip(&state.ports) {
+        if let Err(e) = gate.wait(beats, port.queues, now, PATIENCE) {
+            eprintln!("portcullis: warning: {e}");
+        }
+    }
+    let received = |side: usize| {
+        let counters = state
+            .workers
+            .iter()
+            .map(|worker| worker.sides[side].rx.get());
+        counters.sum()
+    };
+    match giver.give(workers, [received(0), received(1)]) {
+        Ok(chunks) => eprintln!(
+            "portcullis: note: sockets and packet memory are with the service manager, for the next process ({chunks} chunks in hand)"
+        ),
+        Err(e) => eprintln!("portcullis: warning: nothing is handed over to the next process: {e}"),
+    }
+}
+
+/// The manager is told what it need not know; that it does not listen is no reason to end.
+fn tell(told: std::io::Result<()>) {
+    if let Err(e) = told {
+        eprintln!("portcullis: warning: the service manager cannot be told: {e}");
+    }
 }
 
 /// Sets the watchdogs, when every worker beats.
@@ -356,7 +432,7 @@ impl Drop for RemoveOnDrop<'_> {
     }
 }
 
-fn announce(state: &State, config: &Config) {
+fn announce(state: &State, config: &Config, manager: Option<Manager>) {
     let port = |at: usize| {
         format!(
             "{}={} ({}, queues: {})",
@@ -383,6 +459,12 @@ fn announce(state: &State, config: &Config) {
             "portcullis: warning: [bridge] on_failure = \"open\": whenever nobody filters, every frame passes unfiltered; that goes for a stop too, until `portcullis detach`"
         );
     }
+    if let Some(taken) = &state.taken {
+        eprintln!("portcullis: note: {taken}");
+    }
+    if let Some(manager) = manager {
+        tell(manager.ready(&format!("filtering: {} {}", port(0), port(1))));
+    }
     eprintln!(
         "portcullis: ready: {} {} workers={} metrics={metrics}",
         port(0),
@@ -394,12 +476,12 @@ fn announce(state: &State, config: &Config) {
 async fn control(
     (mut signals, mut follows): (Signals, UnboundedReceiver<Applied>),
     state: Arc<State>,
-    (crew, mut gates): (&Crew, [Gate; 2]),
+    (crew, gates): (&Crew, &mut [Gate; 2]),
     kept: &Path,
     from_workers: &mut FromWorkers,
     metrics: Option<(tokio::net::TcpListener, Access, Option<PathBuf>)>,
     listener: tokio::net::UnixListener,
-) -> Result<(), ServeError> {
+) -> Result<End, ServeError> {
     let answering = tokio::spawn(socket::serve(listener, Arc::clone(&state)));
     let serving = metrics.map(|(listener, access, evidence)| {
         tokio::spawn(http::serve(listener, Arc::clone(&state), access, evidence))
@@ -411,8 +493,8 @@ async fn control(
     let mut told: Vec<Window> = Vec::new();
     let outcome = loop {
         tokio::select! {
-            _ = signals.terminate.recv() => break Ok(()),
-            _ = signals.interrupt.recv() => break Ok(()),
+            _ = signals.terminate.recv() => break Ok(End::Planned),
+            _ = signals.interrupt.recv() => break Ok(End::Interrupted),
             _ = signals.hangup.recv() => {
                 let desk = state.desk.clone();
                 // What becomes of it is logged, and stands in the status; that nobody took it up does not.
@@ -423,7 +505,7 @@ async fn control(
                     }
                 });
             }
-            Some(applied) = follows.recv() => follow(&state, &mut gates, &applied),
+            Some(applied) = follows.recv() => follow(&state, gates, &applied),
             _ = tick.tick() => {
                 ticks = ticks.wrapping_add(1);
                 let expire = ticks.is_multiple_of(EXPIRE_TICKS);

@@ -3,6 +3,7 @@
 use super::alerts::Incidents;
 use super::crew::Clock;
 use super::evidence::{Evidence, EvidenceStatus};
+use super::handover::TakenOver;
 use super::metrics::Format;
 use super::quarantine::{Held, Hosts};
 use super::reload::{ReloadStatus, Reloads};
@@ -91,6 +92,8 @@ pub struct State {
     pub clock: Clock,
     /// When the gate was ready.
     pub since: Instant,
+    /// What was taken over from the process before; `None` after a start with sockets of its own.
+    pub taken: Option<TakenOver>,
     incidents: Mutex<(Incidents, Sinks)>,
 }
 
@@ -116,6 +119,8 @@ pub struct Status {
     pub workers: Vec<WorkerStatus>,
     pub config: ConfigInfo,
     pub reloads: ReloadStatus,
+    /// What was taken over from the process before; `None` after a start with sockets of its own.
+    pub taken_over: Option<TakenOver>,
     pub quarantine: Vec<Held>,
     pub alerts: u64,
     pub alert_events_lost: u64,
@@ -240,6 +245,7 @@ impl State {
             flows_limit: 0,
             clock: Clock::start(),
             since: Instant::now(),
+            taken: None,
             incidents,
         }
     }
@@ -247,6 +253,12 @@ impl State {
     /// Says which clock the workers go by.
     pub fn with_clock(mut self, clock: Clock) -> State {
         self.clock = clock;
+        self
+    }
+
+    /// Says what was taken over.
+    pub fn with_taken(mut self, taken: Option<TakenOver>) -> State {
+        self.taken = taken;
         self
     }
 
@@ -320,6 +332,7 @@ impl State {
             hosts,
             flows_limit: self.flows_limit,
             healthy: self.healthy(),
+            taken: self.taken.as_ref(),
             now: self.clock.steady(),
             uptime: self.since.elapsed().as_secs_f64(),
         };
@@ -385,6 +398,7 @@ impl State {
             workers: self.worker_status(),
             config: self.reloads.config(),
             reloads: self.reloads.status(),
+            taken_over: self.taken.clone(),
             quarantine: self.quarantine.list(),
             alerts,
             alert_events_lost: snapshot.events_lost,

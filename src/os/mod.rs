@@ -3,5 +3,6 @@
 pub mod affinity;
 pub mod genl;
 pub mod nic;
+pub mod notify;
 pub mod offload;
 pub mod sandbox;

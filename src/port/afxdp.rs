@@ -19,6 +19,20 @@ pub struct AfXdpPort {
     link: Link,
     /// Descriptors taken back from the transmit ring of a link that went down, until the next `reclaim`.
     retracted: Vec<Frame>,
+    /// Frames that another process has sent and counted, and that have not come back.
+    inherited: Inherited,
+}
+
+/// Frames in flight that another process has counted.
+struct Inherited(u32);
+
+impl Inherited {
+    /// Of so many that came back, those that this process has sent: the oldest come first.
+    fn own(&mut self, back: u32) -> u32 {
+        let inherited = back.min(self.0);
+        self.0 -= inherited;
+        back - inherited
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +47,11 @@ enum Link {
 }
 
 impl AfXdpPort {
-    /// Takes over `socket`, whose transmit ring holds at most `tx_ring` frames; keeps `fill_target` frames in its fill ring.
+    /// Takes over `socket`, whose transmit ring holds at most `tx_ring` frames; keeps `fill_target` frames in its fill ring. What is in flight there already is not
+    /// ours to count.
     pub fn new(socket: Socket, tx_ring: u32, fill_target: u32) -> AfXdpPort {
         AfXdpPort {
+            inherited: Inherited(socket.in_flight()),
             socket,
             fill_target,
             link: Link::Up,
@@ -51,6 +67,11 @@ impl AfXdpPort {
     /// For sleeping until a frame arrives.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+
+    /// Fills the fill ring to the brim.
+    pub fn brim(&mut self, pool: &mut Vec<Frame>) {
+        self.socket.fill(pool, usize::MAX);
     }
 
     fn link_lost(&mut self, now: u64) {
@@ -105,9 +126,11 @@ impl Port for AfXdpPort {
         if failed > 0 {
             pool.append(&mut self.retracted);
         }
+        let sent = self.socket.complete(pool) as u32;
+        // Those that were sent before those that were not.
         Reclaimed {
-            sent: self.socket.complete(pool) as u32,
-            failed,
+            sent: self.inherited.own(sent),
+            failed: self.inherited.own(failed),
         }
     }
 
@@ -125,5 +148,17 @@ impl Port for AfXdpPort {
 
     fn in_flight(&self) -> u32 {
         self.socket.in_flight() + self.retracted.len() as u32
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_another_process_has_sent_is_not_counted_when_it_comes_back() {
+        let mut inherited = Inherited(5);
+        assert_eq!([3, 3, 4].map(|back| inherited.own(back)), [0, 1, 4]);
+        assert_eq!(Inherited(0).own(7), 7);
     }
 }

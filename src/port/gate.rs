@@ -208,6 +208,35 @@ impl Gate {
         map.set(0, settings, 0).map_err(|e| fail(chain(&e)))
     }
 
+    /// As if the workers of all queues had turned now, and for so long nobody asked for them to turn again: somebody else is to go on. Then the gate does what it does
+    /// when nobody filters.
+    ///
+    /// # Errors
+    /// [`GateError::Other`], if the map refuses.
+    pub fn wait(
+        &mut self,
+        beats: &Beats,
+        queues: u32,
+        now: u64,
+        patience: Duration,
+    ) -> Result<(), GateError> {
+        let nic = self.nic.clone();
+        let fail = |why| other(&nic, "cannot tell the gate to wait", why);
+        let map = self.ebpf.map_mut("settings");
+        let map = map.ok_or_else(|| fail("no such map".into()))?;
+        let map: Array<&mut MapData, [u64; 2]> =
+            Array::try_from(map).map_err(|e| fail(chain(&e)))?;
+        let [watchdog, _] = map.get(&0, 0).map_err(|e| fail(chain(&e)))?;
+        // The program compares with a sign (`stale` there), so that a beat may be of a time to come, and numbers may wrap.
+        let at = now
+            .wrapping_add(patience.as_nanos() as u64)
+            .wrapping_sub(watchdog);
+        for queue in 0..queues as usize {
+            beats.store(queue, at);
+        }
+        Ok(())
+    }
+
     /// Closed from now on, whatever an earlier process has said, until [`Gate::arm`] says else: a start that fails on the way does not go on bridging for a config that forbids it.
     ///
     /// # Errors

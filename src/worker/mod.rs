@@ -8,6 +8,7 @@ mod held;
 mod judge;
 mod looks;
 mod observer;
+mod rest;
 mod shown;
 mod teller;
 
@@ -142,6 +143,12 @@ impl<P: Port> Worker<P> {
             observer: Observer::closed(),
             stopwatch: Stopwatch::default(),
         }
+    }
+
+    /// It owns so many frames, some of which are in the rings of its ports already.
+    pub fn owning(self, frames: usize) -> Worker<P> {
+        self.counters.health.frames.store(frames as u64, Relaxed);
+        self
     }
 
     /// Measures now and then, by this clock, how long frames are in the box.

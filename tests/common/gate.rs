@@ -120,12 +120,24 @@ impl<'lab> Gate<'lab> {
 
     /// The same, started by a command that becomes what it is given to start.
     pub fn spawn_by(lab: &'lab Lab, config: &str, starter: &[&str]) -> Gate<'lab> {
+        let mut command = lab.command("gate", starter[0]);
+        command.args(&starter[1..]);
+        Gate::spawn_with(lab, config, command)
+    }
+
+    /// The same, started by a service manager, with what it keeps.
+    pub fn spawn_under(lab: &'lab Lab, config: &str, manager: &rig::Manager) -> Gate<'lab> {
+        let mut command = lab.command("gate", rig::Manager::STARTER[0]);
+        command.args(&rig::Manager::STARTER[1..]);
+        manager.give(&mut command).expect("what is kept");
+        Gate::spawn_with(lab, config, command)
+    }
+
+    fn spawn_with(lab: &'lab Lab, config: &str, mut starter: std::process::Command) -> Gate<'lab> {
         let path = write_config(lab, "portcullis.toml", config);
         let log = lab.dir().join("gate.log");
         let file = std::fs::File::create(&log).expect("a log file");
-        let child = lab
-            .command("gate", starter[0])
-            .args(&starter[1..])
+        let child = starter
             .args([BINARY, "run", "-c"])
             .arg(path)
             .stdout(Stdio::null())

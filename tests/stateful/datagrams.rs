@@ -128,6 +128,25 @@ fn a_later_fragment_without_its_first_is_held_for_a_moment_and_then_dropped() {
 }
 
 #[test]
+fn a_worker_that_comes_to_rest_holds_no_fragment_receives_nothing_and_has_all_its_frames() {
+    let mut lab = Lab::new("");
+    let parts = fragments(&datagram(FAMILIES[0], 5000), 7, &[64]);
+    lab.arrive(0, Side::Lan, &parts[1]);
+    lab.turn();
+    let whole = datagram(FAMILIES[0], 5000);
+    assert!(lab.out(&whole));
+    lab.arrive(0, Side::Lan, &whole);
+    let now = lab.now;
+    assert_eq!(lab.workers[0].rest(now), 0);
+    assert_eq!(
+        (lab.workers[0].waiting(), lab.dropped("fragment-orphan")),
+        (0, 1)
+    );
+    assert!(lab.sent(Side::Uplink).is_empty(), "it waits for another");
+    assert_eq!(lab.workers[0].pool().len(), 511);
+}
+
+#[test]
 fn held_fragments_are_bounded_and_one_sender_does_not_take_all_the_room() {
     let mut lab = Lab::new("");
     for id in 0..200 {

@@ -28,6 +28,7 @@ mod error;
 mod gate;
 #[cfg(target_arch = "x86_64")]
 pub mod inject;
+mod manager;
 mod netns;
 mod process;
 mod server;
@@ -39,6 +40,7 @@ pub use attempt::{Attempt, Expect, Got, Proof, run_all};
 pub use certificates::tls_files;
 pub use error::{Error, Result};
 pub use gate::{Gate, GateKind};
+pub use manager::Manager;
 pub use netns::Namespace;
 pub use process::{
     Daemon, Output, catch_signals, check_interrupt, interrupted, poll_until, run, spawn,

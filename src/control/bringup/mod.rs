@@ -6,12 +6,14 @@ mod error;
 mod look;
 mod prepare;
 mod sockets;
+mod takeover;
 
 pub use error::BringupError;
 pub use look::room;
 pub use sockets::in_use;
 
 use super::evidence;
+use super::handover::{Layout, Left, TakenOver};
 use super::status::PortInfo;
 use crate::action::reject::Rejector;
 use crate::config::Bridge;
@@ -45,9 +47,14 @@ pub struct Ready {
     pub pages: Vec<Pages>,
     /// What a person should know: huge pages that were not there, a veth.
     pub notes: Vec<String>,
+    /// How sockets and memory are laid out; `None` where they cannot be handed over.
+    pub layout: Option<Layout>,
+    /// What was taken over from the process before.
+    pub taken: Option<TakenOver>,
 }
 
-/// Makes everything ready. `state` is the folder where the NICs' state before is written down for `detach`.
+/// Makes everything ready. `state` is the folder where the NICs' state before is written down for `detach`; `left` is what the process before has left. Where
+/// somebody could `keep` it for the next process, packet memory is such that it can be handed over.
 ///
 /// # Errors
 /// [`BringupError`], one line that says what to do; the NICs are then as they were.
@@ -57,6 +64,7 @@ pub fn bring_up(
     flows: &Arc<Flows>,
     evidence: Option<&Evidence>,
     state: &Path,
+    (left, keep): (Left, bool),
 ) -> Result<Ready, BringupError> {
     let mut notes = Vec::new();
     let nics = [
@@ -65,12 +73,36 @@ pub fn bring_up(
     ];
     let queues = nics.each_ref().map(|nic| nic.rx_queues);
     let cores = cores(bridge, queues[0].min(queues[1]) as usize)?;
-    let (umem, memory) = memory(bridge, queues[0].max(queues[1]), &mut notes)?;
-    let modes = [
-        copy_or_not(bridge, &nics[0])?,
-        copy_or_not(bridge, &nics[1])?,
-    ];
-    let sockets = bind_all(bridge, &nics, modes, &umem)?;
+    let mut layout = takeover::wanted(bridge, &nics, cores.len());
+    let taken = match left.is_empty() {
+        true => None,
+        false => match takeover::take(left, bridge, &nics, &layout) {
+            Ok(taken) => Some(taken),
+            Err(why) => {
+                notes.push(format!(
+                    "what the process before has left is not taken over, and frames were lost: {why}"
+                ));
+                None
+            }
+        },
+    };
+    let (umem, memory, sockets, taken) = match taken {
+        Some(taken) => (taken.umem, taken.in_hand, taken.sockets, Some(taken.report)),
+        None => {
+            let (umem, frames) = memory(bridge, queues[0].max(queues[1]), keep, &mut notes)?;
+            let modes = [
+                copy_or_not(bridge, &nics[0])?,
+                copy_or_not(bridge, &nics[1])?,
+            ];
+            let sockets = bind_all(bridge, &nics, modes, &umem)?;
+            (umem, deal(frames, cores.len()), sockets, None)
+        }
+    };
+    layout.huge = umem.pages() == PageSize::Huge;
+    for (port, sockets) in layout.ports.iter_mut().zip(&sockets) {
+        port.zero_copy = sockets.first().is_some_and(Socket::zero_copy);
+    }
+    let layout = umem.file().map(|_| layout);
     let lan = prepare(bridge, &nics[0], Side::Lan, &sockets[0], state)?;
     let uplink = prepare(bridge, &nics[1], Side::Uplink, &sockets[1], state)?;
     for port in [&lan, &uplink] {
@@ -90,6 +122,8 @@ pub fn bring_up(
         events,
         pages,
         notes,
+        layout,
+        taken,
         ports: [lan.keep(), uplink.keep()],
     })
 }
@@ -123,6 +157,7 @@ pub fn cores(bridge: &Bridge, most: usize) -> Result<Vec<usize>, BringupError> {
 fn memory(
     bridge: &Bridge,
     pairs: u32,
+    keep: bool,
     notes: &mut Vec<String>,
 ) -> Result<(Umem, Vec<Frame>), BringupError> {
     // Half a ring waits in each fill ring, as much may stand in each receive ring, and a whole one in each transmit ring.
@@ -135,7 +170,12 @@ fn memory(
         });
     }
     let frames = bridge.frames.saturating_mul(pairs);
-    let made = Umem::new(&UmemConfig {
+    let make = match keep {
+        true => Umem::shared,
+        // The kernel joins small pages of memory that is no file, where it can.
+        false => Umem::new,
+    };
+    let made = make(&UmemConfig {
         frames,
         chunk: bridge.chunk,
         headroom: 0,
@@ -150,17 +190,24 @@ fn memory(
 
 type Workers = Vec<(Worker<AfXdpPort>, usize)>;
 
-/// Deals queues and memory out to as many workers as there are cores for.
+/// Deals new memory out.
+fn deal(mut memory: Vec<Frame>, workers: usize) -> Vec<Vec<Frame>> {
+    let share = memory.len() / workers.max(1);
+    let part = |_| memory.split_off(memory.len() - share);
+    (0..workers).map(part).collect()
+}
+
+/// Deals queues out to as many workers as there are cores for, each with its memory.
 fn distribute(
     bridge: &Bridge,
     umem: Umem,
-    mut memory: Vec<Frame>,
+    memory: Vec<Vec<Frame>>,
     sockets: [Vec<Socket>; 2],
     policy: &InForce,
     flows: &Arc<Flows>,
     cores: &[usize],
 ) -> (Workers, Vec<EventRing>) {
-    let share = memory.len() / cores.len().max(1);
+    let share = umem.frames() as usize / cores.len().max(1);
     let mut dealt: Vec<[Vec<AfXdpPort>; 2]> =
         cores.iter().map(|_| [Vec::new(), Vec::new()]).collect();
     for (side, sockets) in sockets.into_iter().enumerate() {
@@ -171,8 +218,10 @@ fn distribute(
     }
     let mut events = Vec::new();
     let mut workers = Vec::new();
-    for (index, (ports, core)) in dealt.into_iter().zip(cores).enumerate() {
-        let frames = memory.split_off(memory.len() - share);
+    for (index, ((ports, core), in_hand)) in dealt.into_iter().zip(cores).zip(memory).enumerate() {
+        // With those in the rings of its sockets, a share.
+        let mut frames = Vec::with_capacity(share);
+        frames.extend(in_hand);
         let ring = event::ring(EVENTS);
         events.push(Arc::clone(&ring));
         let rejector = Rejector::new();
@@ -185,7 +234,8 @@ fn distribute(
                 flows.tracker(index, cores.len()),
                 rejector,
                 ring,
-            ),
+            )
+            .owning(share),
             *core,
         ));
     }

@@ -89,7 +89,7 @@ pub(super) fn bind_all(
     Ok([lan, uplink])
 }
 
-fn socket_config(bridge: &Bridge, nic: &Nic, queue: u32, mode: Mode) -> SocketConfig {
+pub(super) fn socket_config(bridge: &Bridge, nic: &Nic, queue: u32, mode: Mode) -> SocketConfig {
     // Completions come back for every frame that the transmit ring took, and the fill ring is the only buffer while we are away.
     let rings = RingSizes {
         fill: bridge.ring,

@@ -21,6 +21,26 @@ pub(super) fn gate(families: &mut Families, source: &Source<'_>) {
             "1 while every worker turns, else 0: what /healthz says.",
         )
         .count(&[], source.healthy.into());
+    families
+        .gauge(
+            "portcullis_handover_taken",
+            "1 where this process has taken sockets and packet memory over from the one before, so that no frame was lost between them; 0 where it has bound its own.",
+        )
+        .count(&[], source.taken.is_some().into());
+    families
+        .gauge(
+            "portcullis_handover_gap_seconds",
+            "How long frames waited in the receive rings at the take-over, seconds; 0 where there was none.",
+        )
+        .put(&[], source.taken.map_or(0.0, |taken| taken.gap_us as f64 / 1e6));
+    let mut waiting = families.gauge(
+        "portcullis_handover_waiting_frames",
+        "Frames that were found in the receive rings at the take-over; 0 where there was none.",
+    );
+    for (at, port) in source.ports.iter().enumerate() {
+        let frames = source.taken.map_or(0, |taken| taken.waiting[at]);
+        waiting.count(&[("port", port.side)], frames);
+    }
 }
 
 pub(super) fn ports(families: &mut Families, source: &Source<'_>) {

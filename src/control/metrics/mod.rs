@@ -11,6 +11,7 @@ mod telling;
 mod traffic;
 
 use super::evidence::EvidenceStatus;
+use super::handover::TakenOver;
 use super::hosts::Loudest;
 use super::reload::ReloadStatus;
 use super::sink::queue::SinkStatus;
@@ -55,6 +56,8 @@ pub struct Source<'a> {
     pub flows_limit: usize,
     /// Every worker turns.
     pub healthy: bool,
+    /// What was taken over from the process before.
+    pub taken: Option<&'a TakenOver>,
     /// Nanoseconds of the workers' steady clock.
     pub now: u64,
     /// Seconds since the start.

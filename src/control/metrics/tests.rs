@@ -52,6 +52,11 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
         hosts,
         flows_limit: 1024,
         healthy: true,
+        taken: Some(&TakenOver {
+            gap_us: 61_500,
+            waiting: [7, 2],
+            ..TakenOver::default()
+        }),
         now: 4_500_000_000,
         uptime: 9.9,
     };
@@ -59,6 +64,9 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
 }
 
 const COMMON: &[&str] = &[
+    "portcullis_handover_taken 1",
+    "portcullis_handover_gap_seconds 0.0615",
+    "portcullis_handover_waiting_frames{port=\"uplink\"} 2",
     "portcullis_bytes_total{port=\"lan\",verdict=\"forward\"} 700",
     "portcullis_bytes_total{port=\"lan\",verdict=\"drop\"} 240",
     "portcullis_bytes_total{port=\"lan\",verdict=\"reject\"} 60",

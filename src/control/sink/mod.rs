@@ -31,6 +31,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest, before jitter.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
+/// How often it is looked at whether all is delivered.
+const SETTLES: Duration = Duration::from_millis(5);
 /// The longest once the gate is ending.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -182,6 +184,17 @@ impl Sinks {
 pub struct Delivery(Vec<(Arc<Queue>, JoinHandle<()>)>);
 
 impl Delivery {
+    /// Lets the sinks deliver what they have, for `patience` at most, and goes on to take lines.
+    pub async fn settle(&self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        let waits = || {
+            (self.0.iter()).any(|(queue, task)| !task.is_finished() && queue.status().waiting > 0)
+        };
+        while waits() && Instant::now() < deadline {
+            tokio::time::sleep(SETTLES).await;
+        }
+    }
+
     /// Takes no more lines, and lets the sinks deliver what they have, for `patience` in all. Says which did not, and how many
     /// lines each still had.
     pub async fn finish(self, patience: Duration) -> Vec<(String, usize)> {
