@@ -248,6 +248,11 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "did you mean \"open\"?",
     ),
     (
+        "[bridge]\nlan = \"a\"\nuplink = \"b\"\nhandover = ⟦\"11s\"\n",
+        "`handover` cannot be 11s",
+        "from \"100ms\" to \"10s\"",
+    ),
+    (
         "[bridge]\nlan = \"a\"\nuplink = \"b\"\nwatchdog = ⟦\"20ms\"\n",
         "`watchdog` cannot be 20ms",
         "from \"50ms\" to \"60s\"",

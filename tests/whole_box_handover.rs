@@ -32,7 +32,7 @@ fn stop(mut gate: Gate) -> String {
 
 /// A watchdog as by default, and a start that is not longer than it has to be: memory of a few flows is made in no time by a build that is not optimized, too.
 fn usual(lab: &Lab, bridge: &str) -> String {
-    let bridge = format!("watchdog = \"200ms\"\n{bridge}");
+    let bridge = format!("watchdog = \"200ms\"\nhandover = \"10s\"\n{bridge}");
     config(lab, &bridge, "[flows]\nsize = 1024")
 }
 
@@ -164,7 +164,11 @@ fn nobody_takes_over_and_the_fail_mode_comes_when_the_patience_is_over_or_the_ma
     let manager = Manager::start(lab.dir()).expect("a manager");
     let (lan, uplink) = Wire::both(&lab);
     for watchdog in ["200ms", "20s"] {
-        let text = config(&lab, &format!("watchdog = \"{watchdog}\""), "");
+        let text = config(
+            &lab,
+            &format!("watchdog = \"{watchdog}\"\nhandover = \"1s\""),
+            "",
+        );
         let gate = start(&lab, &text, &manager);
         let before = gate.status();
         let log = stop(gate);
@@ -219,7 +223,11 @@ fn what_does_not_fit_is_closed_and_said_and_the_gate_starts_anew() {
         (with("chunk = 2048"), None, "chunk was 4096 and is 2048"),
         (with("frames = 8192"), None, "was 16384 and is 8192"),
         (with("mode = \"generic\""), None, "runs in another mode"),
-        (with("handover = false"), None, "handover = false"),
+        (
+            usual.replace("handover = \"10s\"", "handover = \"off\""),
+            None,
+            "handover = \"off\"",
+        ),
         (
             usual.clone(),
             Some(("ledger", Some(sealed(b"\xff\x00{")))),

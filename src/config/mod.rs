@@ -125,8 +125,8 @@ pub struct Bridge {
     pub bpffs: PathBuf,
     /// Busy polling by the kernel; `None` for none.
     pub busy_poll: Option<BusyPoll>,
-    /// A planned stop hands sockets and memory to the next process, where a service manager keeps them.
-    pub handover: bool,
+    /// A planned stop hands sockets and memory to the next process, where a service manager keeps them, and frames wait for it so long; `None`: they are lost.
+    pub handover: Option<Duration>,
 }
 
 /// How AF_XDP sockets are bound.

@@ -120,7 +120,7 @@ fn bridge(reader: &mut Reader, mut section: Section<'_>) -> Option<Bridge> {
     let offloads = get("offloads").map(|value| reader.word(&value, "offloads", &words));
     let bpffs = get("bpffs").map(|value| reader.path(&value, "bpffs"));
     let busy_poll = get("busy_poll").map(|value| busy_poll(reader, value));
-    let handover = get("handover").map(|value| reader.boolean(&value, "handover"));
+    let handover = get("handover").map(|value| handover(reader, &value));
     section.finish(reader);
     Some(Bridge {
         lan: lan_name?,
@@ -138,7 +138,7 @@ fn bridge(reader: &mut Reader, mut section: Section<'_>) -> Option<Bridge> {
         offloads: or(offloads, Offloads::Set)?,
         bpffs: or(bpffs, PathBuf::from("/sys/fs/bpf"))?,
         busy_poll: busy_poll.map_or(Some(None), |busy_poll| busy_poll.map(Some))?,
-        handover: or(handover, true)?,
+        handover: or(handover, Some(Duration::from_secs(2)))?,
     })
 }
 
@@ -210,6 +210,25 @@ fn watchdog(reader: &mut Reader, value: &Value<'_>) -> Option<Duration> {
     }
     let message = format!("`watchdog` cannot be {}", humantime::format_duration(time));
     let help = "write a time from \"50ms\" to \"60s\": after so long without a sign of its worker a frame is not filtered any more, but dropped or bridged as `on_failure` says";
+    reader.error(value.span(), message, "too short, or too long", help);
+    None
+}
+
+/// A process that takes over is not ready sooner.
+const SHORTEST_HANDOVER: Duration = Duration::from_millis(100);
+/// What waits in the rings for longer is of no use to anybody.
+const LONGEST_HANDOVER: Duration = Duration::from_secs(10);
+
+fn handover(reader: &mut Reader, value: &Value<'_>) -> Option<Option<Duration>> {
+    if value.get_ref().as_str() == Some("off") {
+        return Some(None);
+    }
+    let time = reader.duration(value, "handover")?;
+    if (SHORTEST_HANDOVER..=LONGEST_HANDOVER).contains(&time) {
+        return Some(Some(time));
+    }
+    let message = format!("`handover` cannot be {}", humantime::format_duration(time));
+    let help = "write a time from \"100ms\" to \"10s\": so long frames wait for the next process when the service is restarted; or \"off\"";
     reader.error(value.span(), message, "too short, or too long", help);
     None
 }

@@ -5,7 +5,7 @@ use super::alerts::Incidents;
 use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
 use super::detect::{self, Detectors};
-use super::handover::{Giver, Left, PATIENCE, monotonic};
+use super::handover::{Giver, Left, monotonic};
 use super::http::access::Access;
 use super::keeper::Keeper;
 use super::lapses::Lapses;
@@ -190,7 +190,7 @@ pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> 
         .map_err(|_| ServeError::WorkerEnded)??;
     // Netlink work has a runtime of its own, which may not be entered from inside of this one.
     let manager = Manager::here();
-    let keeps = manager.filter(|_| bridge.handover);
+    let keeps = manager.zip(bridge.handover);
     let bring = || {
         let hand_over = (left, keeps.is_some());
         bring_up(bridge, &policy, &flows, wanted, state_dir, hand_over)
@@ -208,7 +208,7 @@ pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> 
     let received_before = taken.as_ref().map_or([0; 2], |taken| taken.received_before);
     let giver = keeps
         .zip(layout)
-        .map(|(manager, layout)| Giver::new(manager, layout, received_before));
+        .map(|(keeps, layout)| Giver::new(keeps, layout, received_before));
     let giver = giver.transpose().map_err(ServeError::Os)?;
     let given_up = give_up(&config, &within)?;
     for note in notes.iter().chain(&given_up) {
@@ -347,7 +347,7 @@ fn hand_over(
     let Some(workers) = crew.rest() else { return };
     let now = monotonic();
     for ((gate, beats), port) in gates.iter_mut().zip(beats).zip(&state.ports) {
-        if let Err(e) = gate.wait(beats, port.queues, now, PATIENCE) {
+        if let Err(e) = gate.wait(beats, port.queues, now, giver.patience()) {
             eprintln!("portcullis: warning: {e}");
         }
     }

@@ -5,7 +5,7 @@
 mod common;
 mod machine;
 
-use common::craft::{Packet, UDP};
+use common::craft::{Packet, UDP, number_of, numbered};
 use common::gate::BINARY;
 use common::wire::{NOT_COMING, assert_closed, assert_open};
 use common::{Lab, SOON, Wire, until};
@@ -26,8 +26,13 @@ uplink = "gu0"
 huge_pages = false
 idle = "adaptive"
 watchdog = "20s"
-ring = 256
-frames = 1024
+handover = "10s"
+ring = 1024
+chunk = 2048
+frames = 4096
+
+[flows]
+size = 1024
 
 [lan]
 prefixes = ["10.77.0.0/24"]
@@ -107,13 +112,65 @@ impl Drop for Stop<'_> {
     }
 }
 
+/// Sends a numbered datagram every two milliseconds and a forbidden one too, while `work` is done, and a while longer. Sees that every one of those arrives, once and in
+/// order, and none of these.
+fn assert_nothing_lost(lan: &Wire, uplink: &Wire, work: impl FnOnce()) {
+    uplink.drain();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let sender = scope.spawn(|| {
+            let mut sent = 0;
+            while !done.load(Relaxed) {
+                lan.send(&numbered(sent));
+                lan.send(&Packet::out(UDP, 69).frame());
+                sent += 1;
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            sent
+        });
+        let stop = Stop(&done);
+        work();
+        std::thread::sleep(Duration::from_millis(100));
+        drop(stop);
+        let sent = sender.join().expect("the sender");
+        let left: Vec<u64> = (uplink.frames(sent as usize, SOON).iter())
+            .map(|frame| number_of(frame))
+            .collect();
+        assert!(
+            sent > 100 && left.len() as u64 == sent,
+            "{} of {sent}",
+            left.len()
+        );
+        assert!(left.into_iter().eq(0..sent), "not in order");
+        assert_eq!(uplink.next(NOT_COMING), None, "got out");
+    });
+}
+
+/// Restarts the service by `line`, and sees that the new process has taken over, and that nothing is kept for another.
+fn assert_taken_over(machine: &Machine, line: &str) {
+    let pid = machine.property("MainPID");
+    machine.must(line);
+    until("the new process", SOON * 3, || {
+        let ready = machine.run("portcullis status").code == Some(0);
+        (ready && machine.property("MainPID") != pid).then_some(())
+    });
+    let status = machine.must("portcullis status");
+    eprintln!("{line}: {}", status.lines().nth(2).unwrap_or_default());
+    assert!(
+        status.contains("Taken over"),
+        "{status}\n{}",
+        machine.journal()
+    );
+    assert_eq!(machine.property("NFileDescriptorStore"), "0");
+}
+
 /// Sees that without one of its capabilities the gate does not start.
 fn assert_needs(machine: &Machine, capability: &str) {
     let dir = "/run/systemd/system/portcullis.service.d";
     assert_eq!(machine.property("NRestarts"), "0");
     machine.must(&format!(
         "mkdir -p {dir} && printf '[Service]\\nCapabilityBoundingSet=~{capability}\\nAmbientCapabilities=~{capability}\\n' > {dir}/less.conf
-         systemctl daemon-reload; systemctl start portcullis"
+         systemctl daemon-reload; systemctl start --no-block portcullis"
     ));
     until(
         &format!("a start to fail without {capability}"),
@@ -248,34 +305,15 @@ fn the_package_is_installed_configured_run_upgraded_removed_and_purged() {
     assert_open(&lan, &uplink);
     machine.must("portcullis sets add mail_servers 10.77.0.26");
 
-    // An upgrade restarts it, and meanwhile nothing forbidden gets out.
-    let pid = machine.property("MainPID");
-    uplink.drain();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let flood = scope.spawn(|| {
-            let mut sent = 0;
-            while !done.load(Relaxed) {
-                sent += u32::from(lan.try_send(&Packet::out(UDP, 69).frame()));
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            sent
-        });
-        let stop = Stop(&done);
-        let upgraded = machine.run("dpkg -i /tmp/second.deb");
-        assert_eq!(upgraded.code, Some(0), "{upgraded:?}");
-        until("the new process", SOON * 3, || {
-            let ready = machine.run("portcullis status").code == Some(0);
-            (ready && machine.property("MainPID") != pid).then_some(())
-        });
-        drop(stop);
-        assert!(flood.join().expect("the sender") > 100);
+    // A restart, and an upgrade, which is one, lose no frame, and nothing forbidden gets out.
+    assert_nothing_lost(&lan, &uplink, || {
+        for _ in 0..3 {
+            assert_taken_over(&machine, "systemctl restart portcullis");
+        }
     });
-    assert_eq!(
-        uplink.drain(),
-        Vec::<Vec<u8>>::new(),
-        "got out during the upgrade"
-    );
+    assert_nothing_lost(&lan, &uplink, || {
+        assert_taken_over(&machine, "dpkg -i /tmp/second.deb");
+    });
     assert_open(&lan, &uplink);
     assert_blocked(&lan, &uplink, 7777);
     assert!(machine.must("portcullis sets list").contains("10.77.0.26"));
@@ -288,6 +326,8 @@ fn the_package_is_installed_configured_run_upgraded_removed_and_purged() {
 
     // Stopped, it stays stopped through an installation, and closed through a removal.
     machine.must("systemctl stop portcullis");
+    assert_eq!(machine.property("NFileDescriptorStore"), "0");
+    assert_closed(&lan, &uplink, 10);
     machine.must("dpkg -i --force-downgrade /tmp/first.deb");
     assert_eq!(
         machine.run("systemctl is-active portcullis").stdout.trim(),
@@ -295,6 +335,13 @@ fn the_package_is_installed_configured_run_upgraded_removed_and_purged() {
     );
     machine.must("systemctl start portcullis");
     ready(&machine);
+    assert!(!machine.must("portcullis status").contains("Taken over"));
+    // Killed, it comes back with sockets of its own.
+    let pid = machine.property("MainPID");
+    machine.must(&format!("kill -KILL {pid}"));
+    assert_closed(&lan, &uplink, 10);
+    ready(&machine);
+    assert!(!machine.must("portcullis status").contains("Taken over"));
     let said = machine.must("dpkg -r portcullis");
     assert!(
         said.contains("still on the NICs") && said.contains("purge"),

@@ -48,8 +48,8 @@ pub(super) fn take(
     nics: &[Nic; 2],
     wanted: &Layout,
 ) -> Result<Taken, String> {
-    if !bridge.handover {
-        return Err("handover = false".into());
+    if bridge.handover.is_none() {
+        return Err("handover = \"off\"".into());
     }
     let ledger = left.ledger()?;
     ledger.check(wanted, handover::monotonic())?;

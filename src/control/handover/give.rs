@@ -12,10 +12,12 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
+use std::time::Duration;
 
 /// What is needed to hand over, made while a file of memory can still be made.
 pub struct Giver {
     manager: Manager,
+    patience: Duration,
     layout: Layout,
     /// By the processes before this one.
     received: [u64; 2],
@@ -23,11 +25,15 @@ pub struct Giver {
 }
 
 impl Giver {
-    /// A ledger that has nothing in it yet.
+    /// A ledger that has nothing in it yet. The gate in the kernel waits so long for the next process, before it does what `on_failure` says.
     ///
     /// # Errors
     /// Those of memfd_create(2).
-    pub fn new(manager: Manager, layout: Layout, received: [u64; 2]) -> io::Result<Giver> {
+    pub fn new(
+        (manager, patience): (Manager, Duration),
+        layout: Layout,
+        received: [u64; 2],
+    ) -> io::Result<Giver> {
         let sealed = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
         // Before Linux 6.3 nobody asks whether it may be executed.
         let unexecuted = sealed | MFdFlags::from_bits_retain(nix::libc::MFD_NOEXEC_SEAL);
@@ -35,20 +41,16 @@ impl Giver {
         let file = make(unexecuted).or_else(|_| make(sealed))?;
         Ok(Giver {
             manager,
+            patience,
             layout,
             received,
             file: File::from(file),
         })
     }
 
-    /// The manager.
-    pub fn manager(&self) -> Manager {
-        self.manager
-    }
-
-    /// How everything is laid out.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
+    /// How long the gate in the kernel is to wait.
+    pub fn patience(&self) -> Duration {
+        self.patience
     }
 
     /// Hands over all that `workers`, which have come to rest in their order, work with; nothing touches it any more. `received` is what they counted, by side.

@@ -309,7 +309,7 @@ mod tests {
         let late = EXPIRES.as_nanos() as u64;
         assert!(good.check(&good.layout, 1_000 + late).is_ok());
         let said = good.check(&good.layout, 1_001 + late).unwrap_err();
-        assert!(said.contains("10 s old"), "{said}");
+        assert!(said.contains("30 s old"), "{said}");
         check(&|l| l.left = 1_001, "to come");
         check(&|l| l.in_hand.truncate(1), "of 1 workers and not 2");
         check(

@@ -24,10 +24,8 @@ use serde::Serialize;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-/// How long the gate in the kernel waits for the next process before it does what `on_failure` says.
-pub const PATIENCE: Duration = Duration::from_secs(1);
 /// What waits in the rings for longer is of no use to anybody, and is not taken over.
-const EXPIRES: Duration = Duration::from_secs(10);
+const EXPIRES: Duration = Duration::from_secs(30);
 
 const LEDGER: &str = "portcullis-ledger";
 const MEMORY: &str = "portcullis-memory";
