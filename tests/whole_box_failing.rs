@@ -10,12 +10,15 @@ const WATCHDOG: Duration = Duration::from_millis(200);
 const SLACK: Duration = Duration::from_millis(800);
 const RUNS: usize = 2;
 
-fn outcomes(mode: Mode) -> Vec<(Cause, Outcome)> {
+fn outcomes(mode: Mode, managed: bool) -> Vec<(Cause, Outcome)> {
     let binary = Path::new(env!("CARGO_BIN_EXE_portcullis"));
     let rig = Rig::new().expect("a rig");
-    let mut drill = Drill::start(&rig, binary, mode, WATCHDOG).expect("a drill");
+    let mut drill = Drill::start(&rig, binary, (mode, managed), WATCHDOG).expect("a drill");
     let mut outcomes = Vec::new();
     for cause in Cause::ALL {
+        if cause.is_a_handover() != managed {
+            continue;
+        }
         for _ in 0..RUNS {
             let outcome = drill.run(cause).expect("a run");
             outcomes.extend(outcome.map(|outcome| (cause, outcome)));
@@ -45,10 +48,10 @@ fn a_closed_gate_that_fails_lets_nothing_through_and_comes_back_by_itself() {
     if !root_or_say("the failure drills, closed") {
         return;
     }
-    let outcomes = outcomes(Mode::Closed);
-    // Only a memory control group may be missing.
+    let outcomes = outcomes(Mode::Closed, false);
+    // A memory control group may be missing, and a hand-over is no failure.
     assert!(
-        outcomes.len() >= (Cause::ALL.len() - 1) * RUNS,
+        outcomes.len() >= (Cause::ALL.len() - 2) * RUNS,
         "{outcomes:?}"
     );
     for (cause, outcome) in &outcomes {
@@ -63,10 +66,10 @@ fn an_open_gate_that_fails_bridges_unfiltered_and_filters_again_when_it_is_back(
     if !root_or_say("the failure drills, open") {
         return;
     }
-    let outcomes = outcomes(Mode::Open);
-    // Only a memory control group may be missing.
+    let outcomes = outcomes(Mode::Open, false);
+    // A memory control group may be missing, and a hand-over is no failure.
     assert!(
-        outcomes.len() >= (Cause::ALL.len() - 1) * RUNS,
+        outcomes.len() >= (Cause::ALL.len() - 2) * RUNS,
         "{outcomes:?}"
     );
     for (cause, outcome) in &outcomes {
@@ -75,5 +78,24 @@ fn an_open_gate_that_fails_bridges_unfiltered_and_filters_again_when_it_is_back(
         assert_eq!(outcome.leaked, 0, "before, and after: {outcome:?}");
         // 4,000 are sent in a second: what was lost fits into the time until it bridged.
         assert!(outcome.lost < 4000, "{cause:?}: {outcome:?}");
+    }
+}
+
+#[test]
+fn a_gate_that_hands_over_never_fails_in_either_mode() {
+    if !root_or_say("the failure drills, handed over") {
+        return;
+    }
+    for mode in [Mode::Closed, Mode::Open] {
+        let outcomes = outcomes(mode, true);
+        assert_eq!(outcomes.len(), RUNS);
+        for (_, outcome) in &outcomes {
+            assert_eq!([outcome.leaked, outcome.unfiltered], [0; 2], "{outcome:?}");
+            assert!(outcome.back_after.is_some(), "{outcome:?}");
+            // Five come in a millisecond, and 4,096 find room: a build that is not optimized may take longer on a busy machine.
+            let room = outcome.silent_for < Duration::from_millis(750);
+            assert!(outcome.lost == 0 || !room, "{outcome:?}");
+            eprintln!("{}: {outcome:?}", mode.name());
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::process::{must, must_regardless, run_regardless, tail};
-use crate::{Daemon, Error, Result, Rig, Status, poll_until, spawn};
+use crate::{Daemon, Error, Manager, Result, Rig, Status, poll_until, spawn};
 
 /// How long a gate may take until it forwards: as a restart may meet EBUSY for some tens of milliseconds.
 const READY: Duration = Duration::from_secs(10);
@@ -83,6 +83,7 @@ enum Running {
         daemon: Option<Daemon>,
         bin: PathBuf,
         config: PathBuf,
+        manager: Option<Manager>,
     },
     Bridge {
         filtered: bool,
@@ -95,10 +96,20 @@ impl<'rig> Gate<'rig> {
 
     /// Starts `kind` and waits until it forwards.
     pub fn start(rig: &'rig Rig, kind: GateKind) -> Result<Gate<'rig>> {
+        Gate::start_by(rig, kind, None)
+    }
+
+    /// The same under a service manager that keeps descriptors, where it is the product.
+    pub fn managed(rig: &'rig Rig, kind: GateKind) -> Result<Gate<'rig>> {
+        let manager = Manager::start(rig.dir())?;
+        Gate::start_by(rig, kind, Some(manager))
+    }
+
+    fn start_by(rig: &'rig Rig, kind: GateKind, manager: Option<Manager>) -> Result<Gate<'rig>> {
         let start = Instant::now();
         let running = match kind {
             GateKind::Bridge { nftables } => bridge(rig, nftables.as_deref())?,
-            GateKind::Portcullis { bin, config } => portcullis(rig, bin, &config)?,
+            GateKind::Portcullis { bin, config } => portcullis(rig, bin, &config, manager)?,
         };
         let mut gate = Gate {
             rig,
@@ -214,7 +225,7 @@ impl<'rig> Gate<'rig> {
             daemon,
             bin,
             config,
-            ..
+            manager,
         } = &mut self.running
         else {
             return Ok(());
@@ -223,10 +234,7 @@ impl<'rig> Gate<'rig> {
         if let Some(mut dead) = daemon.take() {
             dead.ended(READY)?;
         }
-        let mut command = self.rig.gate.command(&*bin);
-        let log = self.rig.dir().join("portcullis.log");
-        let again = spawn("portcullis", command.arg("run").arg("-c").arg(config), &log)?;
-        *daemon = Some(again);
+        *daemon = Some(daemon_of(self.rig, bin, config, manager.as_ref())?);
         self.await_ready()
     }
 
@@ -247,12 +255,16 @@ impl<'rig> Gate<'rig> {
                 daemon,
                 bin,
                 config,
+                manager,
             } => {
                 let Some(daemon) = daemon.take() else {
                     return Ok(());
                 };
                 let limit = Duration::from_secs(5);
                 let clean = daemon.stop(limit);
+                if let Some(manager) = manager {
+                    manager.release();
+                }
                 let mut command = self.rig.gate.command(&*bin);
                 let detached = run_regardless(command.arg("detach").arg("-c").arg(config), limit)?;
                 if !clean? {
@@ -298,18 +310,29 @@ link set gu0 master br0
     })
 }
 
-fn portcullis(rig: &Rig, bin: PathBuf, config: &str) -> Result<Running> {
+fn portcullis(rig: &Rig, bin: PathBuf, config: &str, manager: Option<Manager>) -> Result<Running> {
     let file = rig.dir().join("portcullis.toml");
     std::fs::write(&file, config).map_err(Error::io(format!("writing {}", file.display())))?;
-    let mut command = rig.gate.command(&bin);
-    let daemon = spawn(
-        "portcullis",
-        command.arg("run").arg("-c").arg(&file),
-        &rig.dir().join("portcullis.log"),
-    )?;
+    let daemon = daemon_of(rig, &bin, &file, manager.as_ref())?;
     Ok(Running::Portcullis {
         daemon: Some(daemon),
         bin,
         config: file,
+        manager,
     })
+}
+
+/// Starts the product.
+fn daemon_of(rig: &Rig, bin: &Path, config: &Path, manager: Option<&Manager>) -> Result<Daemon> {
+    let mut command = match manager {
+        None => rig.gate.command(bin),
+        Some(manager) => {
+            let mut command = rig.gate.command(Manager::STARTER[0]);
+            command.args(&Manager::STARTER[1..]).arg(bin);
+            manager.give(&mut command)?;
+            command
+        }
+    };
+    let log = rig.dir().join("portcullis.log");
+    spawn("portcullis", command.arg("run").arg("-c").arg(config), &log)
 }

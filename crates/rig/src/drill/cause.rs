@@ -22,19 +22,22 @@ pub enum Cause {
     Stop,
     /// Its worker is held by a debugger, the rest of it runs on.
     Stuck,
-    /// It is stopped in good order and started again at once: what an upgrade costs.
+    /// It is stopped in good order and started again at once: what an upgrade costs without a service manager.
     Restart,
+    /// The same under a service manager that keeps its sockets for the next process.
+    Handover,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Cause; 6] = [
+    pub const ALL: [Cause; 7] = [
         Cause::Kill,
         Cause::Abort,
         Cause::OutOfMemory,
         Cause::Stop,
         Cause::Stuck,
         Cause::Restart,
+        Cause::Handover,
     ];
 
     /// In a word.
@@ -46,12 +49,18 @@ impl Cause {
             Cause::Stop => "stop",
             Cause::Stuck => "stuck",
             Cause::Restart => "restart",
+            Cause::Handover => "handover",
         }
     }
 
     /// Whether the process lives on, so that only its heartbeat tells.
     pub fn is_a_hang(self) -> bool {
         matches!(self, Cause::Stop | Cause::Stuck)
+    }
+
+    /// Whether it is none: nothing may be lost, and the gate never comes into its fail mode.
+    pub fn is_a_handover(self) -> bool {
+        self == Cause::Handover
     }
 
     /// Causes it. `None` where this machine has no way to, which is said on standard error.
@@ -76,12 +85,12 @@ impl Cause {
                 worker = Some(thread);
                 at
             }
-            Cause::Kill | Cause::Abort | Cause::Stop | Cause::Restart => {
+            Cause::Kill | Cause::Abort | Cause::Stop | Cause::Restart | Cause::Handover => {
                 let at = Instant::now();
                 signal(match self {
                     Cause::Kill => Signal::SIGKILL,
                     Cause::Abort => Signal::SIGABRT,
-                    Cause::Restart => Signal::SIGTERM,
+                    Cause::Restart | Cause::Handover => Signal::SIGTERM,
                     _ => Signal::SIGSTOP,
                 })?;
                 at

@@ -58,6 +58,8 @@ pub struct Outcome {
     pub lost: u64,
     /// Allowed frames that arrived more than 100 ms after they were sent: they waited in a ring.
     pub late: u64,
+    /// The longest time in which no allowed frame arrived.
+    pub silent_for: Duration,
 }
 
 /// A gate on a rig of its own, over which failures are caused one after the other.
@@ -70,11 +72,11 @@ pub struct Drill<'rig> {
 }
 
 impl<'rig> Drill<'rig> {
-    /// Starts the gate, and the traffic.
+    /// Starts the gate, and the traffic: for causes that are [hand-overs](Cause::is_a_handover) under a service manager, and for others without one.
     pub fn start(
         rig: &'rig Rig,
         bin: &Path,
-        mode: Mode,
+        (mode, managed): (Mode, bool),
         watchdog: Duration,
     ) -> Result<Drill<'rig>> {
         // The far ends take frames that are handed to them in the kernel only with a NAPI of their own (veth_xdp_xmit in drivers/net/veth.c).
@@ -108,13 +110,14 @@ impl<'rig> Drill<'rig> {
         let config = GateKind::config(rig, &rule)
             .replacen("[bridge]\n", &format!("[bridge]\n{failing}"), 1)
             .replacen("idle   = \"adaptive\"", "idle   = \"spin\"", 1);
-        let gate = Gate::start(
-            rig,
-            GateKind::Portcullis {
-                bin: bin.to_owned(),
-                config,
-            },
-        )?;
+        let kind = GateKind::Portcullis {
+            bin: bin.to_owned(),
+            config,
+        };
+        let gate = match managed {
+            true => Gate::managed(rig, kind)?,
+            false => Gate::start(rig, kind)?,
+        };
         let traffic = Traffic::start(rig)?;
         Ok(Drill {
             rig,
@@ -139,7 +142,7 @@ impl<'rig> Drill<'rig> {
         };
         let from = caused.at;
         let lasts = match cause {
-            Cause::Restart => Duration::ZERO,
+            Cause::Restart | Cause::Handover => Duration::ZERO,
             _ if cause.is_a_hang() => LASTS + self.watchdog,
             _ => LASTS,
         };
@@ -153,6 +156,7 @@ impl<'rig> Drill<'rig> {
         std::thread::sleep(QUIET);
         let [allowed, forbidden] = self.traffic.end();
         Ok(Some(self.judge(
+            cause,
             [from, until, filters],
             &allowed,
             &forbidden,
@@ -173,6 +177,7 @@ impl<'rig> Drill<'rig> {
 
     fn judge(
         &self,
+        cause: Cause,
         [from, until, filters]: [Instant; 3],
         allowed: &Stream,
         forbidden: &Stream,
@@ -190,21 +195,24 @@ impl<'rig> Drill<'rig> {
         // Sent when the policy must be in force again.
         let after = open.clone().filter(|(sent, _)| *sent >= filters).count() as u64;
         let late = Duration::from_millis(100);
+        let mut arrivals: Vec<Instant> = allowed.frames().filter_map(|(_, got)| got).collect();
+        arrivals.sort_unstable();
+        let silences = arrivals.windows(2).map(|two| since(two[1], two[0]));
         let (open_count, all) = (open.clone().count() as u64, through.count() as u64);
         let failed_at = match self.mode {
             Mode::Closed => first_missing,
             Mode::Open => open.clone().map(|(sent, _)| sent).next(),
         };
         let back_at = match self.mode {
-            Mode::Closed => allowed
+            Mode::Open if !cause.is_a_handover() => open
+                .filter_map(|(_, got)| got)
+                .max()
+                // The last that was let through, or at once.
+                .map(|last| last.max(until)),
+            _ => allowed
                 .frames()
                 .filter(|(sent, _)| *sent >= until)
                 .find_map(|(_, got)| got),
-            // The last that was let through, or at once.
-            Mode::Open => open
-                .filter_map(|(_, got)| got)
-                .max()
-                .map(|last| last.max(until)),
         };
         let unfiltered = match self.mode {
             Mode::Open => open_count - after,
@@ -216,6 +224,7 @@ impl<'rig> Drill<'rig> {
             leaked: all - unfiltered,
             unfiltered,
             lost: missing.count() as u64,
+            silent_for: silences.max().unwrap_or_default(),
             late: allowed
                 .frames()
                 .filter(|(sent, got)| got.is_some_and(|got| since(got, *sent) > late))

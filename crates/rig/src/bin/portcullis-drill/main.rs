@@ -40,6 +40,7 @@ enum Causes {
     Stop,
     Stuck,
     Restart,
+    Handover,
 }
 
 impl Causes {
@@ -78,13 +79,24 @@ fn run(arguments: &Arguments) -> rig::Result<Vec<String>> {
         arguments.runs, arguments.watchdog
     );
     let mut report = Report::new(command, watchdog);
-    for mode in [Mode::Closed, Mode::Open] {
+    let wanted = |cause: &Cause| {
+        arguments.only.is_empty() || arguments.only.iter().any(|only| only.is(*cause))
+    };
+    let both = [false, true].map(|managed| (Mode::Closed, managed));
+    let all = both
+        .into_iter()
+        .chain(both.map(|(_, managed)| (Mode::Open, managed)));
+    for (mode, managed) in all {
+        let causes = Cause::ALL.into_iter().filter(wanted);
+        let causes: Vec<Cause> = causes
+            .filter(|cause| cause.is_a_handover() == managed)
+            .collect();
+        if causes.is_empty() {
+            continue;
+        }
         let rig = Rig::new()?;
-        let mut drill = Drill::start(&rig, &arguments.gate, mode, watchdog)?;
-        for cause in Cause::ALL {
-            if !arguments.only.is_empty() && !arguments.only.iter().any(|only| only.is(cause)) {
-                continue;
-            }
+        let mut drill = Drill::start(&rig, &arguments.gate, (mode, managed), watchdog)?;
+        for cause in causes {
             let mut outcomes = Vec::new();
             while outcomes.len() < arguments.runs {
                 let Some(outcome) = drill.run(cause)? else {
