@@ -304,8 +304,11 @@ pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> 
         None => crew.stop(),
         Some(giver) => {
             // What may take its time is done while frames still pass.
+            let until = Instant::now() + FLUSH;
             drain(&state, &mut from_workers, 0);
-            runtime.block_on(delivery.settle(FLUSH));
+            while !runtime.block_on(delivery.settle()) && Instant::now() < until {
+                drain(&state, &mut from_workers, 0);
+            }
             flush = FLUSH_LAST;
             hand_over(giver, crew, (&mut gates, &beats), &state);
         }

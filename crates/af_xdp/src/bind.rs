@@ -197,6 +197,9 @@ pub(crate) fn take_over(
         Consumer::resume(rx).ok_or(ring("rx"))?,
         Producer::resume(tx, |desc| desc.addr == VOID.addr).ok_or(ring("tx"))?,
     );
+    if let Some(chunk) = queues.conflict() {
+        return Err(TakeOverError::Twice(chunk));
+    }
     Ok(Bound {
         queues,
         fd: socket,

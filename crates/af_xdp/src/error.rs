@@ -163,6 +163,9 @@ pub enum TakeOverError {
     /// It runs in another mode.
     #[error("it runs in {0} mode")]
     Mode(Mode),
+    /// A chunk is in one of its rings and in hand as well, or twice in one ring.
+    #[error("chunk {0} is in more than one hand")]
+    Twice(u32),
     /// A ring is smaller than it is said to be, or its cursors make no sense.
     #[error("its {0} ring is not of the size that it is said to be")]
     Ring(&'static str),

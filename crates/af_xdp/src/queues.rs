@@ -55,6 +55,34 @@ impl<A: Memory<Entry = u64>, D: Memory<Entry = libc::xdp_desc>> Queues<A, D> {
         }
     }
 
+    /// A chunk that is in one of the rings and in our hand as well, or twice in one ring. What is in the kernel's hand otherwise cannot be seen.
+    pub(crate) fn conflict(&self) -> Option<u32> {
+        let mut found = None;
+        let mut look = |addrs: Vec<u64>| {
+            let mut seen = vec![false; self.umem.frames() as usize];
+            for addr in addrs {
+                let number = self.umem.chunk_at(addr);
+                // An address out of range makes no frame, whoever gives it.
+                let Some(seen) = number.and_then(|number| seen.get_mut(number as usize)) else {
+                    continue;
+                };
+                if std::mem::replace(seen, true) || self.umem.is_in_hand(addr) {
+                    found = found.or(number);
+                }
+            }
+        };
+        let mut addrs = Vec::new();
+        self.fill.pending(|addr| addrs.push(addr));
+        look(std::mem::take(&mut addrs));
+        self.rx.pending(|desc| addrs.push(desc.addr));
+        look(std::mem::take(&mut addrs));
+        self.tx.pending(|desc| addrs.push(desc.addr));
+        look(std::mem::take(&mut addrs));
+        self.completion.pending(|addr| addrs.push(addr));
+        look(addrs);
+        found
+    }
+
     pub(crate) fn receive(&mut self, max: usize, out: &mut Vec<Frame>) -> usize {
         let before = out.len();
         let (umem, invalid) = (&self.umem, &mut self.invalid);

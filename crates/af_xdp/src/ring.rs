@@ -77,12 +77,22 @@ impl<M: Memory> Producer<M> {
         if pending > producer.memory.size() {
             return None;
         }
-        let voids = (0..pending).find(|offset| {
-            // SAFETY: between the cursors nobody writes but the producer, which is us.
-            !is_void(unsafe { producer.memory.read(consumed.wrapping_add(*offset)) })
+        let (mut voids, mut done) = (0, false);
+        producer.pending(|entry| {
+            done |= !is_void(entry);
+            voids += u32::from(!done);
         });
-        producer.void_end = consumed.wrapping_add(voids.unwrap_or(pending));
+        producer.void_end = consumed.wrapping_add(voids);
         Some(producer)
+    }
+
+    /// Gives `each` the entries that the consumer has not taken, oldest first, and leaves them where they are.
+    pub(crate) fn pending(&self, mut each: impl FnMut(M::Entry)) {
+        let level = self.level();
+        for offset in (1..=level).rev() {
+            // SAFETY: between the cursors nobody writes but the producer, which is us.
+            each(unsafe { self.memory.read(self.next.wrapping_sub(offset)) });
+        }
     }
 
     /// Entries that the consumer has not taken, void ones included.
@@ -204,6 +214,14 @@ impl<M: Memory> Consumer<M> {
     /// Entries that wait.
     pub(crate) fn level(&self) -> u32 {
         self.ahead().min(self.memory.size())
+    }
+
+    /// Gives `each` the entries that wait, oldest first, and leaves them where they are.
+    pub(crate) fn pending(&self, mut each: impl FnMut(M::Entry)) {
+        for offset in 0..self.level() {
+            // SAFETY: between the two cursors the slots are ours, and our cursor does not move.
+            each(unsafe { self.memory.read(self.next.wrapping_add(offset)) });
+        }
     }
 
     fn ahead(&self) -> u32 {

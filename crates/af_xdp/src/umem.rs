@@ -231,8 +231,7 @@ impl Umem {
 
     /// The number of a frame's chunk, from 0, by which [`Umem::adopt`] gives it out again; `None` if it is of another UMEM.
     pub fn number(&self, frame: &Frame) -> Option<u32> {
-        let number = u32::try_from(self.index(frame.addr)).ok()?;
-        self.owns(frame).then_some(number)
+        self.chunk_at(frame.addr).filter(|_| self.owns(frame))
     }
 
     /// Bytes of a chunk.
@@ -375,6 +374,18 @@ impl Umem {
     /// The same, as an empty frame at the start of its chunk.
     pub(crate) fn take_empty(&self, addr: u64) -> Option<Frame> {
         self.take(addr & !u64::from(self.0.chunk - 1), 0)
+    }
+
+    /// The chunk that an address is in.
+    pub(crate) fn chunk_at(&self, addr: u64) -> Option<u32> {
+        let number = u32::try_from(self.index(addr)).ok()?;
+        (number < self.0.frames).then_some(number)
+    }
+
+    /// Whether the chunk that an address is in is not the kernel's.
+    pub(crate) fn is_in_hand(&self, addr: u64) -> bool {
+        let lent = self.0.lent.get(self.index(addr));
+        lent.is_some_and(|lent| lent.load(Ordering::Relaxed) == OURS)
     }
 
     fn index(&self, addr: u64) -> usize {

@@ -702,6 +702,26 @@ fn a_socket_that_is_not_what_it_is_said_to_be_is_not_taken_over() {
             let name = ["fill", "completion", "rx", "tx"][at];
             assert!(refused(of(&socket), &asked).contains(&format!("its {name} ring")));
         }
+        let (memory, mut pool) = Umem::shared(&UmemConfig {
+            frames: 16,
+            chunk: 2048,
+            headroom: 0,
+            huge_pages: false,
+        })
+        .unwrap();
+        let mut other = Socket::bind(&memory, &config("b0"), None).unwrap();
+        let lent = memory.number(&pool[15]).unwrap();
+        assert_eq!(other.fill(&mut pool, 1), 1);
+        let file = memory.file().unwrap().try_clone_to_owned().unwrap();
+        let shape = UmemConfig {
+            frames: 16,
+            chunk: 2048,
+            headroom: 0,
+            huge_pages: false,
+        };
+        let (memory, _hand) = Umem::adopt(file, &shape, &[lent]).unwrap();
+        let error = Socket::take_over(&memory, of(&other), &config("b0"), 0).unwrap_err();
+        assert!(error.to_string().contains("more than one hand"), "{error}");
         in_lab(1, |_| {
             assert!(refused(of(&socket), &asked).contains("namespace"));
         });

@@ -31,8 +31,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest, before jitter.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
-/// How often it is looked at whether all is delivered.
-const SETTLES: Duration = Duration::from_millis(5);
+/// A moment in which lines are delivered.
+const SETTLES: Duration = Duration::from_millis(10);
 /// The longest once the gate is ending.
 const LAST_WAIT: Duration = Duration::from_millis(100);
 
@@ -184,15 +184,13 @@ impl Sinks {
 pub struct Delivery(Vec<(Arc<Queue>, JoinHandle<()>)>);
 
 impl Delivery {
-    /// Lets the sinks deliver what they have, for `patience` at most, and goes on to take lines.
-    pub async fn settle(&self, patience: Duration) {
-        let deadline = Instant::now() + patience;
-        let waits = || {
-            (self.0.iter()).any(|(queue, task)| !task.is_finished() && queue.status().waiting > 0)
-        };
-        while waits() && Instant::now() < deadline {
+    /// Lets the sinks deliver for a moment, and goes on to take lines. Whether all are delivered.
+    pub async fn settle(&self) -> bool {
+        let waits = || self.0.iter().any(|(queue, _)| queue.status().waiting > 0);
+        if waits() {
             tokio::time::sleep(SETTLES).await;
         }
+        !waits()
     }
 
     /// Takes no more lines, and lets the sinks deliver what they have, for `patience` in all. Says which did not, and how many
