@@ -25,7 +25,7 @@ use crate::os::affinity;
 use crate::os::notify::Manager;
 use crate::os::sandbox::{self, Calls, Reach, SandboxError};
 use crate::policy::CompileError;
-use crate::port::gate::{Beats, Failing, Gate, GateError};
+use crate::port::gate::{Beats, Failing, Gate, GateError, Loader};
 use crate::telemetry::dhcp::DhcpRing;
 use crate::telemetry::{EventRing, ObservationRing, observe};
 use std::path::{Path, PathBuf};
@@ -118,6 +118,8 @@ fn hint(source: &std::io::Error) -> &'static str {
 pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
+    // Beside what the policy and the table of flows take.
+    let loader = std::thread::spawn(Loader::new);
     let tests = config.all_tests().cloned().collect();
     let mut keeper = Keeper::new(quarantine::with_rule(config.policy.clone()), tests)?;
     let mut store = Store::new(&config.control.state);
@@ -192,8 +194,11 @@ pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> 
     let manager = Manager::here();
     let keeps = manager.zip(bridge.handover);
     let bring = || {
+        let loader = loader.join().unwrap_or_else(|_| Loader::new());
         let hand_over = (left, keeps.is_some());
-        bring_up(bridge, &policy, &flows, wanted, state_dir, hand_over)
+        bring_up(
+            bridge, &policy, &flows, wanted, state_dir, loader, hand_over,
+        )
     };
     let Ready {
         workers,

@@ -92,6 +92,30 @@ pub enum GateError {
     },
 }
 
+/// What loads gates. Making one reads what types the kernel has, which takes its time: one for all of them, made while something else is done.
+pub struct Loader(EbpfLoader<'static>);
+
+impl Loader {
+    /// Reads what it needs to know of the kernel.
+    #[allow(clippy::new_without_default)]
+    pub fn new() -> Loader {
+        Loader(EbpfLoader::new())
+    }
+
+    /// Reads the object, and makes or adopts its maps.
+    fn load(&mut self, nic: &str, dir: &Path) -> Result<Ebpf, GateError> {
+        std::fs::create_dir_all(dir)
+            .map_err(|e| other(nic, "cannot make its folder in bpffs", e.to_string()))?;
+        for name in MAPS {
+            self.0.map_pin_path(name, dir.join(name));
+        }
+        self.0.load(OBJECT).map_err(|e| match os_code(&e) {
+            Some(nix::libc::EPERM | nix::libc::EACCES) => GateError::Privilege,
+            _ => other(nic, "cannot load the gate", chain(&e)),
+        })
+    }
+}
+
 /// The gate on one NIC.
 pub struct Gate {
     nic: String,
@@ -110,8 +134,8 @@ impl Gate {
     /// # Errors
     /// [`GateError`]; the NIC is then as it was.
     pub fn attach(
-        nic: &str,
-        index: u32,
+        loader: &mut Loader,
+        (nic, index): (&str, u32),
         hooks: &[Hook],
         bpffs: &Path,
         taken: Option<Hook>,
@@ -131,7 +155,7 @@ impl Gate {
         if !adopted {
             remove_pins(&dir);
         }
-        let attached = load(nic, &dir).and_then(|mut ebpf| {
+        let attached = loader.load(nic, &dir).and_then(|mut ebpf| {
             let program = program(&mut ebpf, nic)?;
             let (link, hook) = match old {
                 Some((link, hook)) => (take_over(program, link, nic, &dir)?, hook),
@@ -386,20 +410,6 @@ fn other(nic: &str, what: &'static str, why: String) -> GateError {
         what,
         why,
     }
-}
-
-/// Reads the object, and makes or adopts its maps.
-fn load(nic: &str, dir: &Path) -> Result<Ebpf, GateError> {
-    std::fs::create_dir_all(dir)
-        .map_err(|e| other(nic, "cannot make its folder in bpffs", e.to_string()))?;
-    let mut loader = EbpfLoader::new();
-    for name in MAPS {
-        loader.map_pin_path(name, dir.join(name));
-    }
-    loader.load(OBJECT).map_err(|e| match os_code(&e) {
-        Some(nix::libc::EPERM | nix::libc::EACCES) => GateError::Privilege,
-        _ => other(nic, "cannot load the gate", chain(&e)),
-    })
 }
 
 /// Loads the program into the kernel.

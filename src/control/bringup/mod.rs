@@ -21,7 +21,7 @@ use crate::config::evidence::Evidence;
 use crate::flow::Flows;
 use crate::policy::{InForce, Side};
 use crate::port::afxdp::AfXdpPort;
-use crate::port::gate::Gate;
+use crate::port::gate::{Gate, Loader};
 use crate::telemetry::recording::Pages;
 use crate::telemetry::{EventRing, event};
 use crate::worker::Worker;
@@ -64,6 +64,7 @@ pub fn bring_up(
     flows: &Arc<Flows>,
     evidence: Option<&Evidence>,
     state: &Path,
+    mut loader: Loader,
     (left, keep): (Left, bool),
 ) -> Result<Ready, BringupError> {
     let mut notes = Vec::new();
@@ -103,8 +104,11 @@ pub fn bring_up(
         port.zero_copy = sockets.first().is_some_and(Socket::zero_copy);
     }
     let layout = umem.file().map(|_| layout);
-    let lan = prepare(bridge, &nics[0], Side::Lan, &sockets[0], state)?;
-    let uplink = prepare(bridge, &nics[1], Side::Uplink, &sockets[1], state)?;
+    let mut prepare = |side: Side| {
+        let (nic, sockets) = (&nics[side as usize], &sockets[side as usize]);
+        prepare(bridge, &mut loader, (nic, side), sockets, state)
+    };
+    let (lan, uplink) = (prepare(Side::Lan)?, prepare(Side::Uplink)?);
     for port in [&lan, &uplink] {
         notes.extend(port.slow_note(bridge));
     }

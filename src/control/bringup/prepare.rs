@@ -6,7 +6,7 @@ use crate::control::status::PortInfo;
 use crate::os::nic::{self, Nic};
 use crate::os::offload::{self, Before, OffloadError};
 use crate::policy::Side;
-use crate::port::gate::{Gate, GateError, Hook};
+use crate::port::gate::{Gate, GateError, Hook, Loader};
 use af_xdp::Socket;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -61,8 +61,8 @@ impl Drop for Prepared<'_> {
 /// Puts the gate on a NIC, switches off what would harm, and gives its queues their sockets.
 pub(super) fn prepare<'a>(
     bridge: &Bridge,
-    nic: &'a Nic,
-    side: Side,
+    loader: &mut Loader,
+    (nic, side): (&'a Nic, Side),
     sockets: &[Socket],
     state: &'a Path,
 ) -> Result<Prepared<'a>, BringupError> {
@@ -73,7 +73,7 @@ pub(super) fn prepare<'a>(
         switched: Vec::new(),
         written: None,
     };
-    let mut gate = put_gate(bridge, nic)?;
+    let mut gate = put_gate(bridge, loader, nic)?;
     let hook = gate.hook();
     if bridge.on_failure == OnFailure::Closed {
         gate.close()?;
@@ -129,7 +129,7 @@ pub(super) fn prepare<'a>(
 }
 
 /// The gate in the driver, or in the network stack where the driver has no XDP and the config allows it.
-fn put_gate(bridge: &Bridge, nic: &Nic) -> Result<Gate, GateError> {
+fn put_gate(bridge: &Bridge, loader: &mut Loader, nic: &Nic) -> Result<Gate, GateError> {
     let at = |driver| if driver { Hook::Driver } else { Hook::Generic };
     let hooks: &[Hook] = match bridge.mode {
         WantedMode::Auto => &[Hook::Driver, Hook::Generic],
@@ -137,5 +137,6 @@ fn put_gate(bridge: &Bridge, nic: &Nic) -> Result<Gate, GateError> {
         WantedMode::Generic => &[Hook::Generic],
     };
     let taken = nic.xdp.map(|(_, driver)| at(driver));
-    Gate::attach(&nic.name, nic.index, hooks, &bridge.bpffs, taken)
+    let port = (nic.name.as_str(), nic.index);
+    Gate::attach(loader, port, hooks, &bridge.bpffs, taken)
 }
