@@ -174,17 +174,24 @@ fn memory(
         });
     }
     let frames = bridge.frames.saturating_mul(pairs);
-    let make = match keep {
-        true => Umem::shared,
-        // The kernel joins small pages of memory that is no file, where it can.
-        false => Umem::new,
-    };
-    let made = make(&UmemConfig {
+    let shape = UmemConfig {
         frames,
         chunk: bridge.chunk,
         headroom: 0,
         huge_pages: bridge.huge_pages,
-    })?;
+    };
+    let shared = keep.then(|| Umem::shared(&shape)).transpose();
+    let shared = shared.unwrap_or_else(|e| {
+        notes.push(format!(
+            "nothing can be handed over to the next process: {e}"
+        ));
+        None
+    });
+    let made = match shared {
+        Some(made) => made,
+        // The kernel joins small pages of memory that is no file, where it can.
+        None => Umem::new(&shape)?,
+    };
     if bridge.huge_pages && made.0.pages() == PageSize::Small {
         let pages = (u64::from(frames) * u64::from(bridge.chunk)).div_ceil(2 << 20);
         notes.push(format!("no huge pages are free, so packet memory is in small ones; to change that: sysctl vm.nr_hugepages={pages}"));

@@ -74,8 +74,12 @@ fn run(arguments: &Arguments) -> rig::Result<Vec<String>> {
     }
     rig::catch_signals()?;
     let watchdog = Duration::from_millis(arguments.watchdog);
+    let only = arguments.only.iter().filter_map(Causes::to_possible_value);
+    let only: String = only
+        .map(|cause| format!(" --only {}", cause.get_name()))
+        .collect();
     let command = format!(
-        "portcullis-drill --runs {} --watchdog {}",
+        "portcullis-drill --runs {} --watchdog {}{only}",
         arguments.runs, arguments.watchdog
     );
     let mut report = Report::new(command, watchdog);
