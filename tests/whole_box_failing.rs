@@ -72,7 +72,10 @@ fn an_open_gate_that_fails_bridges_unfiltered_and_filters_again_when_it_is_back(
     for (cause, outcome) in &outcomes {
         in_time(*cause, outcome);
         assert!(outcome.unfiltered > 0, "it did not bridge: {outcome:?}");
-        assert_eq!(outcome.leaked, 0, "{cause:?}, before, and after: {outcome:?}");
+        assert_eq!(
+            outcome.leaked, 0,
+            "{cause:?}, before, and after: {outcome:?}"
+        );
         // 4,000 are sent in a second: what was lost fits into the time until it bridged.
         assert!(outcome.lost < 4000, "{cause:?}: {outcome:?}");
     }
