@@ -1,24 +1,30 @@
 #!/bin/sh
-# Builds gate.bpf.o from gate.bpf.c; the object is committed, so that building Portcullis needs no clang.
-#   build.sh          build it
-#   build.sh --check  build it aside and compare with the committed one (same major version of clang, else the comparison says nothing)
+# Builds the object of each BPF program beside its source; objects are committed, so that building Portcullis needs no clang.
+#   build.sh          build them
+#   build.sh --check  build them aside and compare with the committed ones (same major version of clang, else the comparison says nothing)
 set -eu
 cd "$(dirname "$0")"
 CLANG=${CLANG:-clang}
 KNOWN=$(cat clang.version)
-compile() { "$CLANG" -target bpf -mcpu=v3 -O2 -g -Wall -Werror -ffile-prefix-map="$PWD"=. -fdebug-compilation-dir=. \
-	-idirafter "/usr/include/$(uname -m)-linux-gnu" -c gate.bpf.c -o "$1"; }
+# The gate, and the port of `portcullis bench`.
+PROGRAMS="gate.bpf ../../crates/traffic/src/bpf/port.bpf"
+compile() { (cd "$(dirname "$1")" && "$CLANG" -target bpf -mcpu=v3 -O2 -g -Wall -Werror -ffile-prefix-map="$PWD"=. -fdebug-compilation-dir=. \
+	-idirafter "/usr/include/$(uname -m)-linux-gnu" -c "$(basename "$1").c" -o "$2"); }
 version=$("$CLANG" --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
 if [ "${1:-}" = --check ]; then
 	if [ "$version" != "$KNOWN" ]; then
-		echo "gate.bpf.o: built by clang $KNOWN, here is clang $version: not compared" >&2
+		echo "built by clang $KNOWN, here is clang $version: not compared" >&2
 		exit 0
 	fi
 	out=$(mktemp)
 	trap 'rm -f "$out"' EXIT
-	compile "$out"
-	cmp "$out" gate.bpf.o && echo "gate.bpf.o: the same as its source builds"
+	for program in $PROGRAMS; do
+		compile "$program" "$out"
+		cmp "$out" "$program.o" && echo "$(basename "$program").o: the same as its source builds"
+	done
 else
-	compile gate.bpf.o
+	for program in $PROGRAMS; do
+		compile "$program" "$(basename "$program").o"
+	done
 	echo "$version" > clang.version
 fi

@@ -1,6 +1,7 @@
 //! The commands, one a file. Exit status: 0 done, 1 the answer is no, 2 it could not be done.
 
 mod alerts;
+mod bench;
 mod check;
 mod detach;
 mod diff;
@@ -48,7 +49,8 @@ const EXAMPLES: &str = "Examples:
   portcullis sets add mail_servers 10.0.0.25
   portcullis quarantine 10.77.0.9 --for 1h
   portcullis diff -c new.toml
-  portcullis commit -c new.toml --confirm 60s";
+  portcullis commit -c new.toml --confirm 60s
+  portcullis bench throughput --lan enp1s0 --uplink enp2s0";
 
 #[derive(Subcommand)]
 enum Command {
@@ -83,6 +85,7 @@ enum Command {
     /// Take back a config that waits to be confirmed
     Rollback(reload::Rollback),
     Doctor(doctor::Doctor),
+    Bench(bench::Bench),
     /// Take the in-kernel gate off the NICs and put them back as they were
     Detach(detach::Detach),
 }
@@ -139,6 +142,7 @@ pub fn main() -> ExitCode {
         Command::Diff(command) => command.run(),
         Command::Rollback(command) => command.run(),
         Command::Doctor(command) => command.run(),
+        Command::Bench(command) => command.run(),
         Command::Detach(command) => command.run(),
     }
 }

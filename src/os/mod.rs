@@ -2,6 +2,7 @@
 
 pub mod affinity;
 pub mod genl;
+pub mod netns;
 pub mod nic;
 pub mod notify;
 pub mod offload;

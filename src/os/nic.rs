@@ -16,6 +16,8 @@ pub struct Nic {
     pub name: String,
     /// Its index in this network namespace.
     pub index: u32,
+    /// Its MAC address; zeroes for what has none.
+    pub mac: [u8; 6],
     /// Its MTU: bytes of payload of an untagged frame.
     pub mtu: u32,
     /// Administratively up.
@@ -178,6 +180,9 @@ fn from_link(message: &LinkMessage) -> Nic {
         match attribute {
             LinkAttribute::IfName(name) => nic.name.clone_from(name),
             LinkAttribute::Mtu(mtu) => nic.mtu = *mtu,
+            LinkAttribute::Address(mac) => {
+                nic.mac = mac.as_slice().try_into().unwrap_or_default();
+            }
             LinkAttribute::Controller(index) => nic.controller = Some(*index),
             LinkAttribute::NumRxQueues(n) => nic.rx_queues = *n,
             LinkAttribute::LinkInfo(infos) => {
