@@ -73,30 +73,36 @@ struct Checksum {
 }
 
 impl Frames {
-    /// A frame for each flow; `size` is with FCS, and stretched where the step has no room for its mark.
+    /// A frame for each flow; `size` is with FCS, and stretched where there is no room for headers and mark.
     ///
-    /// # Errors
-    /// [`TooShort`], for [`Step::Out`] and [`Step::Back`] alone.
-    pub fn build(flows: &[Flow], ends: &Ends, step: Step, size: usize) -> Result<Frames, TooShort> {
+    /// The mark of a datagram is the end of its payload. That of a segment comes behind the packet, as padding: what is sent again and again with one sequence number
+    /// has to be the same each time, or a firewall takes it for what it is not.
+    pub fn build(flows: &[Flow], ends: &Ends, step: Step, size: usize) -> Frames {
         let mut frames = Frames::default();
         let mut room = [0; ROOM];
         for flow in flows {
-            let bare = step != Step::Out && step != Step::Back && flow.tcp;
-            let least = headers(flow) + mark::LEN;
-            let wanted = size.saturating_sub(FCS).min(ROOM);
-            if wanted < least && matches!(step, Step::Out | Step::Back) {
-                return Err(TooShort {
-                    size,
-                    least: least + FCS,
-                });
-            }
-            let len = wanted.max(least).max(SHORTEST);
-            // What a bare segment has behind it is padding, and not part of it.
-            let payload = if bare { 0 } else { len - headers(flow) };
+            let len = size.saturating_sub(FCS).clamp(least(flow), ROOM);
+            let payload = match (flow.tcp, step) {
+                (false, _) => len - headers(flow),
+                (true, Step::Out | Step::Back) => len - least(flow),
+                (true, _) => 0,
+            };
             let checksum = emit(flow, ends, step, payload, &mut room);
-            frames.push(&room[..headers(flow)], len, checksum.filter(|_| !bare));
+            frames.push(&room[..headers(flow)], len, checksum.filter(|_| !flow.tcp));
         }
-        Ok(frames)
+        frames
+    }
+
+    /// Whether frames of these flows can have this size, with FCS.
+    ///
+    /// # Errors
+    /// [`TooShort`].
+    pub fn fit(flows: &[Flow], size: usize) -> Result<(), TooShort> {
+        let longest = flows.iter().map(least).max().unwrap_or(SHORTEST);
+        match longest + FCS {
+            least if least > size => Err(TooShort { size, least }),
+            _ => Ok(()),
+        }
     }
 
     /// Frames of a capture, sent from the LAN port to the uplink port: their own MAC addresses are replaced, and the mark comes behind them, where it is no part of
@@ -128,6 +134,16 @@ impl Frames {
             }),
         });
         self.bytes.extend_from_slice(head);
+    }
+
+    /// Takes those of `other` too.
+    pub fn append(&mut self, other: &Frames) {
+        let before = self.bytes.len();
+        self.bytes.extend_from_slice(&other.bytes);
+        self.each.extend(other.each.iter().map(|slot| Slot {
+            start: slot.start + before,
+            ..*slot
+        }));
     }
 
     /// How many there are.
@@ -163,6 +179,11 @@ impl Frames {
         }
         len
     }
+}
+
+/// The shortest frame of a flow, without FCS.
+fn least(flow: &Flow) -> usize {
+    (headers(flow) + mark::LEN).max(SHORTEST)
 }
 
 /// Bytes before the payload.
@@ -253,13 +274,13 @@ fn segment(
         Step::Open | Step::Confirm | Step::Out => FIRST,
         Step::Answer | Step::Back => [FIRST[1], FIRST[0]],
     };
-    let after = |number: i32| TcpSeqNumber(number.wrapping_add(1));
+    let after = |number: i32| TcpSeqNumber(number) + 1;
     let (control, seq_number, ack_number) = match step {
         Step::Open => (TcpControl::Syn, TcpSeqNumber(ours), None),
         Step::Answer => (TcpControl::Syn, TcpSeqNumber(ours), Some(after(theirs))),
-        Step::Confirm | Step::Out | Step::Back => {
-            (TcpControl::None, after(ours), Some(after(theirs)))
-        }
+        Step::Confirm | Step::Out => (TcpControl::None, after(ours), Some(after(theirs))),
+        // What the LAN host sends is as long.
+        Step::Back => (TcpControl::None, after(ours), Some(after(theirs) + payload)),
     };
     let zeroes = [0; ROOM];
     let header = TcpRepr {
@@ -288,6 +309,12 @@ mod tests {
     use proptest::prelude::*;
 
     const ENDS: Ends = [[2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]];
+    const MARK: Mark = Mark {
+        kind: Kind::Opening,
+        trial: 1,
+        sequence: 2,
+        time: 3,
+    };
     const STEPS: [Step; 5] = [
         Step::Open,
         Step::Answer,
@@ -357,7 +384,7 @@ mod tests {
             (trial, sequence, time) in (0..crate::mark::TRIALS, 0..1u64 << 48, 0..1u64 << 48),
         ) {
             let mark = Mark { kind: Kind::Counted, trial, sequence, time };
-            let frames = Frames::build(&[flow(v6, tcp)], &ENDS, step, size).unwrap();
+            let frames = Frames::build(&[flow(v6, tcp)], &ENDS, step, size);
             let mut room = [0xaa; ROOM];
             let len = frames.write(0, &mark, &mut room);
             prop_assert_eq!(len, size - FCS);
@@ -368,30 +395,27 @@ mod tests {
 
     #[test]
     fn the_shortest_frame_of_all_holds_a_datagram_and_its_mark() {
-        let built = |v6, tcp, size| Frames::build(&[flow(v6, tcp)], &ENDS, Step::Out, size);
-        assert!(built(false, false, 64).is_ok());
-        let least = |v6, tcp| built(v6, tcp, 64).unwrap_err().least;
+        let fit = |v6, tcp, size| Frames::fit(&[flow(v6, tcp)], size);
+        assert!(fit(false, false, 64).is_ok());
+        let least = |v6, tcp| fit(v6, tcp, 64).unwrap_err().least;
         assert_eq!(
             [least(false, true), least(true, false), least(true, true)],
             [76, 84, 96]
         );
         for (v6, tcp, size) in [(false, true, 76), (true, false, 84), (true, true, 96)] {
-            assert!(built(v6, tcp, size).is_ok());
+            assert!(fit(v6, tcp, size).is_ok());
+            let frames = Frames::build(&[flow(v6, tcp)], &ENDS, Step::Out, 64);
+            let len = frames.write(0, &MARK, &mut [0; ROOM]);
+            assert_eq!(len + FCS, size, "stretched");
         }
     }
 
     #[test]
     fn the_opening_of_a_connection_is_one_and_its_answers_go_the_other_way() {
         let segment = |step| {
-            let frames = Frames::build(&[flow(false, true)], &ENDS, step, 100).unwrap();
+            let frames = Frames::build(&[flow(false, true)], &ENDS, step, 100);
             let mut room = [0; ROOM];
-            let mark = Mark {
-                kind: Kind::Opening,
-                trial: 1,
-                sequence: 0,
-                time: 0,
-            };
-            let len = frames.write(0, &mark, &mut room);
+            let len = frames.write(0, &MARK, &mut room);
             let packet = SlicedPacket::from_ethernet(&room[..len]).unwrap();
             let Some(TransportSlice::Tcp(tcp)) = packet.transport else {
                 panic!("not TCP")
@@ -408,9 +432,30 @@ mod tests {
         assert!(syn.syn && !syn.ack && none == 0);
         assert!(both.syn && both.ack && both.acknowledgment_number == syn.sequence_number + 1);
         assert!(!ack.syn && ack.ack && ack.acknowledgment_number == both.sequence_number + 1);
-        assert!(data.sequence_number == syn.sequence_number + 1 && some == 42);
+        assert!(data.sequence_number == syn.sequence_number + 1 && some == 24);
         assert!(back.sequence_number == both.sequence_number + 1 && back.source_port == 443);
+        assert_eq!(back.acknowledgment_number, data.sequence_number + 24);
         assert_eq!((lan, uplink), (ENDS[0].to_vec(), ENDS[1].to_vec()));
+    }
+
+    #[test]
+    fn a_segment_is_the_same_whatever_its_mark_but_for_what_is_behind_it() {
+        let frames = Frames::build(&[flow(false, true)], &ENDS, Step::Out, 128);
+        let written = |mark: &Mark| {
+            let mut room = [0; ROOM];
+            let len = frames.write(0, mark, &mut room);
+            room[..len].to_vec()
+        };
+        let (one, other) = (
+            written(&MARK),
+            written(&Mark {
+                sequence: 77,
+                ..MARK
+            }),
+        );
+        assert_eq!(one[..124 - mark::LEN], other[..124 - mark::LEN]);
+        assert_ne!(one, other);
+        assert_valid(&other);
     }
 
     #[test]

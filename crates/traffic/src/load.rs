@@ -1,7 +1,7 @@
 //! What is sent in a trial, frame by frame.
 
 use crate::flow::Flow;
-use crate::frames::{Ends, Frames, ROOM, Step, TooShort};
+use crate::frames::{Ends, Frames, ROOM, Step};
 use crate::mark::{Kind, Mark};
 use crate::size::{FCS, Size};
 
@@ -18,11 +18,8 @@ pub struct Load {
 }
 
 impl Load {
-    /// A frame of each flow in turn, of the sizes that `size` has. They go out, or with [`Step::Back`] the other way.
-    ///
-    /// # Errors
-    /// [`TooShort`].
-    pub fn of(flows: &[Flow], ends: &Ends, step: Step, size: Size) -> Result<Load, TooShort> {
+    /// A frame of each flow in turn, of the sizes that `size` has, stretched where a flow has no room in them. They go out, or with [`Step::Back`] the other way.
+    pub fn of(flows: &[Flow], ends: &Ends, step: Step, size: Size) -> Load {
         let wanted = size.pattern();
         let mut sizes: Vec<u16> = wanted.to_vec();
         sizes.sort_unstable();
@@ -31,11 +28,11 @@ impl Load {
             .iter()
             .map(|size| Frames::build(flows, ends, step, usize::from(*size)));
         let place = |size: &u16| sizes.iter().position(|s| s == size).unwrap_or(0);
-        Ok(Load {
-            frames: built.collect::<Result<_, _>>()?,
+        Load {
+            frames: built.collect(),
             pattern: wanted.iter().map(place).collect(),
             ..Load::default()
-        })
+        }
     }
 
     /// Frames as they are.
@@ -190,7 +187,7 @@ mod tests {
 
     #[test]
     fn imix_comes_in_its_shares_and_all_flows_in_turn() {
-        let load = Load::of(&flows(5), &ENDS, Step::Out, Size::Imix).unwrap();
+        let load = Load::of(&flows(5), &ENDS, Step::Out, Size::Imix);
         let frames = sent(&mut Source::new(&load, 1), 120);
         let count = |size| frames.iter().filter(|(s, _)| *s == size).count();
         assert_eq!([count(64), count(594), count(1518)], [70, 40, 10]);
@@ -199,8 +196,8 @@ mod tests {
 
     #[test]
     fn a_tenth_is_forbidden_and_both_kinds_are_counted_from_zero() {
-        let one = |size| Load::of(&flows(4), &ENDS, Step::Out, Size::Fixed(size)).unwrap();
-        let forbidden = Frames::build(&flows(3), &ENDS, Step::Out, 64).unwrap();
+        let one = |size| Load::of(&flows(4), &ENDS, Step::Out, Size::Fixed(size));
+        let forbidden = Frames::build(&flows(3), &ENDS, Step::Out, 64);
         let load = one(128).with_forbidden(forbidden, 100);
         let mut source = Source::new(&load, 1);
         let frames = sent(&mut source, 1000);
@@ -217,7 +214,7 @@ mod tests {
 
     #[test]
     fn flows_are_opened_by_their_numbers() {
-        let load = Load::of(&flows(9), &ENDS, Step::Out, Size::Fixed(64)).unwrap();
+        let load = Load::of(&flows(9), &ENDS, Step::Out, Size::Fixed(64));
         let frames = sent(&mut Source::opening(&load, 1, &[7, 2]), 2);
         assert_eq!(
             frames.iter().map(|f| f.1.sequence).collect::<Vec<_>>(),

@@ -18,23 +18,26 @@ pub struct Opening<'a> {
 }
 
 impl<'a> Opening<'a> {
-    /// Of these flows, with frames of `size` where a step has any.
-    ///
-    /// # Errors
-    /// [`Failure::Frames`].
-    pub fn new(tester: &Tester, flows: &'a [Flow], size: usize) -> Result<Opening<'a>, Failure> {
-        let steps = [Step::Open, Step::Answer, Step::Confirm, Step::Out];
-        let load = |step| -> Result<_, Failure> {
-            let frames = Frames::build(flows, tester.ends(), step, size)?;
-            Ok((step, Load::plain(frames)))
+    /// Of these flows, with frames of `size`.
+    pub fn new(tester: &Tester, flows: &'a [Flow], size: usize) -> Opening<'a> {
+        let steps = [
+            Step::Open,
+            Step::Answer,
+            Step::Confirm,
+            Step::Out,
+            Step::Back,
+        ];
+        let load = |step| {
+            let frames = Frames::build(flows, tester.ends(), step, size);
+            (step, Load::plain(frames))
         };
-        Ok(Opening {
+        Opening {
             flows,
-            steps: steps.into_iter().map(load).collect::<Result<_, _>>()?,
-        })
+            steps: steps.into_iter().map(load).collect(),
+        }
     }
 
-    /// Opens every flow: a connection by its three segments, a flow of datagrams by one and its answer; then sends one frame more through each.
+    /// Opens every flow: a connection by its three segments, a flow of datagrams by one and its answer; then sends one frame more through each, both ways.
     ///
     /// # Errors
     /// [`Failure::Closed`] where one does not come through.
@@ -59,7 +62,8 @@ impl<'a> Opening<'a> {
     /// # Errors
     /// [`Failure`].
     pub fn live(&self, tester: &mut Tester, rate: Rate) -> Result<usize, Failure> {
-        let Some((step, load)) = self.steps.last() else {
+        let out = self.steps.iter().find(|(step, _)| *step == Step::Out);
+        let Some((step, load)) = out else {
             return Ok(0);
         };
         let missing = call(tester, load, *step, rate, 2)?;
@@ -75,7 +79,7 @@ fn call(
     rate: Rate,
     rounds: u32,
 ) -> Result<Vec<u32>, Failure> {
-    let from = usize::from(step == Step::Answer);
+    let from = usize::from(matches!(step, Step::Answer | Step::Back));
     let mut missing: Vec<u32> = (0..load.flows() as u32).collect();
     for _ in 0..rounds {
         if missing.is_empty() {
@@ -102,7 +106,8 @@ fn name(step: Step) -> &'static str {
         Step::Open => "the first frame",
         Step::Answer => "the answer",
         Step::Confirm => "the frame after the answer",
-        Step::Out | Step::Back => "a frame of the open flow",
+        Step::Out => "a frame of the open flow",
+        Step::Back => "its answer",
     }
 }
 

@@ -1,9 +1,11 @@
 //! `portcullis bench`: what a box between two NICs can do, measured from outside.
 
+mod mix;
 mod options;
 mod output;
 mod rfc2544;
 mod stage;
+mod table;
 
 use std::process::ExitCode;
 
@@ -22,6 +24,8 @@ Examples:
   portcullis bench throughput --lan enp1s0 --uplink enp2s0
   portcullis bench throughput --lan lan:lan0 --uplink uplink:up0 --size 64,1518,imix --duration 60s --json
   portcullis bench latency --lan enp1s0 --uplink enp2s0 --at 50,90
+  portcullis bench policy --lan gl0 --uplink gu0 > bench.toml
+  portcullis bench mix --lan enp1s0 --uplink enp2s0
   portcullis bench all --lan enp1s0 --uplink enp2s0 --html report.html"
 )]
 pub(super) struct Bench {
@@ -41,6 +45,8 @@ enum What {
     BackToBack(rfc2544::BackToBack),
     /// All four of RFC 2544
     All(rfc2544::All),
+    Mix(mix::Mix),
+    Policy(mix::PolicyFile),
 }
 
 impl Bench {
@@ -51,6 +57,8 @@ impl Bench {
             What::Loss(command) => command.run(),
             What::BackToBack(command) => command.run(),
             What::All(command) => command.run(),
+            What::Mix(command) => command.run(),
+            What::Policy(command) => command.run(),
         }
     }
 }

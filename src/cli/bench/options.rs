@@ -216,7 +216,7 @@ pub(super) fn fixed(text: &str) -> Result<f64, String> {
 }
 
 /// `0.001`, `0.1%`.
-fn part(text: &str) -> Result<f64, String> {
+pub(super) fn part(text: &str) -> Result<f64, String> {
     let (number, unit) = text
         .strip_suffix('%')
         .map_or((text, 1.0), |text| (text, 0.01));

@@ -6,7 +6,7 @@ use super::stage::{self, Stage, Trouble};
 use std::process::ExitCode;
 use std::time::Duration;
 use traffic::flow::Flow;
-use traffic::frames::Step;
+use traffic::frames::{Frames, Step};
 use traffic::load::Load;
 use traffic::opening::Opening;
 use traffic::outcome::Outcome;
@@ -265,7 +265,7 @@ impl Common {
                 progress.say(&format!("{size}: opening {} flows", flows.len()));
                 let rate = Rate::Fixed(traffic.opening_rate);
                 let [smallest, _] = extremes(size);
-                Opening::new(&tester, &flows, smallest)?.open(&mut tester, rate)?;
+                Opening::new(&tester, &flows, smallest).open(&mut tester, rate)?;
             }
             let mut seen = |outcome: &Outcome| progress.trial(size, outcome);
             let mut flood = Flood {
@@ -297,12 +297,10 @@ impl Common {
             }
             return Ok((Load::plain(frames), None));
         }
-        let out = Load::of(flows, ends, Step::Out, size)?;
-        let back = match self.traffic.both {
-            true => Some(Load::of(flows, ends, Step::Back, size)?),
-            false => None,
-        };
-        Ok((out, back))
+        Frames::fit(flows, extremes(size)[0])?;
+        let back = Load::of(flows, ends, Step::Back, size);
+        let out = Load::of(flows, ends, Step::Out, size);
+        Ok((out, self.traffic.both.then_some(back)))
     }
 }
 
