@@ -238,7 +238,7 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b)
 }
 
-fn mac(text: &str) -> Result<[u8; 6], String> {
+pub(super) fn mac(text: &str) -> Result<[u8; 6], String> {
     let bytes: Result<Vec<u8>, _> = text
         .split([':', '-'])
         .map(|part| u8::from_str_radix(part, 16))

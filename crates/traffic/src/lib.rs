@@ -25,6 +25,7 @@ pub mod policy;
 pub mod port;
 pub mod report;
 pub mod search;
+pub mod sink;
 pub mod size;
 pub mod suite;
 pub mod tally;

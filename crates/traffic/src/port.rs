@@ -54,6 +54,17 @@ pub enum Wanted {
     ZeroCopy,
 }
 
+/// Which frames a port receives; the others go to the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hears {
+    /// None: nothing is attached.
+    Nothing,
+    /// Those that come from this MAC address.
+    From([u8; 6]),
+    /// All that arrive at the NIC: nobody else hears them.
+    All,
+}
+
 /// Why a NIC cannot be a port.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs)]
@@ -98,15 +109,15 @@ pub struct Port {
     /// The first of them sends.
     sockets: Vec<Socket>,
     driver: bool,
-    _program: (Ebpf, FdLink),
+    _program: Option<(Ebpf, FdLink)>,
 }
 
 impl Port {
-    /// Opens a NIC of the calling thread's network namespace; the port may then go to any thread. `peer` is the MAC address of the other port.
+    /// Opens a NIC of the calling thread's network namespace; the port may then go to any thread.
     ///
     /// # Errors
     /// [`PortError`]; the NIC is then as it was.
-    pub fn open(nic: &Nic, peer: [u8; 6], wanted: Wanted) -> Result<Port, PortError> {
+    pub fn open(nic: &Nic, hears: Hears, wanted: Wanted) -> Result<Port, PortError> {
         let queues = nic.queues.max(1);
         let (umem, pool) = Umem::new(&UmemConfig {
             frames: FRAMES * queues,
@@ -114,12 +125,15 @@ impl Port {
             headroom: 0,
             huge_pages: true,
         })?;
-        let mut ebpf = load(nic)?;
-        set_peer(&mut ebpf, nic, peer)?;
         // Before the sockets: a NIC that is somebody else's is then not touched at all.
-        let (link, driver) = attach(&mut ebpf, nic)?;
+        let mut program = match hears {
+            Hears::Nothing => None,
+            _ => Some(attached(nic, hears)?),
+        };
         let sockets = bind(nic, queues, &umem, wanted)?;
-        enter(&mut ebpf, nic, &sockets)?;
+        if let Some((ebpf, ..)) = &mut program {
+            enter(ebpf, nic, &sockets)?;
+        }
         let mut port = Port {
             name: nic.name.clone(),
             umem,
@@ -127,8 +141,8 @@ impl Port {
             queued: Vec::with_capacity(BURST),
             received: Vec::with_capacity(BURST),
             sockets,
-            driver,
-            _program: (ebpf, link),
+            driver: program.as_ref().is_none_or(|(.., driver)| *driver),
+            _program: program.map(|(ebpf, link, _)| (ebpf, link)),
         };
         port.refill();
         Ok(port)
@@ -257,19 +271,30 @@ impl Port {
     }
 }
 
+/// The program on the NIC, and whether it runs in the driver.
+fn attached(nic: &Nic, hears: Hears) -> Result<(Ebpf, FdLink, bool), PortError> {
+    let mut ebpf = load(nic)?;
+    let mut peer = [0; 8];
+    match hears {
+        Hears::From(mac) => peer[..6].copy_from_slice(&mac),
+        Hears::All | Hears::Nothing => peer[6] = 1,
+    }
+    set_peer(&mut ebpf, nic, peer)?;
+    let (link, driver) = attach(&mut ebpf, nic)?;
+    Ok((ebpf, link, driver))
+}
+
 fn load(nic: &Nic) -> Result<Ebpf, PortError> {
     EbpfLoader::new().load(OBJECT).map_err(|e| refused(nic, &e))
 }
 
-fn set_peer(ebpf: &mut Ebpf, nic: &Nic, peer: [u8; 6]) -> Result<(), PortError> {
+fn set_peer(ebpf: &mut Ebpf, nic: &Nic, peer: [u8; 8]) -> Result<(), PortError> {
     let what = "cannot name the other port";
     let map = ebpf.map_mut("peer");
     let map = map.ok_or_else(|| program_error(nic, what, "no such map".into()))?;
     let mut map: Array<&mut MapData, [u8; 8]> =
         Array::try_from(map).map_err(|e| program_error(nic, what, chain(&e)))?;
-    let mut value = [0; 8];
-    value[..6].copy_from_slice(&peer);
-    map.set(0, value, 0)
+    map.set(0, peer, 0)
         .map_err(|e| program_error(nic, what, chain(&e)))
 }
 

@@ -143,8 +143,7 @@ impl Tester {
             ports,
             ends,
             manner,
-            // Frames of another run are not taken for ours.
-            trial: (clock() >> 10) as u16 % TRIALS,
+            trial: first_trial(),
         }
     }
 
@@ -258,6 +257,55 @@ impl Tester {
             }
         })
     }
+}
+
+/// Sends a load from one port, and hears nothing.
+///
+/// # Errors
+/// [`Failure`].
+pub fn send(
+    port: &mut Port,
+    load: &Load,
+    rate: Rate,
+    amount: Amount,
+    manner: &Manner,
+) -> Result<Outcome, Failure> {
+    let shared = Shared {
+        stop: &manner.stop,
+        sending: AtomicU32::new(1),
+        sent: Default::default(),
+        arrived: Default::default(),
+    };
+    let trial = first_trial();
+    let source = Source::new(load, trial);
+    let work = Work {
+        at: 0,
+        port,
+        job: Some(Job {
+            source,
+            rate,
+            amount,
+        }),
+        tally: Tally::new(trial, 0, 0),
+        start: clock() + BEFORE,
+        core: manner.cores[0],
+        spin: manner.spin,
+        settle: 0,
+    };
+    let side = work.run(&shared)?;
+    let source = side.source.as_ref();
+    Ok(Outcome {
+        asked: rate,
+        sent: source.map_or(0, |source| source.counted),
+        bytes: source.map_or(0, |source| source.bytes),
+        took: side.took,
+        ..Outcome::default()
+    })
+}
+
+/// Frames of another run are not taken for those of this one.
+fn first_trial() -> u16 {
+    (clock() >> 10) as u16 % TRIALS
 }
 
 /// What one thread has to do.

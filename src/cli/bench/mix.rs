@@ -66,7 +66,7 @@ Exit status: 0 nothing leaked, 1 a forbidden frame got through, 2 it could not b
 
 Examples:
   portcullis bench mix --lan enp1s0 --uplink enp2s0
-  portcullis bench mix --lan lan:lan0 --uplink uplink:up0 --rules 10000 --flows 500000 --forbidden 10% --html mix.html"
+  portcullis bench mix --lan a:lan0 --uplink b:up0 --rules 10000 --flows 500000 --html page.html"
 )]
 pub(super) struct Mix {
     #[command(flatten)]
@@ -106,6 +106,7 @@ impl Mix {
     }
 
     fn measure(&self) -> Result<Report, Trouble> {
+        self.output.ready()?;
         let policy = self.rules.policy();
         let flows = policy.allowed(self.flows as usize);
         let largest = stage::largest(&[self.size]);
@@ -143,6 +144,7 @@ impl Mix {
             ));
         }
         report.mix = Some(mix);
+        report.sum();
         Ok(report)
     }
 }

@@ -4,6 +4,7 @@ mod mix;
 mod options;
 mod output;
 mod rfc2544;
+mod single;
 mod stage;
 mod table;
 
@@ -22,11 +23,11 @@ a program in the kernel takes only the frames that the tester itself has sent, a
 
 Examples:
   portcullis bench throughput --lan enp1s0 --uplink enp2s0
-  portcullis bench throughput --lan lan:lan0 --uplink uplink:up0 --size 64,1518,imix --duration 60s --json
+  portcullis bench throughput --lan a:lan0 --uplink b:up0 --size 64,imix --duration 60s --json
   portcullis bench latency --lan enp1s0 --uplink enp2s0 --at 50,90
   portcullis bench policy --lan gl0 --uplink gu0 > bench.toml
   portcullis bench mix --lan enp1s0 --uplink enp2s0
-  portcullis bench all --lan enp1s0 --uplink enp2s0 --html report.html"
+  portcullis bench all --lan enp1s0 --uplink enp2s0 --html page.html"
 )]
 pub(super) struct Bench {
     #[command(subcommand)]
@@ -47,6 +48,8 @@ enum What {
     All(rfc2544::All),
     Mix(mix::Mix),
     Policy(mix::PolicyFile),
+    Send(single::Send),
+    Sink(single::Sink),
 }
 
 impl Bench {
@@ -59,6 +62,8 @@ impl Bench {
             What::All(command) => command.run(),
             What::Mix(command) => command.run(),
             What::Policy(command) => command.run(),
+            What::Send(command) => command.run(),
+            What::Sink(command) => command.run(),
         }
     }
 }

@@ -47,15 +47,22 @@ pub(super) struct Ports {
     /// How frames get into memory: `auto` takes zero copy where the driver has it
     #[arg(long, value_name = "MODE", default_value = "auto", value_parser = mode)]
     pub(super) mode: Wanted,
-    /// Cores of the LAN port's and of the uplink port's thread
-    #[arg(long, value_name = "A,B", value_delimiter = ',', num_args = 1)]
+    #[command(flatten)]
+    pub(super) threads: Threads,
+    /// Use a NIC that belongs to a bridge or bond all the same
+    #[arg(long)]
+    pub(super) force: bool,
+}
+
+/// How threads run.
+#[derive(clap::Args)]
+pub(super) struct Threads {
+    /// Cores of the threads: of the LAN port's, and of the uplink port's
+    #[arg(long, value_name = "A[,B]", value_delimiter = ',', num_args = 1)]
     pub(super) cores: Vec<usize>,
     /// Threads never sleep: no wake-up is in a latency. By default where there are four cores or more
     #[arg(long)]
     pub(super) spin: bool,
-    /// Use a NIC that belongs to a bridge or bond all the same
-    #[arg(long)]
-    pub(super) force: bool,
 }
 
 /// What is sent.
@@ -84,10 +91,16 @@ pub(super) struct Traffic {
     #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
     pub(super) flows: u32,
     /// Send the frames of this capture instead, over and over: pcap or pcapng, 18 bytes appended to each
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["size", "both"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "size")]
     pub(super) capture: Option<PathBuf>,
+}
+
+/// How flows are opened, and which way frames go.
+#[derive(clap::Args)]
+#[command(next_help_heading = "Traffic")]
+pub(super) struct Ways {
     /// Send both ways at once, the answers of the same flows from the uplink side
-    #[arg(long)]
+    #[arg(long, conflicts_with = "capture")]
     pub(super) both: bool,
     /// How fast flows are opened before the trials, frames a second
     #[arg(long, value_name = "RATE", default_value = "20k", value_parser = fixed)]

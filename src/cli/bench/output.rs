@@ -5,7 +5,7 @@ use super::table::table;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use traffic::outcome::Outcome;
-use traffic::report::Report;
+use traffic::report::{Report, html};
 use traffic::size::Size;
 
 /// A line on standard error that changes as trials end, where somebody watches.
@@ -81,6 +81,21 @@ pub(super) fn traffic(traffic: &Traffic) -> String {
     )
 }
 
+impl Output {
+    /// Sees that the page can be written, before hours are spent on what is to be in it.
+    pub(super) fn ready(&self) -> Result<(), String> {
+        let Some(path) = &self.html else {
+            return Ok(());
+        };
+        let open = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path);
+        open.map(drop)
+            .map_err(|e| format!("{}: {e}", path.display()))
+    }
+}
+
 /// Prints and writes what was asked for. Exit status 1 where something forbidden got through.
 pub(super) fn tell(report: &Report, output: &Output) -> ExitCode {
     if output.json {
@@ -90,6 +105,11 @@ pub(super) fn tell(report: &Report, output: &Output) -> ExitCode {
         }
     } else {
         print!("{}", table(report));
+    }
+    if let Some(path) = &output.html
+        && let Err(e) = std::fs::write(path, html::page(report))
+    {
+        return super::super::cannot(format!("{}: {e}", path.display()));
     }
     match &report.mix {
         Some(mix) if mix.leaked > 0 => ExitCode::from(super::super::NO),

@@ -1,6 +1,6 @@
 //! The four tests of RFC 2544.
 
-use super::options::{self, Output, Ports, Traffic, Trials};
+use super::options::{self, Output, Ports, Traffic, Trials, Ways};
 use super::output::{self, Progress};
 use super::stage::{self, Stage, Trouble};
 use std::process::ExitCode;
@@ -29,6 +29,8 @@ struct Common {
     #[command(flatten)]
     traffic: Traffic,
     #[command(flatten)]
+    ways: Ways,
+    #[command(flatten)]
     trials: Trials,
     #[command(flatten)]
     output: Output,
@@ -37,14 +39,14 @@ struct Common {
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   portcullis bench throughput --lan enp1s0 --uplink enp2s0
-  portcullis bench throughput --lan enp1s0 --uplink enp2s0 --size 64 --src 10.77.0.0/20 --dport 1000-1999 --flows 100000
-  portcullis bench throughput --lan lan:lan0 --uplink uplink:up0 --size 1518 --duration 2s --retries 1 --json
+  portcullis bench throughput --lan enp1s0 --uplink enp2s0 --size 64 --src 10.0.0.0/16 --flows 100000
+  portcullis bench throughput --lan a:lan0 --uplink b:up0 --size 1518 --duration 2s --retries 1
   portcullis bench throughput --lan enp1s0 --uplink enp2s0 --capture office.pcapng")]
 pub(super) struct Throughput {
     #[command(flatten)]
     common: Common,
     /// No higher rate is tried, frames a second
-    #[arg(long, value_name = "RATE", default_value = "max", value_parser = options::rate)]
+    #[arg(long, help_heading = "Trials", value_name = "RATE", default_value = "max", value_parser = options::rate)]
     rate: Rate,
 }
 
@@ -54,13 +56,13 @@ pub(super) struct Throughput {
 
 Examples:
   portcullis bench latency --lan enp1s0 --uplink enp2s0 --at 50,90
-  portcullis bench latency --lan enp1s0 --uplink enp2s0 --rate 100k --size 64,imix --html latency.html"
+  portcullis bench latency --lan enp1s0 --uplink enp2s0 --rate 100k --size imix --html page.html"
 )]
 pub(super) struct Latency {
     #[command(flatten)]
     common: Common,
     /// Measure at this rate alone, frames a second
-    #[arg(long, value_name = "RATE", value_parser = options::rate)]
+    #[arg(long, help_heading = "Trials", value_name = "RATE", value_parser = options::rate)]
     rate: Option<Rate>,
     #[command(flatten)]
     at: At,
@@ -69,7 +71,7 @@ pub(super) struct Latency {
 #[derive(clap::Args)]
 struct At {
     /// Percent of the throughput at which latencies are measured
-    #[arg(long, value_name = "PERCENT", value_delimiter = ',', default_value = "10,50,90", value_parser = clap::value_parser!(u8).range(1..=100))]
+    #[arg(long, help_heading = "Trials", value_name = "PERCENT", value_delimiter = ',', default_value = "10,50,90", value_parser = clap::value_parser!(u8).range(1..=100))]
     at: Vec<u8>,
 }
 
@@ -80,7 +82,7 @@ pub(super) struct Loss {
     #[command(flatten)]
     common: Common,
     /// What 100 % is, frames a second; `max` is what the tester can offer
-    #[arg(long, value_name = "RATE", default_value = "max", value_parser = options::rate)]
+    #[arg(long, help_heading = "Trials", value_name = "RATE", default_value = "max", value_parser = options::rate)]
     rate: Rate,
 }
 
@@ -97,18 +99,18 @@ pub(super) struct BackToBack {
 #[derive(clap::Args)]
 struct Repeats {
     /// How often the longest burst is looked for; RFC 2544 asks for 50
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, help_heading = "Trials", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
 }
 
 #[derive(clap::Args)]
 #[command(after_help = "Example:
-  portcullis bench all --lan enp1s0 --uplink enp2s0 --duration 60s --repeats 50 --html report.html --json > report.json")]
+  portcullis bench all --lan enp1s0 --uplink enp2s0 --duration 60s --repeats 50 --html page.html")]
 pub(super) struct All {
     #[command(flatten)]
     common: Common,
     /// No higher rate is tried, frames a second
-    #[arg(long, value_name = "RATE", default_value = "max", value_parser = options::rate)]
+    #[arg(long, help_heading = "Trials", value_name = "RATE", default_value = "max", value_parser = options::rate)]
     rate: Rate,
     #[command(flatten)]
     at: At,
@@ -242,9 +244,11 @@ impl Common {
         let Common {
             ports,
             traffic,
+            ways,
             trials,
-            ..
+            output,
         } = self;
+        output.ready()?;
         let sizes = match traffic.capture {
             // Of a capture the frames have the sizes that they have.
             Some(_) => vec![Size::Fixed(64)],
@@ -255,15 +259,15 @@ impl Common {
             mut tester,
             mut report,
         } = Stage::open(ports, trials, stage::largest(&sizes))?;
-        report.settings.both = traffic.both;
+        report.settings.both = ways.both;
         report.settings.flows = flows.len();
         report.settings.traffic = output::traffic(traffic);
         let mut progress = Progress::new();
         for size in sizes {
             let loads = self.loads(size, &flows, tester.ends(), &mut report)?;
-            if traffic.capture.is_none() && !traffic.no_opening {
+            if traffic.capture.is_none() && !ways.no_opening {
                 progress.say(&format!("{size}: opening {} flows", flows.len()));
-                let rate = Rate::Fixed(traffic.opening_rate);
+                let rate = Rate::Fixed(ways.opening_rate);
                 let [smallest, _] = extremes(size);
                 Opening::new(&tester, &flows, smallest).open(&mut tester, rate)?;
             }
@@ -277,6 +281,7 @@ impl Common {
             test(size, &mut flood, &mut report)?;
         }
         progress.done();
+        report.sum();
         Ok(report)
     }
 
@@ -300,7 +305,7 @@ impl Common {
         Frames::fit(flows, extremes(size)[0])?;
         let back = Load::of(flows, ends, Step::Back, size);
         let out = Load::of(flows, ends, Step::Out, size);
-        Ok((out, self.traffic.both.then_some(back)))
+        Ok((out, self.ways.both.then_some(back)))
     }
 }
 

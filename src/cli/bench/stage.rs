@@ -1,6 +1,6 @@
 //! From two names to an open tester: the NICs are looked at before they are touched.
 
-use super::options::{Place, Ports, Traffic, Trials};
+use super::options::{Place, Ports, Threads, Traffic, Trials};
 use crate::os::netns;
 use crate::os::nic::{self, Nic};
 use crate::port::capture::{CaptureReader, Captured};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use traffic::flow::Flow;
 use traffic::frames::{Ends, Frames};
-use traffic::port::{self, Port};
+use traffic::port::{self, Hears, Port, Wanted};
 use traffic::report::{Machine, PortReport, Report, Settings};
 use traffic::size::Size;
 use traffic::tester::{Manner, Tester};
@@ -32,7 +32,7 @@ pub(super) struct Stage {
 impl Stage {
     /// Opens both NICs, for frames of at most this size.
     pub(super) fn open(ports: &Ports, trials: &Trials, largest: u32) -> Result<Stage, Trouble> {
-        let stop = stop_on_signals()?;
+        let manner = manner(&ports.threads, trials.settle)?;
         if ports.lan == ports.uplink {
             return Err("--lan and --uplink name the same NIC: it takes two".into());
         }
@@ -48,19 +48,11 @@ impl Stage {
             .into());
         }
         let places = [&ports.lan, &ports.uplink];
-        let open = |at: usize| -> Result<Port, Trouble> {
-            let nic = port::Nic {
-                name: nics[at].name.clone(),
-                index: nics[at].index,
-                mac: nics[at].mac,
-                queues: nics[at].rx_queues,
-            };
-            let opened = netns::within(places[at].namespace.as_deref(), || {
-                Port::open(&nic, ends[1 - at], ports.mode)
-            });
-            Ok(opened??)
-        };
-        let opened = [open(0)?, open(1)?];
+        let hears = |at: usize| Hears::From(ends[1 - at]);
+        let opened = [
+            open(places[0], &nics[0], hears(0), ports.mode)?,
+            open(places[1], &nics[1], hears(1), ports.mode)?,
+        ];
         let mut report = report(trials);
         for (at, port) in opened.iter().enumerate() {
             report.ports.push(PortReport {
@@ -77,16 +69,41 @@ impl Stage {
             let note = format!("trials of {took}: RFC 2544 section 24 asks for 60 s or more");
             report.notes.push(note);
         }
-        let several = std::thread::available_parallelism().is_ok_and(|n| n.get() >= CORES);
-        let manner = Manner {
-            cores: [ports.cores.first().copied(), ports.cores.get(1).copied()],
-            spin: ports.spin || several,
-            settle: trials.settle,
-            stop,
-        };
         let tester = Tester::new(opened, ends, manner);
         Ok(Stage { tester, report })
     }
+}
+
+/// Opens a NIC where it is.
+pub(super) fn open(
+    place: &Place,
+    nic: &Nic,
+    hears: Hears,
+    wanted: Wanted,
+) -> Result<Port, Trouble> {
+    let nic = port::Nic {
+        name: nic.name.clone(),
+        index: nic.index,
+        mac: nic.mac,
+        queues: nic.rx_queues,
+    };
+    let opened = netns::within(place.namespace.as_deref(), || {
+        Port::open(&nic, hears, wanted)
+    });
+    Ok(opened??)
+}
+
+/// How the threads run, and a flag that signals set. Before there are other threads.
+pub(super) fn manner(threads: &Threads, settle: Duration) -> Result<Manner, Trouble> {
+    let stop = stop_on_signals()?;
+    let several = std::thread::available_parallelism().is_ok_and(|n| n.get() >= CORES);
+    let core = |at| threads.cores.get(at).copied();
+    Ok(Manner {
+        cores: [core(0), core(1)],
+        spin: threads.spin || several,
+        settle,
+        stop,
+    })
 }
 
 /// The frames of a capture file.
@@ -119,7 +136,7 @@ pub(super) fn largest(sizes: &[Size]) -> u32 {
 }
 
 /// Looks at a NIC, and refuses what cannot work or would harm somebody.
-fn look(place: &Place, force: bool, largest: u32) -> Result<Nic, Trouble> {
+pub(super) fn look(place: &Place, force: bool, largest: u32) -> Result<Nic, Trouble> {
     let Place {
         namespace,
         nic: name,

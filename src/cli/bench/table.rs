@@ -1,7 +1,7 @@
 //! The table that a test prints.
 
 use std::fmt::{Result, Write};
-use traffic::report::{BackToBack, Latency, Loss, Mix, Report, Throughput};
+use traffic::report::{BackToBack, Latency, Loss, Mix, Report, Throughput, Totals};
 
 /// All of a report.
 pub(super) fn table(report: &Report) -> String {
@@ -9,6 +9,7 @@ pub(super) fn table(report: &Report) -> String {
     // Writing to a string does not fail.
     let _ = head(report, &mut out);
     let _ = body(report, &mut out);
+    let _ = totals(&report.totals, &mut out);
     for note in &report.notes {
         let _ = writeln!(out, "\nnote: {note}");
     }
@@ -52,6 +53,21 @@ fn body(report: &Report, out: &mut String) -> Result {
     }
     bursts(&report.back_to_back, out)?;
     report.mix.as_ref().map_or(Ok(()), |row| mix(row, out))
+}
+
+fn totals(totals: &Totals, out: &mut String) -> Result {
+    writeln!(
+        out,
+        "\n{} trials: {} frames sent = {} received + {} lost; {} twice, {} out of order, {} foreign, {} lost by the tester itself",
+        totals.trials,
+        totals.sent,
+        totals.received,
+        totals.lost,
+        totals.duplicated,
+        totals.reordered,
+        totals.foreign,
+        totals.lost_by_tester
+    )
 }
 
 fn throughputs<'a>(

@@ -4,7 +4,7 @@
  * kernel as before, so that a NIC which somebody works over stays usable.
  *
  *   xsks   XSKMAP, index = receive queue
- *   peer   one: the MAC address of the other port, as six bytes in memory order and two of zero
+ *   peer   one: the MAC address of the other port, as six bytes in memory order; a seventh that is not 0 says that every frame is wanted
  *
  * Built by src/bpf/build.sh; needs the kernel's uapi header only.
  */
@@ -47,7 +47,7 @@ int port(struct xdp_md *ctx)
 		return XDP_PASS;
 	for (int at = 0; at < 6; at++)
 		differs |= frame[SOURCE + at] ^ mac[at];
-	if (differs)
+	if (differs && !mac[6])
 		return XDP_PASS;
 	/* A queue without a socket: the frame goes on. */
 	return bpf_redirect_map(&xsks, ctx->rx_queue_index, XDP_PASS);

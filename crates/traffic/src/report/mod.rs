@@ -45,8 +45,60 @@ pub struct Report {
     /// Traffic of which a part is forbidden.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mix: Option<Mix>,
+    /// Frames of all trials together.
+    pub totals: Totals,
     /// What a reader should know.
     pub notes: Vec<String>,
+}
+
+/// Frames of all trials together: what was sent has arrived or is lost.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Totals {
+    /// Trials.
+    pub trials: usize,
+    /// Frames sent that should arrive.
+    pub sent: u64,
+    /// Those that did.
+    pub received: u64,
+    /// Those that did not.
+    pub lost: u64,
+    /// Those that arrived once more.
+    pub duplicated: u64,
+    /// Those that arrived after one that was sent later.
+    pub reordered: u64,
+    /// Frames without a mark of the tester's.
+    pub foreign: u64,
+    /// Frames that the tester itself lost.
+    pub lost_by_tester: u64,
+}
+
+impl Report {
+    /// Adds up the trials.
+    pub fn sum(&mut self) {
+        let mix = self.mix.iter();
+        let searched = self
+            .throughput
+            .iter()
+            .chain(mix.clone().map(|mix| &mix.throughput));
+        let measured = self.latency.iter().chain(mix.flat_map(|mix| &mix.latency));
+        let steps = self.loss.iter().flat_map(|loss| &loss.steps);
+        let trials = searched
+            .flat_map(|row| &row.trials)
+            .chain(measured.map(|row| &row.trial))
+            .chain(steps.map(|step| &step.trial));
+        let mut totals = Totals::default();
+        for trial in trials {
+            totals.trials += 1;
+            totals.sent += trial.sent;
+            totals.received += trial.received;
+            totals.lost += trial.lost;
+            totals.duplicated += trial.duplicated;
+            totals.reordered += trial.reordered;
+            totals.foreign += trial.foreign;
+            totals.lost_by_tester += trial.lost_by_tester;
+        }
+        self.totals = totals;
+    }
 }
 
 /// Where a run was made.
