@@ -19,6 +19,11 @@ const HOPS: u8 = 64;
 /// First sequence numbers of both ends of a connection. What follows repeats one number: the other end never asks for the next.
 const FIRST: [i32; 2] = [0x1000_0000, 0x2000_0000];
 const WINDOW: u16 = 0xffff;
+/// A TCP header without options.
+const BARE: usize = 20;
+/// An option for experiments, whose first four bytes name the experiment: those of a mark do (RFC 6994 section 3). Kind and length come before them.
+const EXPERIMENT: u8 = 254;
+const OPTION_HEAD: usize = 2;
 
 /// MAC addresses of the LAN port and of the uplink port.
 pub type Ends = [[u8; 6]; 2];
@@ -61,6 +66,8 @@ struct Slot {
     start: usize,
     head: u16,
     len: u16,
+    /// Where the mark begins.
+    mark: u16,
     checksum: Option<Checksum>,
 }
 
@@ -75,20 +82,30 @@ struct Checksum {
 impl Frames {
     /// A frame for each flow; `size` is with FCS, and stretched where there is no room for headers and mark.
     ///
-    /// The mark of a datagram is the end of its payload. That of a segment comes behind the packet, as padding: what is sent again and again with one sequence number
-    /// has to be the same each time, or a firewall takes it for what it is not.
+    /// The mark of a datagram is the end of its payload, that of a segment an option: what is sent again and again with one sequence number has to be the same bytes
+    /// each time, or a firewall takes it for what it is not.
     pub fn build(flows: &[Flow], ends: &Ends, step: Step, size: usize) -> Frames {
         let mut frames = Frames::default();
         let mut room = [0; ROOM];
         for flow in flows {
             let len = size.saturating_sub(FCS).clamp(least(flow), ROOM);
             let payload = match (flow.tcp, step) {
-                (false, _) => len - headers(flow),
-                (true, Step::Out | Step::Back) => len - least(flow),
+                (false, _) | (true, Step::Out | Step::Back) => len - headers(flow),
                 (true, _) => 0,
             };
             let checksum = emit(flow, ends, step, payload, &mut room);
-            frames.push(&room[..headers(flow)], len, checksum.filter(|_| !flow.tcp));
+            let mark = if flow.tcp {
+                transport(flow) + BARE + OPTION_HEAD
+            } else {
+                len - mark::LEN
+            };
+            let odd = (mark - transport(flow)) % 2 == 1;
+            frames.push(
+                &room[..headers(flow)],
+                len,
+                mark,
+                checksum.map(|at| Checksum { at, odd }),
+            );
         }
         frames
     }
@@ -118,20 +135,18 @@ impl Frames {
             let mut bytes = bytes.to_vec();
             bytes[..6].copy_from_slice(&ends[1]);
             bytes[6..12].copy_from_slice(&ends[0]);
-            frames.push(&bytes, len, None);
+            frames.push(&bytes, len, len - mark::LEN, None);
         }
         (frames, left_out)
     }
 
-    fn push(&mut self, head: &[u8], len: usize, checksum: Option<Checksum>) {
+    fn push(&mut self, head: &[u8], len: usize, mark: usize, checksum: Option<Checksum>) {
         self.each.push(Slot {
             start: self.bytes.len(),
             head: head.len() as u16,
             len: len as u16,
-            checksum: checksum.map(|checksum| Checksum {
-                odd: (len - mark::LEN - ETHERNET) % 2 == 1,
-                ..checksum
-            }),
+            mark: mark as u16,
+            checksum,
         });
         self.bytes.extend_from_slice(head);
     }
@@ -165,8 +180,8 @@ impl Frames {
         let (head, len) = (usize::from(slot.head), usize::from(slot.len));
         room[..head].copy_from_slice(&self.bytes[slot.start..slot.start + head]);
         room[head..len].fill(0);
-        let mark = mark.bytes();
-        room[len - mark::LEN..len].copy_from_slice(&mark);
+        let (at, mark) = (usize::from(slot.mark), mark.bytes());
+        room[at..at + mark::LEN].copy_from_slice(&mark);
         if let Some(checksum) = slot.checksum {
             let at = usize::from(checksum.at);
             let old = u16::from_be_bytes([room[at], room[at + 1]]);
@@ -183,13 +198,26 @@ impl Frames {
 
 /// The shortest frame of a flow, without FCS.
 fn least(flow: &Flow) -> usize {
-    (headers(flow) + mark::LEN).max(SHORTEST)
+    let payload = if flow.tcp { 0 } else { mark::LEN };
+    (headers(flow) + payload).max(SHORTEST)
 }
 
 /// Bytes before the payload.
 fn headers(flow: &Flow) -> usize {
-    let ip = if flow.src.is_ipv4() { 20 } else { 40 };
-    ETHERNET + ip + if flow.tcp { 20 } else { 8 }
+    transport(flow) + transport_header(flow)
+}
+
+/// Bytes before the transport header.
+fn transport(flow: &Flow) -> usize {
+    ETHERNET + if flow.src.is_ipv4() { 20 } else { 40 }
+}
+
+fn transport_header(flow: &Flow) -> usize {
+    if flow.tcp {
+        BARE + OPTION_HEAD + mark::LEN
+    } else {
+        8
+    }
 }
 
 /// Writes a frame whose payload is zero; where its checksum is.
@@ -199,7 +227,7 @@ fn emit(
     step: Step,
     payload: usize,
     room: &mut [u8; ROOM],
-) -> Option<Checksum> {
+) -> Option<u16> {
     room.fill(0);
     let out = matches!(step, Step::Open | Step::Confirm | Step::Out);
     let (from, to) = if out {
@@ -218,32 +246,23 @@ fn emit(
         },
     }
     .emit(&mut frame);
-    let (next, transport) = if flow.tcp {
-        (IpProtocol::Tcp, 20)
+    let (next, within) = if flow.tcp {
+        (IpProtocol::Tcp, 16)
     } else {
-        (IpProtocol::Udp, 8)
+        (IpProtocol::Udp, 6)
     };
-    let ip = IpRepr::new(
-        from.ip().into(),
-        to.ip().into(),
-        next,
-        transport + payload,
-        HOPS,
-    );
+    let len = transport_header(flow) + payload;
+    let ip = IpRepr::new(from.ip().into(), to.ip().into(), next, len, HOPS);
     let sums = ChecksumCapabilities::default();
     ip.emit(&mut room[ETHERNET..], &sums);
-    let at = ETHERNET + ip.header_len();
-    let body = room.get_mut(at..at + transport + payload)?;
+    let at = transport(flow);
+    let body = room.get_mut(at..at + len)?;
     if flow.tcp {
-        segment(from, to, step, payload, body, &sums);
+        segment(from, to, step, payload, body);
     } else {
         datagram(from, to, payload, body, &sums);
     }
-    let within = if flow.tcp { 16 } else { 6 };
-    Some(Checksum {
-        at: (at + within) as u16,
-        odd: false,
-    })
+    Some((at + within) as u16)
 }
 
 fn datagram(
@@ -262,14 +281,7 @@ fn datagram(
     header.emit(&mut packet, &from, &to, payload, |_| {}, sums);
 }
 
-fn segment(
-    from: SocketAddr,
-    to: SocketAddr,
-    step: Step,
-    payload: usize,
-    body: &mut [u8],
-    sums: &ChecksumCapabilities,
-) {
+fn segment(from: SocketAddr, to: SocketAddr, step: Step, payload: usize, body: &mut [u8]) {
     let [ours, theirs] = match step {
         Step::Open | Step::Confirm | Step::Out => FIRST,
         Step::Answer | Step::Back => [FIRST[1], FIRST[0]],
@@ -282,7 +294,6 @@ fn segment(
         // What the LAN host sends is as long.
         Step::Back => (TcpControl::None, after(ours), Some(after(theirs) + payload)),
     };
-    let zeroes = [0; ROOM];
     let header = TcpRepr {
         src_port: from.port(),
         dst_port: to.port(),
@@ -295,10 +306,15 @@ fn segment(
         sack_permitted: false,
         sack_ranges: [None; 3],
         timestamp: None,
-        payload: &zeroes[..payload],
+        payload: &[],
     };
+    let (from, to) = (from.ip().into(), to.ip().into());
     let mut packet = TcpPacket::new_unchecked(body);
-    header.emit(&mut packet, &from.ip().into(), &to.ip().into(), sums);
+    header.emit(&mut packet, &from, &to, &ChecksumCapabilities::ignored());
+    packet.set_header_len((BARE + OPTION_HEAD + mark::LEN) as u8);
+    let option = [EXPERIMENT, (OPTION_HEAD + mark::LEN) as u8];
+    packet.options_mut()[..OPTION_HEAD].copy_from_slice(&option);
+    packet.fill_checksum(&from, &to);
 }
 
 #[cfg(test)]
@@ -400,9 +416,9 @@ mod tests {
         let least = |v6, tcp| fit(v6, tcp, 64).unwrap_err().least;
         assert_eq!(
             [least(false, true), least(true, false), least(true, true)],
-            [76, 84, 96]
+            [78, 84, 98]
         );
-        for (v6, tcp, size) in [(false, true, 76), (true, false, 84), (true, true, 96)] {
+        for (v6, tcp, size) in [(false, true, 78), (true, false, 84), (true, true, 98)] {
             assert!(fit(v6, tcp, size).is_ok());
             let frames = Frames::build(&[flow(v6, tcp)], &ENDS, Step::Out, 64);
             let len = frames.write(0, &MARK, &mut [0; ROOM]);
@@ -432,14 +448,14 @@ mod tests {
         assert!(syn.syn && !syn.ack && none == 0);
         assert!(both.syn && both.ack && both.acknowledgment_number == syn.sequence_number + 1);
         assert!(!ack.syn && ack.ack && ack.acknowledgment_number == both.sequence_number + 1);
-        assert!(data.sequence_number == syn.sequence_number + 1 && some == 24);
+        assert!(data.sequence_number == syn.sequence_number + 1 && some == 22);
         assert!(back.sequence_number == both.sequence_number + 1 && back.source_port == 443);
-        assert_eq!(back.acknowledgment_number, data.sequence_number + 24);
+        assert_eq!(back.acknowledgment_number, data.sequence_number + 22);
         assert_eq!((lan, uplink), (ENDS[0].to_vec(), ENDS[1].to_vec()));
     }
 
     #[test]
-    fn a_segment_is_the_same_whatever_its_mark_but_for_what_is_behind_it() {
+    fn the_payload_of_a_segment_is_the_same_whatever_its_mark() {
         let frames = Frames::build(&[flow(false, true)], &ENDS, Step::Out, 128);
         let written = |mark: &Mark| {
             let mut room = [0; ROOM];
@@ -453,7 +469,7 @@ mod tests {
                 ..MARK
             }),
         );
-        assert_eq!(one[..124 - mark::LEN], other[..124 - mark::LEN]);
+        assert_eq!(one[74..], other[74..]);
         assert_ne!(one, other);
         assert_valid(&other);
     }

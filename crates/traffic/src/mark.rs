@@ -1,8 +1,8 @@
-//! The last 18 bytes of every frame that the tester sends: that it is ours, which one, and when it was sent.
+//! 18 bytes of every frame that the tester sends: that it is ours, which one, and when it was sent.
 //!
 //! A frame of 64 bytes has room for exactly these behind Ethernet, IPv4 and UDP, so sequence number and time have 48 bits each: ten years of frames at
-//! 880,000 a second, and a clock that comes round after 78 hours, of which only differences are taken. Where they stand at the end, nobody who receives has to parse
-//! what is before them.
+//! 880,000 a second, and a clock that comes round after 78 hours, of which only differences are taken. They are the last 18 bytes of a frame, or of a TCP segment an option; both are
+//! places that are found without parsing what is before them.
 //!
 //! ```text
 //!  0       4       6               12              18
@@ -16,6 +16,8 @@
 pub const LEN: usize = 18;
 /// What no other traffic ends with, but once in four thousand million frames.
 const MAGIC: [u8; 4] = [0x9c, 0x0b, 0xe4, 0xc7];
+/// Where it is as the first option of a segment, over IPv4 and over IPv6.
+const OPTIONS: [usize; 2] = [14 + 20 + 22, 14 + 40 + 22];
 /// Bits of a sequence number and of a time.
 const BITS: u32 = 48;
 const TRIAL_BITS: u32 = 14;
@@ -63,9 +65,19 @@ impl Mark {
         bytes
     }
 
-    /// Reads the end of a frame; `None` if it is not ours.
+    /// Reads that of a frame; `None` if it is not ours.
+    #[inline]
     pub fn of(frame: &[u8]) -> Option<Mark> {
-        let bytes: &[u8; LEN] = frame.last_chunk()?;
+        let end = frame.last_chunk().and_then(Mark::read);
+        end.or_else(|| {
+            let mut options = OPTIONS
+                .iter()
+                .filter_map(|at| frame.get(*at..)?.first_chunk());
+            options.find_map(Mark::read)
+        })
+    }
+
+    fn read(bytes: &[u8; LEN]) -> Option<Mark> {
         if bytes[..4] != MAGIC {
             return None;
         }
@@ -127,10 +139,14 @@ mod tests {
     };
 
     #[test]
-    fn a_mark_survives_its_way_at_the_end_of_whatever_frame() {
+    fn a_mark_is_found_at_the_end_of_whatever_frame_and_where_segments_have_options() {
         let frame = [&[1, 2, 3][..], &MARK.bytes()].concat();
         assert_eq!(Mark::of(&frame), Some(MARK));
         assert_eq!(Mark::of(&MARK.bytes()), Some(MARK));
+        for at in OPTIONS {
+            let frame = [&vec![7; at][..], &MARK.bytes(), &[1; 99]].concat();
+            assert_eq!(Mark::of(&frame), Some(MARK));
+        }
     }
 
     #[test]

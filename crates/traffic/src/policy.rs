@@ -60,7 +60,7 @@ impl Policy {
             Rule {
                 // One of each at the least.
                 allow: n < 2 || (n > 3 && random.below(2) == 0),
-                tcp: n % 2 == 0,
+                tcp: n.is_multiple_of(2),
                 dst: (FIRST + n * 256, size),
                 dport: first..=first + random.below(2_000) as u16,
             }

@@ -20,7 +20,7 @@ pub fn listen(
 ) {
     let nanos = |time: Duration| time.as_nanos() as u64;
     let (start, mut last) = (clock(), None);
-    let mut tally: Option<Tally> = None;
+    let (mut tally, mut foreign): (Option<Tally>, u64) = (None, 0);
     loop {
         let now = clock();
         let over = limit.is_some_and(|limit| now - start > nanos(limit));
@@ -30,19 +30,23 @@ pub fn listen(
         if manner.stop.load(Relaxed) || over || silent {
             break;
         }
+        let mut arrived = None;
         let count = port.receive(|frame| {
-            let now = clock();
-            let trial = Mark::of(frame).map(|mark| mark.trial);
-            if let (Some(trial), Some(before)) = (trial, &tally)
-                && trial != before.trial()
-            {
-                heard(before);
-                tally = None;
+            let now = *arrived.get_or_insert_with(clock);
+            let Some(trial) = Mark::of(frame).map(|mark| mark.trial) else {
+                match &mut tally {
+                    Some(tally) => tally.foreign += 1,
+                    None => foreign += 1,
+                }
+                return;
+            };
+            last = Some(now);
+            if let Some(before) = tally.take_if(|before| before.trial() != trial) {
+                heard(&before);
             }
-            if trial.is_some() {
-                last = Some(now);
-            }
-            let current = tally.get_or_insert_with(|| Tally::new(trial.unwrap_or(0), 1, 0));
+            let current = tally.get_or_insert_with(|| Tally::new(trial, 1, 0));
+            // Those of before the first sender.
+            current.foreign += std::mem::take(&mut foreign);
             current.take(frame, now);
         });
         if count == 0 && !manner.spin {

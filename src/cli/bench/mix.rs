@@ -79,7 +79,7 @@ pub(super) struct Mix {
     /// The part of the frames that must not get through
     #[arg(long, value_name = "PART", default_value = "10%", value_parser = options::part)]
     forbidden: f64,
-    /// The frame size, or `imix`; a TCP frame has 76 bytes or more
+    /// The frame size, or `imix`; a TCP frame has 78 bytes or more
     #[arg(long, value_name = "SIZE", default_value = "imix")]
     size: Size,
     /// No higher rate is tried, frames a second

@@ -84,7 +84,7 @@ pub(super) struct Traffic {
     /// Ports of the uplink hosts
     #[arg(long, value_name = "A[-B]", default_value = "7", value_parser = ports)]
     pub(super) dport: RangeInclusive<u16>,
-    /// `udp`, or `tcp`, whose connections are opened first; a TCP frame has 76 bytes or more
+    /// `udp`, or `tcp`, whose connections are opened first; a TCP frame has 78 bytes or more
     #[arg(long, value_name = "PROTOCOL", default_value = "udp", value_parser = protocol)]
     pub(super) proto: Protocol,
     /// How many flows, spread over all of these
