@@ -142,18 +142,19 @@ fn the_other_tests_of_rfc_2544_measure_a_gate_too_and_tcp_both_ways() {
         "{steps:?}"
     );
     let report = json(
-        bench(&lab, "back-to-back")
-            .args(SHORT)
-            .args(args)
-            .args(["--repeats", "1"]),
+        bench(&lab, "back-to-back").args(SHORT).args(args).args([
+            "--repeats",
+            "2",
+            "--longest",
+            "300",
+        ]),
         0,
     );
-    assert_eq!(
-        report["back_to_back"][0]["bursts"]
-            .as_array()
-            .unwrap()
-            .len(),
-        1
+    let row = &report["back_to_back"][0];
+    let bursts = row["bursts"].as_array().expect("bursts");
+    assert!(
+        !bursts.is_empty() && bursts.iter().all(|burst| number(burst) <= 300),
+        "{row}"
     );
     gate.assert_balanced();
 }

@@ -22,6 +22,8 @@ pub struct Nic {
     pub mtu: u32,
     /// Administratively up.
     pub up: bool,
+    /// There is something at the other end of its cable.
+    pub carrier: bool,
     /// Takes frames for any address.
     pub promisc: bool,
     /// The bridge or bond it belongs to.
@@ -172,6 +174,7 @@ fn from_link(message: &LinkMessage) -> Nic {
     let mut nic = Nic {
         index: message.header.index,
         up: flags.contains(LinkFlags::Up),
+        carrier: flags.contains(LinkFlags::LowerUp),
         promisc: flags.contains(LinkFlags::Promisc),
         rx_queues: 1,
         ..Nic::default()

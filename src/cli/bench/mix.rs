@@ -100,7 +100,7 @@ pub(super) struct Mix {
 impl Mix {
     pub(super) fn run(self) -> ExitCode {
         match self.measure() {
-            Ok(report) => output::tell(&report, &self.output),
+            Ok(report) => output::tell(&report, None, &self.output),
             Err(e) => super::super::cannot(e),
         }
     }

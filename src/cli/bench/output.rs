@@ -1,6 +1,7 @@
 //! Telling results: as they come, and at the end.
 
 use super::options::{Output, Traffic};
+use super::stage::Trouble;
 use super::table::table;
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -96,8 +97,8 @@ impl Output {
     }
 }
 
-/// Prints and writes what was asked for. Exit status 1 where something forbidden got through.
-pub(super) fn tell(report: &Report, output: &Output) -> ExitCode {
+/// Prints and writes what was asked for, and what ended the run early. Exit status 1 where something forbidden got through.
+pub(super) fn tell(report: &Report, ended: Option<Trouble>, output: &Output) -> ExitCode {
     if output.json {
         let printed = super::super::print_json(report);
         if printed != ExitCode::SUCCESS {
@@ -110,6 +111,9 @@ pub(super) fn tell(report: &Report, output: &Output) -> ExitCode {
         && let Err(e) = std::fs::write(path, html::page(report))
     {
         return super::super::cannot(format!("{}: {e}", path.display()));
+    }
+    if let Some(e) = ended {
+        return super::super::cannot(format!("{e} (what was measured before is told)"));
     }
     match &report.mix {
         Some(mix) if mix.leaked > 0 => ExitCode::from(super::super::NO),

@@ -15,11 +15,15 @@ use traffic::report::Report;
 use traffic::search::Device;
 use traffic::size::Size;
 use traffic::suite::{self, Flood};
+use traffic::tester::Tester;
 
 /// Full speed is measured for this long where it is only to know how long a burst may be.
 const GLANCE: Duration = Duration::from_secs(1);
 /// The longest burst that is tried, in seconds of full speed (RFC 2544 section 26.4: 2 s at the least).
 const BURST: f64 = 2.0;
+
+/// What is done for a size, once its flows are open.
+type Test<'a> = dyn FnMut(Size, &mut Flood<'_>, &mut Report) -> Result<(), Trouble> + 'a;
 
 /// What all of them take.
 #[derive(clap::Args)]
@@ -101,6 +105,9 @@ struct Repeats {
     /// How often the longest burst is looked for; RFC 2544 asks for 50
     #[arg(long, help_heading = "Trials", value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     repeats: u32,
+    /// The longest burst that is tried, in frames; by default two seconds of full speed
+    #[arg(long, help_heading = "Trials", value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    longest: Option<u64>,
 }
 
 #[derive(clap::Args)]
@@ -163,7 +170,7 @@ impl BackToBack {
     pub(super) fn run(self) -> ExitCode {
         let BackToBack { common, repeats } = self;
         let search = common.trials.search(Rate::Max);
-        common.run(|size, flood, report| bursts(size, flood, report, &search, repeats.repeats))
+        common.run(|size, flood, report| bursts(size, flood, report, &search, &repeats))
     }
 }
 
@@ -183,7 +190,7 @@ impl All {
             latencies(size, flood, report, &at.at, fps)?;
             let steps = suite::loss(flood, size, rate.fixed())?;
             report.loss.push(steps);
-            bursts(size, flood, report, &search, repeats.repeats)
+            bursts(size, flood, report, &search, &repeats)
         })
     }
 }
@@ -214,13 +221,18 @@ fn bursts(
     flood: &mut Flood<'_>,
     report: &mut Report,
     search: &traffic::search::Search,
-    repeats: u32,
+    repeats: &Repeats,
 ) -> Result<(), Trouble> {
-    let time = std::mem::replace(&mut flood.time, GLANCE);
-    let glance = flood.trial(Rate::Max);
-    flood.time = time;
-    let longest = (glance?.offered() * BURST) as u64;
-    let found = suite::back_to_back(flood, size, search, longest.max(1), repeats)?;
+    let longest = match repeats.longest {
+        Some(longest) => longest,
+        None => {
+            let time = std::mem::replace(&mut flood.time, GLANCE);
+            let glance = flood.trial(Rate::Max);
+            flood.time = time;
+            (glance?.offered() * BURST) as u64
+        }
+    };
+    let found = suite::back_to_back(flood, size, search, longest.max(1), repeats.repeats)?;
     report.back_to_back.push(found);
     Ok(())
 }
@@ -231,16 +243,14 @@ impl Common {
         &self,
         mut test: impl FnMut(Size, &mut Flood<'_>, &mut Report) -> Result<(), Trouble>,
     ) -> ExitCode {
-        match self.each(&mut test) {
-            Ok(report) => output::tell(&report, &self.output),
+        match self.open(&mut test) {
+            Ok((report, ended)) => output::tell(&report, ended, &self.output),
             Err(e) => super::super::cannot(e),
         }
     }
 
-    fn each(
-        &self,
-        test: &mut dyn FnMut(Size, &mut Flood<'_>, &mut Report) -> Result<(), Trouble>,
-    ) -> Result<Report, Trouble> {
+    /// The report; and what ended it early, if something did after a first result.
+    fn open(&self, test: &mut Test<'_>) -> Result<(Report, Option<Trouble>), Trouble> {
         let Common {
             ports,
             traffic,
@@ -263,26 +273,45 @@ impl Common {
         report.settings.flows = flows.len();
         report.settings.traffic = output::traffic(traffic);
         let mut progress = Progress::new();
+        let mut ended = None;
         for size in sizes {
-            let loads = self.loads(size, &flows, tester.ends(), &mut report)?;
-            if traffic.capture.is_none() && !ways.no_opening {
-                progress.say(&format!("{size}: opening {} flows", flows.len()));
-                let rate = Rate::Fixed(ways.opening_rate);
-                let [smallest, _] = extremes(size);
-                Opening::new(&tester, &flows, smallest).open(&mut tester, rate)?;
+            if let Err(e) = self.size(size, &flows, &mut tester, &mut report, &mut progress, test) {
+                ended = Some(e);
+                break;
             }
-            let mut seen = |outcome: &Outcome| progress.trial(size, outcome);
-            let mut flood = Flood {
-                tester: &mut tester,
-                loads: [Some(&loads.0), loads.1.as_ref()],
-                time: trials.duration,
-                seen: &mut seen,
-            };
-            test(size, &mut flood, &mut report)?;
         }
         progress.done();
         report.sum();
-        Ok(report)
+        match ended {
+            Some(e) if report.totals.trials == 0 => Err(e),
+            ended => Ok((report, ended)),
+        }
+    }
+
+    /// Opens the flows, and makes the test for one size.
+    fn size(
+        &self,
+        size: Size,
+        flows: &[Flow],
+        tester: &mut Tester,
+        report: &mut Report,
+        progress: &mut Progress,
+        test: &mut Test<'_>,
+    ) -> Result<(), Trouble> {
+        let loads = self.loads(size, flows, tester.ends(), report)?;
+        if self.traffic.capture.is_none() && !self.ways.no_opening {
+            progress.say(&format!("{size}: opening {} flows", flows.len()));
+            let rate = Rate::Fixed(self.ways.opening_rate);
+            Opening::new(tester, flows, smallest(size)).open(tester, rate)?;
+        }
+        let mut seen = |outcome: &Outcome| progress.trial(size, outcome);
+        let mut flood = Flood {
+            tester,
+            loads: [Some(&loads.0), loads.1.as_ref()],
+            time: self.trials.duration,
+            seen: &mut seen,
+        };
+        test(size, &mut flood, report)
     }
 
     /// What both ports send.
@@ -302,16 +331,14 @@ impl Common {
             }
             return Ok((Load::plain(frames), None));
         }
-        Frames::fit(flows, extremes(size)[0])?;
+        Frames::fit(flows, smallest(size))?;
         let back = Load::of(flows, ends, Step::Back, size);
         let out = Load::of(flows, ends, Step::Out, size);
         Ok((out, self.ways.both.then_some(back)))
     }
 }
 
-/// The shortest and the longest frame of a size.
-fn extremes(size: Size) -> [usize; 2] {
-    let all = size.pattern();
-    let end = |size: Option<u16>| usize::from(size.unwrap_or(64));
-    [end(all.into_iter().min()), end(all.into_iter().max())]
+/// The shortest frame of a size.
+fn smallest(size: Size) -> usize {
+    size.pattern().into_iter().min().unwrap_or(64).into()
 }

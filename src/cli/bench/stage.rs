@@ -8,7 +8,7 @@ use nix::sys::signal::{SigSet, Signal};
 use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use traffic::flow::Flow;
 use traffic::frames::{Ends, Frames};
 use traffic::port::{self, Hears, Port, Wanted};
@@ -20,6 +20,8 @@ use traffic::tester::{Manner, Tester};
 const CORES: usize = 4;
 /// Ethernet header and FCS, which an MTU does not count.
 const AROUND: u32 = 18;
+/// How long a link may take to come back.
+const CARRIER: Duration = Duration::from_secs(15);
 
 pub(super) type Trouble = Box<dyn Error>;
 
@@ -53,6 +55,7 @@ impl Stage {
             open(places[0], &nics[0], hears(0), ports.mode)?,
             open(places[1], &nics[1], hears(1), ports.mode)?,
         ];
+        places.into_iter().try_for_each(wait_for_carrier)?;
         let mut report = report(trials);
         for (at, port) in opened.iter().enumerate() {
             report.ports.push(PortReport {
@@ -64,6 +67,7 @@ impl Stage {
                 queues: nics[at].rx_queues,
             });
         }
+        report.notes.extend(doubts(&report.ports));
         if trials.duration < Duration::from_secs(60) {
             let took = humantime::format_duration(trials.duration);
             let note = format!("trials of {took}: RFC 2544 section 24 asks for 60 s or more");
@@ -71,6 +75,40 @@ impl Stage {
         }
         let tester = Tester::new(opened, ends, manner);
         Ok(Stage { tester, report })
+    }
+}
+
+/// What of the ports bounds what they can tell.
+fn doubts(ports: &[PortReport]) -> Vec<String> {
+    let mut notes = Vec::new();
+    if ports.iter().any(|port| port.driver == "veth") {
+        notes.push("veth pairs: tester, cable and device share the cores of one machine, so rates are of all of them together; compare within a run".into());
+    }
+    for port in ports.iter().filter(|port| port.mode == "generic") {
+        let name = &port.interface;
+        notes.push(format!(
+            "{name} runs in generic mode, the slowest: its driver has no XDP"
+        ));
+    }
+    notes
+}
+
+/// Some drivers take the link down for a moment when a program or a socket comes.
+fn wait_for_carrier(place: &Place) -> Result<(), Trouble> {
+    let name = &place.nic;
+    let since = Instant::now();
+    loop {
+        let looked = || nic::block_on(nic::inspect(name));
+        if netns::within(place.namespace.as_deref(), looked)??.carrier {
+            return Ok(());
+        }
+        if since.elapsed() > CARRIER {
+            return Err(format!(
+                "{name} has no carrier: is its cable in, and the device at the other end on?"
+            )
+            .into());
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
 }
 
@@ -124,7 +162,7 @@ pub(super) fn captured(path: &std::path::Path, ends: &Ends) -> Result<(Frames, u
     Ok((frames, left_out + cut))
 }
 
-/// What the traffic is, in a line, and its flows.
+/// The flows of generated traffic.
 pub(super) fn flows(traffic: &Traffic) -> Result<Vec<Flow>, Trouble> {
     Ok(traffic.ranges().flows(traffic.flows as usize)?)
 }
