@@ -44,7 +44,26 @@ fn done(command: &mut Command) -> Output {
 fn json(command: &mut Command, code: i32) -> Value {
     let out = done(command.arg("--json"));
     assert_eq!(out.code, Some(code), "{out:?}");
-    serde_json::from_str(&out.stdout).expect("JSON from bench")
+    let report = serde_json::from_str(&out.stdout).expect("JSON from bench");
+    assert_documented(&report);
+    report
+}
+
+/// Every field of it stands in the documentation.
+fn assert_documented(value: &Value) {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/bench.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let mut left = vec![value];
+    while let Some(value) = left.pop() {
+        left.extend(value.as_array().into_iter().flatten());
+        for (key, value) in value.as_object().into_iter().flatten() {
+            assert!(
+                page.contains(&format!("`{key}`")),
+                "`{key}` is not in docs/bench.md"
+            );
+            left.push(value);
+        }
+    }
 }
 
 /// True if an XDP program is on the host's end of either cable.

@@ -13,6 +13,7 @@
 //! with devices of known capacity.
 #![deny(unsafe_code)]
 
+pub mod failure;
 pub mod flow;
 pub mod frames;
 pub mod load;
@@ -23,6 +24,7 @@ pub mod outcome;
 pub mod pace;
 pub mod policy;
 pub mod port;
+mod program;
 pub mod report;
 pub mod search;
 pub mod sink;
@@ -31,3 +33,4 @@ pub mod suite;
 pub mod tally;
 pub mod tester;
 mod window;
+mod work;

@@ -3,6 +3,7 @@
 //! In the manner of RFC 9411 (section 7.1, throughput with a mix of traffic; section 4.2, the policy): frames of open connections and datagrams, not
 //! transactions of applications.
 
+use crate::failure::Failure;
 use crate::flow::Flow;
 use crate::frames::Step;
 use crate::load::Load;
@@ -14,7 +15,7 @@ use crate::report::{Forbidden, Latency, Mix};
 use crate::search::Search;
 use crate::size::Size;
 use crate::suite::{self, Flood};
-use crate::tester::{Failure, Tester};
+use crate::tester::Tester;
 use std::time::Duration;
 
 /// What is to be measured.

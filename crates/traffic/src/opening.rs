@@ -1,12 +1,14 @@
 //! Opening flows before they are measured, and seeing that they are open: a firewall forwards what belongs to a connection, a switch floods what it has not
 //! learnt. (RFC 2544 section 23 has frames sent before a trial for that reason.)
 
+use crate::failure::Failure;
 use crate::flow::Flow;
 use crate::frames::{Frames, Step};
 use crate::load::{Load, Source};
 use crate::pace::Rate;
 use crate::tally::Tally;
-use crate::tester::{Amount, Failure, Job, Tester};
+use crate::tester::{Amount, Tester};
+use crate::work::Job;
 
 /// A flow whose frame was lost is tried so often in all.
 const ROUNDS: u32 = 5;

@@ -1,8 +1,8 @@
 //! Finding the highest rate, or the longest burst, that a device forwards without loss.
 
+use crate::failure::Failure;
 use crate::outcome::Outcome;
 use crate::pace::Rate;
-use crate::tester::Failure;
 
 /// Something that trials can be made with.
 pub trait Device {

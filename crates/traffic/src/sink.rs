@@ -3,7 +3,8 @@
 use crate::mark::Mark;
 use crate::port::Port;
 use crate::tally::Tally;
-use crate::tester::{Manner, clock};
+use crate::tester::Manner;
+use crate::work::clock;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 

@@ -1,12 +1,13 @@
 //! The tests of RFC 2544, on whatever trials can be made with.
 
+use crate::failure::Failure;
 use crate::load::Load;
 use crate::outcome::Outcome;
 use crate::pace::Rate;
 use crate::report::{BackToBack, Latency, Loss, LossStep, Quantiles, Throughput, Trial};
 use crate::search::{Device, Search};
 use crate::size::Size;
-use crate::tester::{Amount, Failure, Tester};
+use crate::tester::{Amount, Tester};
 use std::time::Duration;
 
 /// Steps of a frame loss test, in percent of the highest rate (RFC 2544 section 26.3).

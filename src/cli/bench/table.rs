@@ -213,3 +213,88 @@ fn bound(bound: &str) -> &'static str {
         _ => "what was asked for",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use traffic::report::{Forbidden, Machine, Quantiles, Trial};
+
+    fn trial(lost: u64) -> Trial {
+        Trial::of(
+            &traffic::outcome::Outcome {
+                sent: 1000,
+                received: 1000 - lost,
+                took: 1_000_000_000,
+                ..Default::default()
+            },
+            lost == 0,
+        )
+    }
+
+    fn report(leaked: u64) -> Report {
+        let throughput = Throughput {
+            size: "imix".into(),
+            fps: 1234.5,
+            mbps: 3.7,
+            line_mbps: 3.9,
+            bound: "tester",
+            trials: vec![trial(3), trial(0)],
+        };
+        let latency = Latency {
+            size: "imix".into(),
+            load_percent: Some(50.0),
+            trial: trial(2),
+            quantiles: Quantiles {
+                median_ns: 12_345,
+                ..Quantiles::default()
+            },
+        };
+        let kinds = vec![Forbidden {
+            kind: "tftp",
+            sent: 10,
+            leaked,
+        }];
+        let mut report = Report {
+            machine: Machine::default(),
+            mix: Some(Mix {
+                size: "imix".into(),
+                rules: 1000,
+                flows: 5,
+                live_after: 4,
+                forbidden_per_mille: 100,
+                throughput,
+                latency: vec![latency],
+                kinds,
+                leaked,
+            }),
+            ..Report::default()
+        };
+        report.sum();
+        report
+    }
+
+    #[test]
+    fn a_leak_is_told_loudly_and_none_is_told_too() {
+        let leaks = table(&report(3));
+        assert!(
+            leaks.contains("LEAK: 3 FORBIDDEN FRAMES GOT THROUGH"),
+            "{leaks}"
+        );
+        let none = table(&report(0));
+        assert!(none.contains("nothing that is forbidden got through"));
+    }
+
+    #[test]
+    fn the_table_has_rates_latencies_what_bounds_them_and_sums_that_add_up() {
+        let text = table(&report(0));
+        for words in [
+            "the tester: the device may do more",
+            "12.3",
+            "2 lost",
+            "3 trials: 3000 frames sent = 2995 received + 5 lost",
+            "5 flows opened, 4 of them open at the end",
+        ] {
+            assert!(text.contains(words), "no `{words}` in: {text}");
+        }
+    }
+}

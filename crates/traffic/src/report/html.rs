@@ -310,7 +310,9 @@ fn rate(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Forbidden, LossStep, Quantiles, Trial};
     use super::*;
+    use crate::outcome::Outcome;
 
     #[test]
     fn a_page_has_no_script_and_asks_nothing_of_a_network_and_escapes_what_it_is_given() {
@@ -323,6 +325,89 @@ mod tests {
         for word in ["<script", "src=", "href=", "@import", "url("] {
             assert!(!page.contains(word), "{word}");
         }
+    }
+
+    #[test]
+    fn every_part_of_a_report_has_its_place_and_its_plots() {
+        let trial = || Trial::of(&Outcome::default(), true);
+        let throughput = |size: &str| Throughput {
+            size: size.into(),
+            fps: 1e6,
+            mbps: 512.0,
+            line_mbps: 672.0,
+            bound: "device",
+            trials: vec![trial()],
+        };
+        let latency = |percent| Latency {
+            size: "64".into(),
+            load_percent: Some(percent),
+            trial: trial(),
+            quantiles: Quantiles {
+                count: 1000,
+                max_ns: 9_000,
+                curve: vec![(0.0, 1_000), (90.0, 5_000), (99.99, 8_000), (100.0, 9_000)],
+                ..Quantiles::default()
+            },
+        };
+        let step = |load_percent| LossStep {
+            load_percent,
+            loss_percent: 1.0,
+            trial: trial(),
+        };
+        let burst = |size: &str| BackToBack {
+            size: size.into(),
+            bursts: vec![7],
+            mean: 7.0,
+            longest_tried: 7,
+        };
+        let report = Report {
+            throughput: vec![throughput("64"), throughput("imix")],
+            latency: vec![latency(50.0), latency(90.0)],
+            loss: vec![Loss {
+                size: "64".into(),
+                steps: vec![step(100.0), step(90.0)],
+            }],
+            back_to_back: vec![burst("64"), burst("imix")],
+            mix: Some(Mix {
+                size: "imix".into(),
+                rules: 1000,
+                flows: 100_000,
+                live_after: 99_999,
+                forbidden_per_mille: 100,
+                throughput: throughput("imix"),
+                latency: vec![latency(50.0)],
+                kinds: vec![Forbidden {
+                    kind: "tftp",
+                    sent: 10,
+                    leaked: 1,
+                }],
+                leaked: 1,
+            }),
+            ..Report::default()
+        };
+        let page = page(&report);
+        for title in [
+            "Throughput",
+            "Latency",
+            "Frame loss",
+            "Back-to-back frames",
+            "Mix",
+            "Latency in the mix",
+        ] {
+            assert!(page.contains(&format!("<h2>{title}</h2>")), "{title}");
+        }
+        assert_eq!(page.matches("</svg>").count(), 2 + 1 + 1 + 1 + 1);
+        assert!(page.contains("class=\"bad\"") && page.contains("at 90 %"));
+        let lines = curves(&report.latency, "64");
+        let right = lines[0]
+            .points
+            .iter()
+            .map(|point| point.0)
+            .fold(0.0, f64::max);
+        assert!(
+            (right - 3.0).abs() < 1e-9,
+            "one in a thousand is three nines"
+        );
     }
 
     #[test]
