@@ -94,7 +94,7 @@ fn call(
             rate,
             amount: Amount::Frames(missing.len() as u64),
         });
-        let tally = |at| Tally::new(trial, 0, if at == from { 0 } else { load.flows() });
+        let tally = |at| Tally::opening(trial, if at == from { 0 } else { load.flows() });
         let sides = tester.run(jobs, [tally(0), tally(1)])?;
         let open = &sides[1 - from].tally.open;
         let came = |at: &u32| open.get(*at as usize).is_some_and(|open| *open);

@@ -20,7 +20,7 @@ pub struct Outcome {
     pub received: u64,
     /// Frames that arrived once more.
     pub duplicated: u64,
-    /// Frames that arrived after one that was sent later.
+    /// Frames that arrived after one of their flow that was sent later.
     pub reordered: u64,
     /// Frames sent that must not arrive.
     pub forbidden: u64,

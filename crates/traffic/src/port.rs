@@ -9,10 +9,12 @@ use af_xdp::{
 use std::os::fd::AsFd;
 use std::time::Duration;
 
-/// Entries of each ring. What the device sends has to wait here while the receiving thread is kept away.
-const RING: u32 = 4096;
+/// Entries of a ring, of all queues together; and of one at the least and at the most. What the device sends has to wait here while the receiving thread is
+/// kept away.
+const RINGS: u32 = 16_384;
+const RING: std::ops::RangeInclusive<u32> = 512..=4096;
 /// Room for both receiving rings and the sending ones.
-const FRAMES: u32 = 3 * RING;
+const FRAMES: u32 = 3;
 const CHUNK: u32 = 4096;
 /// Frames that one wake-up may send in copy mode.
 const TX_BUDGET: u32 = 64;
@@ -100,6 +102,7 @@ pub struct Port {
     received: Vec<Frame>,
     /// The first of them sends.
     sockets: Vec<Socket>,
+    ring: u32,
     program: Option<Program>,
 }
 
@@ -110,8 +113,9 @@ impl Port {
     /// [`PortError`]; the NIC is then as it was.
     pub fn open(nic: &Nic, hears: Hears, wanted: Wanted) -> Result<Port, PortError> {
         let queues = nic.queues.max(1);
+        let ring = ring(queues);
         let (umem, pool) = Umem::new(&UmemConfig {
-            frames: FRAMES * queues,
+            frames: FRAMES * ring * queues,
             chunk: CHUNK,
             headroom: 0,
             huge_pages: true,
@@ -121,7 +125,7 @@ impl Port {
             Hears::Nothing => None,
             _ => Some(Program::attach(nic, hears)?),
         };
-        let sockets = bind(nic, queues, &umem, wanted)?;
+        let sockets = bind(nic, (queues, ring), &umem, wanted)?;
         if let Some(program) = &mut program {
             program.enter(nic, &sockets)?;
         }
@@ -132,6 +136,7 @@ impl Port {
             queued: Vec::with_capacity(BURST),
             received: Vec::with_capacity(BURST),
             sockets,
+            ring,
             program,
         };
         port.refill();
@@ -169,7 +174,7 @@ impl Port {
         };
         socket.complete(&mut self.pool);
         let mut room = [0; ROOM];
-        let free = (RING - socket.tx_pending().min(RING)) as usize;
+        let free = self.ring.saturating_sub(socket.tx_pending()) as usize;
         let count = count.min(BURST).min(free);
         for _ in 0..count {
             let Some(mut frame) = self.pool.pop() else {
@@ -250,8 +255,8 @@ impl Port {
     fn refill(&mut self) {
         for socket in &mut self.sockets {
             let level = socket.fill_level();
-            if level + BURST as u32 <= RING {
-                socket.fill(&mut self.pool, (RING - level) as usize);
+            if level + BURST as u32 <= self.ring {
+                socket.fill(&mut self.pool, (self.ring - level) as usize);
             }
             if socket.fill_needs_wakeup() {
                 // A link that is down is told of where something is sent.
@@ -261,7 +266,18 @@ impl Port {
     }
 }
 
-fn bind(nic: &Nic, queues: u32, umem: &Umem, wanted: Wanted) -> Result<Vec<Socket>, PortError> {
+/// Entries of each ring, by how many queues there are: memory is for all of them.
+fn ring(queues: u32) -> u32 {
+    let each = RINGS / queues.next_power_of_two();
+    each.clamp(*RING.start(), *RING.end())
+}
+
+fn bind(
+    nic: &Nic,
+    (queues, ring): (u32, u32),
+    umem: &Umem,
+    wanted: Wanted,
+) -> Result<Vec<Socket>, PortError> {
     let modes: &[Mode] = match wanted {
         Wanted::Auto => &[Mode::ZeroCopy, Mode::Copy],
         Wanted::Copy => &[Mode::Copy],
@@ -276,10 +292,10 @@ fn bind(nic: &Nic, queues: u32, umem: &Umem, wanted: Wanted) -> Result<Vec<Socke
                 queue,
                 mode: *mode,
                 rings: RingSizes {
-                    fill: RING,
-                    completion: RING,
-                    rx: RING,
-                    tx: RING,
+                    fill: ring,
+                    completion: ring,
+                    rx: ring,
+                    tx: ring,
                 },
                 need_wakeup: true,
                 busy_poll: None,
@@ -301,4 +317,18 @@ fn bind(nic: &Nic, queues: u32, umem: &Umem, wanted: Wanted) -> Result<Vec<Socke
         })?);
     }
     Ok(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rings_are_powers_of_two_that_get_shorter_as_queues_get_many() {
+        assert_eq!(
+            [1, 4, 5, 8, 63, 256].map(ring),
+            [4096, 4096, 2048, 2048, 512, 512]
+        );
+        assert!((1..=256).all(|queues| ring(queues).is_power_of_two()));
+    }
 }

@@ -11,12 +11,13 @@ use std::time::Duration;
 /// Whoever asks to stop is heard after this long.
 const NAP: Duration = Duration::from_millis(1);
 
-/// Listens until it is told to stop, or `limit` is over, or nothing has come for `quiet` after something has. Hands over what it heard of each run of a sender.
+/// Listens until it is told to stop, or `limit` is over, or nothing has come for `quiet` after something has. Hands over what it heard of each run of a sender, whose order is looked at by flow where it is known how many there are, and else (1) in all.
 pub fn listen(
     port: &mut Port,
     manner: &Manner,
     limit: Option<Duration>,
     quiet: Option<Duration>,
+    flows: usize,
     mut heard: impl FnMut(&Tally),
 ) {
     let nanos = |time: Duration| time.as_nanos() as u64;
@@ -45,7 +46,7 @@ pub fn listen(
             if let Some(before) = tally.take_if(|before| before.trial() != trial) {
                 heard(&before);
             }
-            let current = tally.get_or_insert_with(|| Tally::new(trial, 1, 0));
+            let current = tally.get_or_insert_with(|| Tally::new(trial, flows, 0));
             // Those of before the first sender.
             current.foreign += std::mem::take(&mut foreign);
             current.take(frame, now);

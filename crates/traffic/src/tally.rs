@@ -15,6 +15,11 @@ pub struct Tally {
     trial: u16,
     /// Frames that should come.
     pub counted: Window,
+    /// Those of them that came after a later one of their flow (RFC 4737 section 3.3). Queues of a NIC are emptied one after the other, so that of the order of
+    /// different flows nothing can be said.
+    pub reordered: u64,
+    /// By flow: how often it had been sent when the latest of its frames was.
+    latest: Vec<u64>,
     /// How long they were on their way, nanoseconds.
     pub latency: Histogram<u64>,
     /// Frames that must not come and did, by which of the forbidden flows it was.
@@ -38,17 +43,27 @@ pub fn histogram() -> Histogram<u64> {
 }
 
 impl Tally {
-    /// For a trial with so many forbidden flows, or that opens so many.
-    pub fn new(trial: u16, forbidden: usize, opening: usize) -> Tally {
+    /// For a trial of so many flows in turn, with so many forbidden ones.
+    pub fn new(trial: u16, flows: usize, forbidden: usize) -> Tally {
         Tally {
             trial,
             counted: Window::default(),
+            reordered: 0,
+            latest: vec![0; flows.max(1)],
             latency: histogram(),
             leaked: vec![0; forbidden],
-            open: vec![false; opening],
+            open: Vec::new(),
             opened: 0,
             foreign: 0,
             stale: 0,
+        }
+    }
+
+    /// For one that opens so many flows.
+    pub fn opening(trial: u16, flows: usize) -> Tally {
+        Tally {
+            open: vec![false; flows],
+            ..Tally::new(trial, 1, 0)
         }
     }
 
@@ -67,6 +82,7 @@ impl Tally {
             Kind::Counted => {
                 if self.counted.take(mark.sequence) {
                     self.latency.saturating_record(mark.age(now).max(1));
+                    self.order(mark.sequence);
                 }
             }
             Kind::Forbidden => {
@@ -81,6 +97,15 @@ impl Tally {
                     *open = true;
                 }
             }
+        }
+    }
+
+    fn order(&mut self, sequence: u64) {
+        let flows = self.latest.len() as u64;
+        let turn = sequence / flows;
+        if let Some(latest) = self.latest.get_mut((sequence % flows) as usize) {
+            self.reordered += u64::from(turn < *latest);
+            *latest = turn.max(*latest);
         }
     }
 
@@ -107,7 +132,10 @@ mod tests {
 
     #[test]
     fn each_frame_is_counted_in_one_place() {
-        let mut tally = Tally::new(3, 4, 2);
+        let mut tally = Tally {
+            open: vec![false; 2],
+            ..Tally::new(3, 1, 4)
+        };
         for sequence in [0, 1, 1, 0, 2] {
             tally.take(&frame(Kind::Counted, 3, sequence), 3_000);
         }
@@ -124,6 +152,22 @@ mod tests {
             (tally.leaked, tally.open),
             (vec![0, 1, 0, 0], vec![false, true])
         );
+    }
+
+    #[test]
+    fn the_order_is_that_of_each_flow() {
+        let reordered = |flows, sequences: &[u64]| {
+            let mut tally = Tally::new(3, flows, 0);
+            for sequence in sequences {
+                tally.take(&frame(Kind::Counted, 3, *sequence), 3_000);
+            }
+            tally.reordered
+        };
+        // Flow 1 overtakes flow 0, which is nobody's business; then a frame of its own is late.
+        assert_eq!(reordered(2, &[1, 3, 0, 2]), 0);
+        assert_eq!(reordered(2, &[3, 1, 0, 2]), 1);
+        assert_eq!(reordered(1, &[1, 3, 0, 2]), 2);
+        assert_eq!(reordered(1, &[0, 1, 1, 0]), 0, "those are duplicates");
     }
 
     #[test]

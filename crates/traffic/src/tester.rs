@@ -70,9 +70,11 @@ impl Tester {
                 amount,
             })
         });
-        // What is forbidden from one port must not arrive at the other.
-        let forbidden = [1, 0].map(|from| loads[from].map_or(0, Load::forbidden));
-        let tallies = forbidden.map(|flows| Tally::new(trial, flows, 0));
+        // What one port sends, and must not, arrives at the other.
+        let tallies = [1, 0].map(|from: usize| {
+            let [flows, forbidden] = loads[from].map_or([1, 0], |l| [l.flows(), l.forbidden()]);
+            Tally::new(trial, flows, forbidden)
+        });
         let sides = self.run(jobs, tallies)?;
         let mut outcome = Outcome {
             asked: rate,
@@ -88,7 +90,7 @@ impl Tester {
             outcome.took = outcome.took.max(side.took);
             outcome.received += side.tally.counted.received;
             outcome.duplicated += side.tally.counted.duplicated;
-            outcome.reordered += side.tally.counted.reordered;
+            outcome.reordered += side.tally.reordered;
             outcome.foreign += side.tally.foreign;
             outcome.leaked.extend(side.tally.leaked);
             // Both have the same shape.
@@ -170,7 +172,7 @@ pub fn send(
             rate,
             amount,
         }),
-        tally: Tally::new(trial, 0, 0),
+        tally: Tally::new(trial, 1, 0),
         start: clock() + BEFORE,
         core: manner.cores[0],
         spin: manner.spin,

@@ -1,4 +1,4 @@
-//! Which sequence numbers have come: each once, again, or out of order, in memory that does not grow with the trial.
+//! Which sequence numbers have come, and how often, in memory that does not grow with the trial.
 
 /// Sequence numbers that are looked back upon. What comes later than that was long taken for lost.
 const SPAN: u64 = 1 << 20;
@@ -14,8 +14,6 @@ pub struct Window {
     pub received: u64,
     /// Numbers that came once more.
     pub duplicated: u64,
-    /// Numbers that came after a higher one (RFC 4737 section 3.3), duplicates not counted.
-    pub reordered: u64,
     /// Numbers that came too late to tell whether they had come before.
     pub late: u64,
 }
@@ -27,7 +25,6 @@ impl Default for Window {
             next: 0,
             received: 0,
             duplicated: 0,
-            reordered: 0,
             late: 0,
         }
     }
@@ -54,7 +51,6 @@ impl Window {
         }
         self.set(number);
         self.received += 1;
-        self.reordered += 1;
         true
     }
 
@@ -103,17 +99,14 @@ mod tests {
             base in prop::sample::select(&[0, SPAN - 100, 5 * SPAN - 250][..]),
         ) {
             let mut window = Window::default();
-            let (mut set, mut highest) = (HashSet::new(), None);
-            let (mut again, mut behind) = (0, 0);
+            let (mut set, mut again) = (HashSet::new(), 0);
             for number in numbers.iter().map(|n| n + base) {
                 let new = set.insert(number);
                 prop_assert_eq!(window.take(number), new);
                 again += u64::from(!new);
-                behind += u64::from(new && highest.is_some_and(|highest| number < highest));
-                highest = highest.max(Some(number));
             }
             prop_assert_eq!(window.received, set.len() as u64);
-            prop_assert_eq!((window.duplicated, window.reordered, window.late), (again, behind, 0));
+            prop_assert_eq!((window.duplicated, window.late), (again, 0));
         }
     }
 
@@ -122,7 +115,7 @@ mod tests {
         let mut window = Window::default();
         assert!(window.take(0) && window.take(SPAN + 5) && window.take(6));
         assert!(!window.take(5));
-        assert_eq!((window.received, window.late, window.reordered), (3, 1, 1));
+        assert_eq!((window.received, window.late), (3, 1));
         assert!(window.take(9 * SPAN) && window.take(8 * SPAN + 1));
         assert_eq!(window.duplicated, 0);
     }

@@ -74,7 +74,7 @@ pub(super) struct Mix {
     #[command(flatten)]
     rules: Rules,
     /// Flows that are opened before and stay open: TCP connections and UDP, half each
-    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     flows: u32,
     /// The part of the frames that must not get through
     #[arg(long, value_name = "PART", default_value = "10%", value_parser = options::part)]

@@ -88,7 +88,7 @@ pub(super) struct Traffic {
     #[arg(long, value_name = "PROTOCOL", default_value = "udp", value_parser = protocol)]
     pub(super) proto: Protocol,
     /// How many flows, spread over all of these
-    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=4_000_000))]
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(super) flows: u32,
     /// Send the frames of this capture instead, over and over: pcap or pcapng, 18 bytes appended to each
     #[arg(long, value_name = "FILE", conflicts_with = "size")]

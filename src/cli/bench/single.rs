@@ -71,6 +71,9 @@ pub(super) struct Sink {
     /// End when nothing more has come for so long
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     quiet: Option<Duration>,
+    /// How many flows the sender sends in turn: frames are out of order only within one. Without it, within all
+    #[arg(long, value_name = "N", default_value_t = 1, hide_default_value = true)]
+    flows: u32,
     #[command(flatten)]
     threads: Threads,
     /// Print JSON, a line for each run of a sender
@@ -175,8 +178,9 @@ impl Sink {
         let hears = self.from.map_or(Hears::All, Hears::From);
         let mut port = stage::open(&self.uplink, &nic, hears, Wanted::Auto)?;
         eprintln!("portcullis: listening on {} ({})", port.name(), port.mode());
-        traffic::sink::listen(&mut port, &manner, self.duration, self.quiet, |tally| {
-            self.tell(tally);
+        let (limit, quiet, flows) = (self.duration, self.quiet, self.flows as usize);
+        traffic::sink::listen(&mut port, &manner, limit, quiet, flows, |tally| {
+            self.tell(tally)
         });
         let lost = port.lost();
         if lost > 0 {
@@ -191,7 +195,7 @@ impl Sink {
             received: counted.received,
             missing: counted.next() - counted.received,
             duplicated: counted.duplicated,
-            reordered: counted.reordered,
+            reordered: tally.reordered,
             late: counted.late,
             foreign: tally.foreign,
             latency: Quantiles::of(&tally.latency),

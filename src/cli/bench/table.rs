@@ -13,7 +13,8 @@ pub(super) fn table(report: &Report) -> String {
     for note in &report.notes {
         let _ = writeln!(out, "\nnote: {note}");
     }
-    out
+    let lines = out.lines().map(str::trim_end);
+    lines.flat_map(|line| [line, "\n"]).collect()
 }
 
 fn head(report: &Report, out: &mut String) -> Result {
@@ -91,7 +92,7 @@ fn throughputs<'a>(
             row.mbps,
             row.line_mbps,
             row.trials.len(),
-            bound(row.bound)
+            row.bound_by()
         )?;
     }
     Ok(())
@@ -118,12 +119,12 @@ fn loss(row: &Loss, out: &mut String) -> Result {
     for step in &row.steps {
         writeln!(
             out,
-            "{:<12}{:>5}%{:>14.0}{:>11.4}%{}",
+            "{:<12}{:>5}%{:>14.0}{:>11.4}%  {}",
             "",
             step.load_percent,
             step.trial.offered_fps,
             step.loss_percent,
-            doubt(step.trial.valid)
+            step.trial.doubt()
         )?;
     }
     Ok(())
@@ -183,7 +184,7 @@ fn latency(row: &Latency, out: &mut String) -> Result {
     let quantiles = &row.quantiles;
     writeln!(
         out,
-        "{:<12}{load:>6}{:>14.0}{:>10.1}{:>10.1}{:>10.1}{:>10.1}{}",
+        "{:<12}{load:>6}{:>14.0}{:>10.1}{:>10.1}{:>10.1}{:>10.1}  {}",
         row.size,
         row.trial.offered_fps,
         us(quantiles.median_ns),
@@ -191,27 +192,11 @@ fn latency(row: &Latency, out: &mut String) -> Result {
         us(quantiles.p99_9_ns),
         us(quantiles.max_ns),
         match row.trial.lost {
-            _ if !row.trial.valid => doubt(false).to_string(),
+            _ if !row.trial.valid => row.trial.doubt().to_string(),
             0 => String::new(),
-            lost => format!("  {lost} lost"),
+            lost => format!("{lost} lost"),
         }
     )
-}
-
-fn doubt(valid: bool) -> &'static str {
-    if valid {
-        ""
-    } else {
-        "  the tester could not keep up"
-    }
-}
-
-fn bound(bound: &str) -> &'static str {
-    match bound {
-        "device" => "the device",
-        "tester" => "the tester: the device may do more",
-        _ => "what was asked for",
-    }
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ fn throughput_table(rows: &[Throughput]) -> Markup {
         div.wide { table {
             thead { tr { th { "size" } th { "frames/s" } th { "Mbit/s" } th { "Mbit/s on the line" } th { "trials" } th.text { "bound by" } } }
             tbody { @for row in rows {
-                tr { th { (row.size) } td { (number(row.fps as u64)) } td { (fixed(row.mbps)) } td { (fixed(row.line_mbps)) } td { (row.trials.len()) } td.text { (bound(row.bound)) } }
+                tr { th { (row.size) } td { (number(row.fps as u64)) } td { (fixed(row.mbps)) } td { (fixed(row.line_mbps)) } td { (row.trials.len()) } td.text { (row.bound_by()) } }
             } }
         } }
     }
@@ -114,7 +114,7 @@ fn latency(title: &str, rows: &[Latency]) -> Markup {
                         th { (row.size) } td { (load(row)) } td { (number(row.trial.offered_fps as u64)) }
                         td { (micro(quantiles.median_ns)) } td { (micro(quantiles.p99_ns)) }
                         td { (micro(quantiles.p99_9_ns)) } td { (micro(quantiles.max_ns)) }
-                        td.text { @if row.trial.lost > 0 { (number(row.trial.lost)) " lost " } (doubt(row.trial.valid)) }
+                        td.text { @if row.trial.lost > 0 { (number(row.trial.lost)) " lost " } (row.trial.doubt()) }
                     }
                 } }
             } }
@@ -160,7 +160,7 @@ fn loss(rows: &[Loss]) -> Markup {
             div.wide { table {
                 thead { tr { th { "size" } th { "load" } th { "frames/s" } th { "lost" } th.text { "" } } }
                 tbody { @for row in rows { @for step in &row.steps {
-                    tr { th { (row.size) } td { (step.load_percent) " %" } td { (number(step.trial.offered_fps as u64)) } td { (format!("{:.4}", step.loss_percent)) " %" } td.text { (doubt(step.trial.valid)) } }
+                    tr { th { (row.size) } td { (step.load_percent) " %" } td { (number(step.trial.offered_fps as u64)) } td { (format!("{:.4}", step.loss_percent)) " %" } td.text { (step.trial.doubt()) } }
                 } } }
             } }
         }
@@ -260,22 +260,6 @@ fn figure(title: &str, svg: &str, lines: &[Line]) -> Markup {
 fn load(row: &Latency) -> String {
     row.load_percent
         .map_or("given rate".into(), |percent| format!("{percent} %"))
-}
-
-fn doubt(valid: bool) -> &'static str {
-    if valid {
-        ""
-    } else {
-        "the tester could not keep up"
-    }
-}
-
-fn bound(bound: &str) -> &'static str {
-    match bound {
-        "device" => "the device",
-        "tester" => "the tester: the device may do more",
-        _ => "what was asked for",
-    }
 }
 
 fn micro(ns: u64) -> String {

@@ -183,6 +183,14 @@ pub struct Trial {
 }
 
 impl Trial {
+    /// What is to be said of it, if something is.
+    pub fn doubt(&self) -> &'static str {
+        match self.valid {
+            true => "",
+            false => "the tester could not keep up",
+        }
+    }
+
     /// Of a trial that passed or did not.
     pub fn of(outcome: &Outcome, passed: bool) -> Trial {
         Trial {
@@ -221,6 +229,15 @@ pub struct Throughput {
 }
 
 impl Throughput {
+    /// What bounds it, for people.
+    pub fn bound_by(&self) -> &'static str {
+        match self.bound {
+            "device" => "the device",
+            "tester" => "the tester: the device may do more",
+            _ => "what was asked for",
+        }
+    }
+
     /// Of what a search found.
     pub fn of(size: Size, found: &Found) -> Throughput {
         let fps = found.rate();
@@ -240,7 +257,7 @@ impl Throughput {
 }
 
 /// What bounds a rate, in a word.
-pub fn bound(bound: Bound) -> &'static str {
+fn bound(bound: Bound) -> &'static str {
     match bound {
         Bound::Device => "device",
         Bound::Tester => "tester",
