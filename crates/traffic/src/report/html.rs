@@ -47,13 +47,17 @@ fn verdict(report: &Report) -> Markup {
         let rows = rows.chain(report.mix.as_ref().map(|mix| &mix.throughput));
         rows.max_by(|a, b| key(a).total_cmp(&key(b)))
     };
+    let loss = match report.settings.tolerance {
+        0.0 => "without loss".to_string(),
+        part => format!("with {} % lost at the most", part * 100.0),
+    };
     html! {
         div.tiles {
             @if let Some(row) = best(|row| row.fps) {
-                div { strong { (rate(row.fps)) } span { "frames/s without loss, size " (row.size) } }
+                div { strong { (rate(row.fps)) } span { "frames/s " (loss) ", size " (row.size) } }
             }
             @if let Some(row) = best(|row| row.mbps) {
-                div { strong { (rate(row.mbps * 1e6)) } span { "bit/s without loss, size " (row.size) } }
+                div { strong { (rate(row.mbps * 1e6)) } span { "bit/s " (loss) ", size " (row.size) } }
             }
             @if let Some(mix) = &report.mix {
                 div.bad[mix.leaked > 0].good[mix.leaked == 0] {
@@ -72,7 +76,7 @@ fn throughput(rows: &[Throughput]) -> Markup {
     html! {
         section {
             h2 { "Throughput" }
-            p { "The highest rate at which no frame was lost, by frame size (RFC 2544 section 26.1). Sizes are in bytes, with FCS." }
+            p { "The highest rate at which no more was lost than may be, by frame size (RFC 2544 section 26.1). Sizes are in bytes, with FCS." }
             @if rows.len() > 1 {
                 div.plots {
                     (figure("Frames a second, by size", &plot::bars(&bars(|row| row.fps), "frames/s"), &[]))
@@ -270,13 +274,13 @@ fn fixed(value: f64) -> String {
     format!("{value:.1}")
 }
 
-/// With a thin space between thousands.
+/// With a thin space between thousands, at which no line breaks.
 fn number(value: u64) -> String {
     let digits = value.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
         if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push('\u{2009}');
+            text.push('\u{202f}');
         }
         text.push(digit);
     }
@@ -397,6 +401,6 @@ mod tests {
     #[test]
     fn thousands_are_apart() {
         assert_eq!(number(7), "7");
-        assert_eq!(number(1_234_567), "1\u{2009}234\u{2009}567");
+        assert_eq!(number(1_234_567), "1\u{202f}234\u{202f}567");
     }
 }
