@@ -1,8 +1,8 @@
 //! A policy of many rules, and traffic of which it is known what that policy allows: both come from one seed, so that the tester and the box agree
 //! without a word.
 //!
-//! Every rule has destinations of its own, so that their order decides nothing. In the manner of RFC 9411 section 4.2, which has the policy of the device
-//! under test made of rules that allow and rules that forbid, and asks that the traffic of a test meets both.
+//! Every rule has destinations of its own, so that their order decides nothing; half of them allow, half drop. (RFC 9411 section 4.2 is about the
+//! configuration of a device under test.)
 
 use crate::flow::Flow;
 use crate::frames::{Ends, Frames, Step};
