@@ -481,18 +481,20 @@ impl Tracker {
             return self.unknown(track, meta, side);
         }
         let slots = &self.flows.slots;
-        let likely = |slot: Slot| Some((slot, slots.get(&slot, &track.key)?));
-        let found = track.slot.and_then(likely).or_else(|| {
-            let slot = slots.find(&track.key, track.hash)?;
-            Some((slot, slots.get(&slot, &track.key)?))
-        });
+        let read = |slot: Slot| Some((slot, slots.get(&slot, &track.key)?));
+        let likely = track.slot.and_then(read);
+        let found = likely.or_else(|| slots.find(&track.key, track.hash).and_then(read));
         let live = found.filter(|(slot, _)| !self.flows.limits.over(slot.tag, self.tick));
         let Some((slot, (word, ends))) = live else {
             return self.unknown(track, meta, side);
         };
-        // Where it did not stand in the likeliest place, it may be an ordinary one yet.
         track.slot = Some(slot);
-        match self.express(track, side, generation) {
+        // One that did not stand in the likeliest place may be an ordinary one yet.
+        let ordinary = match likely {
+            Some(_) => None,
+            None => self.express(track, side, generation),
+        };
+        match ordinary {
             Some(word) => Found::of(word, side),
             None => self.judge(track, meta, frame, side, generation, (slot, word, ends)),
         }

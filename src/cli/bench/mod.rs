@@ -1,5 +1,6 @@
 //! `portcullis bench`: what a box between two NICs can do, measured from outside.
 
+mod inside;
 mod mix;
 mod options;
 mod output;
@@ -27,7 +28,9 @@ Examples:
   portcullis bench latency --lan enp1s0 --uplink enp2s0 --at 50,90
   portcullis bench policy --lan gl0 --uplink gu0 > bench.toml
   portcullis bench mix --lan enp1s0 --uplink enp2s0
-  portcullis bench all --lan enp1s0 --uplink enp2s0 --html page.html"
+  portcullis bench all --lan enp1s0 --uplink enp2s0 --html page.html
+  portcullis bench ceiling
+  portcullis bench model --cores 1,2,4,8 --queues 8 --measured 1.2M"
 )]
 pub(super) struct Bench {
     #[command(subcommand)]
@@ -50,6 +53,8 @@ enum What {
     Policy(mix::PolicyFile),
     Send(single::Send),
     Sink(single::Sink),
+    Ceiling(inside::Ceiling),
+    Model(inside::Model),
 }
 
 impl Bench {
@@ -64,6 +69,8 @@ impl Bench {
             What::Policy(command) => command.run(),
             What::Send(command) => command.run(),
             What::Sink(command) => command.run(),
+            What::Ceiling(command) => command.run(),
+            What::Model(command) => command.run(),
         }
     }
 }

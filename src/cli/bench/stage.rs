@@ -246,7 +246,7 @@ fn report(trials: &Trials) -> Report {
     }
 }
 
-fn machine() -> Machine {
+pub(super) fn machine() -> Machine {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus
         .lines()
