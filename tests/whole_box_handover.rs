@@ -341,3 +341,74 @@ fn the_manager_hears_when_the_gate_is_ready_and_when_it_ends() {
     assert_eq!(gate.end(Signal::SIGINT).code(), Some(0));
     assert_eq!(manager.kept(), [""; 0]);
 }
+
+#[test]
+fn a_stop_that_comes_while_a_start_goes_on_is_answered_when_it_is_through_and_loses_no_frame() {
+    let Some(lab) = Lab::new() else { return };
+    let manager = Manager::start(lab.dir()).expect("a manager");
+    let (lan, uplink) = Wire::both(&lab);
+    let text = usual(&lab, "on_failure = \"open\"");
+    let mut gate = start(&lab, &text, &manager);
+    uplink.drain();
+    let before = failed(&gate);
+    let sent = under_traffic(&lan, || {
+        for wait in [0, 5, 15, 30] {
+            std::thread::sleep(Duration::from_millis(50));
+            gate.signal(Signal::SIGTERM);
+            assert_eq!(gate.ended().code(), Some(0), "{}", gate.log());
+            let mut second = Gate::spawn_under(&lab, &text, &manager);
+            until("the take-over", SOON, || {
+                manager.kept().is_empty().then_some(())
+            });
+            std::thread::sleep(Duration::from_millis(wait));
+            second.signal(Signal::SIGTERM);
+            assert_eq!(second.ended().code(), Some(0), "{}", second.log());
+            gate = start(&lab, &text, &manager);
+            let taken = gate.status()["taken_over"].clone();
+            assert!(!taken.is_null(), "after {wait} ms: {}", gate.log());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    });
+    assert_eq!(failed(&gate), before, "nothing failed in between");
+    let mut left = Vec::new();
+    until("every allowed frame", SOON, || {
+        left.extend(uplink.drain().iter().map(|frame| number_of(frame)));
+        (left.len() as u64 >= sent[0]).then_some(())
+    });
+    let all: Vec<u64> = (0..sent[0]).collect();
+    assert_eq!(left, all, "once, in order");
+}
+
+#[test]
+fn a_gap_that_was_longer_than_the_gate_waits_is_told() {
+    let Some(lab) = Lab::new() else { return };
+    let manager = Manager::start(lab.dir()).expect("a manager");
+    let bridge = "watchdog = \"50ms\"\nhandover = \"100ms\"";
+    let text = config(&lab, bridge, "[flows]\nsize = 1024");
+    stop(start(&lab, &text, &manager));
+    std::thread::sleep(Duration::from_millis(200));
+    let gate = start(&lab, &text, &manager);
+    assert_eq!(gate.status()["taken_over"]["late"], true);
+    assert!(
+        gate.log().contains("longer than `[bridge] handover`"),
+        "{}",
+        gate.log()
+    );
+    let socket = gate.socket.to_str().expect("UTF-8");
+    let shown = portcullis(&lab, &["status", "--socket", socket]).stdout;
+    assert!(shown.contains("on_failure ruled"), "{shown}");
+}
+
+#[test]
+fn descriptors_whose_names_do_not_fit_are_closed_and_forgotten_and_the_gate_starts_anew() {
+    let Some(lab) = Lab::new() else { return };
+    let manager = Manager::start(lab.dir()).expect("a manager");
+    let text = usual(&lab, "");
+    stop(start(&lab, &text, &manager));
+    assert!(!manager.kept().is_empty());
+    let mut gate = Gate::spawn_under_with(&lab, &text, &manager, &[("LISTEN_FDNAMES", "one:two")]);
+    gate.wait_ready();
+    assert!(gate.log().contains("LISTEN_FDS"), "{}", gate.log());
+    assert!(gate.status()["taken_over"].is_null());
+    assert_eq!(manager.kept(), [""; 0]);
+}

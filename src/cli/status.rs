@@ -45,9 +45,14 @@ fn human(status: &Value) -> String {
     if let Some(taken) = status["taken_over"].as_object() {
         let waited = taken["waiting"].as_array().into_iter().flatten();
         out += &format!(
-            "Taken over from the process before: nobody filtered for {} ms, and {} frames waited.\n\n",
+            "Taken over from the process before: nobody filtered for {} ms, and {} frames waited.{}\n\n",
             taken["gap_us"].as_u64().unwrap_or(0) / 1000,
-            waited.filter_map(Value::as_u64).sum::<u64>()
+            waited.filter_map(Value::as_u64).sum::<u64>(),
+            match taken["late"] == true {
+                true =>
+                    " That was longer than [bridge] handover: on_failure ruled at the end of it.",
+                false => "",
+            }
         );
     }
     let reloads = &status["reloads"];

@@ -71,12 +71,12 @@ impl Crew {
             let work = move || {
                 let _gone = Gone(alive);
                 core_affinity::set_for_current(core_affinity::CoreId { id: core });
-                worker.turn(clock.now());
-                // Before its first beat: nothing is received for a worker that can do more than it has to.
+                // Before its first turn: frames may wait already, and nothing is parsed by a worker that can do more than it has to.
                 if let Err(e) = sandbox::only(Calls::Worker) {
                     eprintln!("portcullis: {e}");
                     return None;
                 }
+                worker.turn(clock.now());
                 pulse.beat(clock.monotonic(clock.steady()));
                 // Nobody waits any more where another worker has failed already.
                 let _ = turned.send(());

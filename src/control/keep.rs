@@ -60,6 +60,18 @@ pub(super) fn kept<T: DeserializeOwned + Default>(
 /// # Errors
 /// What the file system says.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, File::sync_all)
+}
+
+/// The same, but for the disk: after a crash of the machine the file may be damaged.
+///
+/// # Errors
+/// What the file system says.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    put(path, bytes, |_| Ok(()))
+}
+
+fn put(path: &Path, bytes: &[u8], sync: fn(&File) -> io::Result<()>) -> io::Result<()> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     fs::DirBuilder::new()
         .recursive(true)
@@ -74,8 +86,8 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     options.custom_flags(nix::libc::O_NOFOLLOW);
     let mut file = options.open(&new)?;
     file.write_all(bytes)?;
-    file.sync_all()?;
+    sync(&file)?;
     fs::rename(&new, path)?;
     // The new name is on the disk when its folder is.
-    File::open(folder)?.sync_all()
+    sync(&File::open(folder)?)
 }

@@ -24,6 +24,7 @@ use crate::flow::Flows;
 use crate::os::affinity;
 use crate::os::notify::Manager;
 use crate::os::sandbox::{self, Calls, Reach, SandboxError};
+use crate::os::signals::Held;
 use crate::policy::CompileError;
 use crate::port::gate::{Beats, Failing, Gate, GateError, Loader};
 use crate::telemetry::dhcp::DhcpRing;
@@ -49,6 +50,8 @@ const OBSERVATIONS: usize = 8192;
 const FLUSH: Duration = Duration::from_secs(2);
 /// And when frames wait meanwhile, for what came last.
 const FLUSH_LAST: Duration = Duration::from_millis(100);
+/// How long a disk may take then, for each of two things.
+const LAST: Duration = Duration::from_millis(50);
 
 /// Why the gate did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +118,7 @@ fn hint(source: &std::io::Error) -> &'static str {
 ///
 /// # Errors
 /// [`ServeError`]; before the gate was ready, the NICs are as they were.
-pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> {
+pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result<(), ServeError> {
     let bridge = config.bridge.as_ref().ok_or(ServeError::NoBridge)?;
     let loaded = Instant::now();
     // Beside what the policy and the table of flows take.
@@ -142,12 +145,13 @@ pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> 
         .build()
         .map_err(ServeError::Os)?;
     let inside = runtime.enter();
-    // Asked for now, answered when the gate is ready: a start is never cut off half-way.
+    // Held back until here, and answered when the gate is ready: a start is never cut off half-way.
     let signals = Signals {
         terminate: signal(SignalKind::terminate()).map_err(ServeError::Os)?,
         interrupt: signal(SignalKind::interrupt()).map_err(ServeError::Os)?,
         hangup: signal(SignalKind::hangup()).map_err(ServeError::Os)?,
     };
+    drop(held_back);
     // What can fail without touching a NIC comes first.
     let metrics = config.metrics.listen.map(|address| {
         let bind = || {
@@ -305,27 +309,46 @@ pub fn serve(config: Config, file: &Path, left: Left) -> Result<(), ServeError> 
     if let (Some(manager), Ok(_)) = (manager, &outcome) {
         tell(manager.stopping("ending"));
     }
+    let save = |open: Vec<Window>| {
+        if let Err(e) = windows::save(&kept, &windows::text(open)) {
+            eprintln!("portcullis: warning: {}: {e}", kept.display());
+        }
+    };
     match giver {
-        None => crew.stop(),
+        None => {
+            crew.stop();
+            drain(&state, &mut from_workers, 0);
+            // As they stand: what follows closes them.
+            let open = state.incidents().0.windows();
+            drain(&state, &mut from_workers, u64::MAX);
+            save(told_now(open));
+            drop(evidence_thread);
+        }
         Some(giver) => {
-            // What may take its time is done while frames still pass.
+            // What may take its time is done while frames still pass. Incidents stay open: the next process goes on with them, and tells of what was not told.
             let until = Instant::now() + FLUSH;
             drain(&state, &mut from_workers, 0);
             while !runtime.block_on(delivery.settle()) && Instant::now() < until {
                 drain(&state, &mut from_workers, 0);
             }
+            save(state.incidents().0.windows());
             flush = FLUSH_LAST;
             hand_over(giver, crew, (&mut gates, &beats), &state);
+            // From here on frames wait, and no disk is waited for.
+            drain(&state, &mut from_workers, 0);
+            let open = windows::text(state.incidents().0.windows());
+            let (path, (done, ended)) = (kept.clone(), std::sync::mpsc::channel());
+            std::thread::spawn(move || {
+                // The next process reads it from the same kernel: it need not be on the disk. What was saved above is there in any case.
+                let _ = windows::replace(&path, &open);
+                let _ = done.send(());
+            });
+            let _ = ended.recv_timeout(LAST);
+            if evidence_thread.is_some_and(|thread| !thread.end_within(LAST)) {
+                eprintln!("portcullis: warning: the last captures were not written in time");
+            }
         }
     }
-    drain(&state, &mut from_workers, 0);
-    // As they stand: what follows closes them.
-    let open = state.incidents().0.windows();
-    drain(&state, &mut from_workers, u64::MAX);
-    if let Err(e) = windows::save(&kept, &windows::text(told_now(open))) {
-        eprintln!("portcullis: warning: {}: {e}", kept.display());
-    }
-    drop(evidence_thread);
     for (name, lines) in runtime.block_on(delivery.finish(flush)) {
         eprintln!(
             "portcullis: warning: the sink `{name}` did not take the last {lines} alert lines in time; they are lost"
@@ -352,7 +375,12 @@ fn hand_over(
     (gates, beats): (&mut [Gate; 2], &[Beats; 2]),
     state: &State,
 ) {
-    let Some(workers) = crew.rest() else { return };
+    let Some(workers) = crew.rest() else {
+        eprintln!(
+            "portcullis: warning: nothing is handed over to the next process: a worker has ended by itself"
+        );
+        return;
+    };
     let now = monotonic();
     for ((gate, beats), port) in gates.iter_mut().zip(beats).zip(&state.ports) {
         if let Err(e) = gate.wait(beats, port.queues, now, giver.patience()) {

@@ -96,6 +96,14 @@ pub fn save(path: &Path, text: &[u8]) -> std::io::Result<()> {
     keep::write(path, text)
 }
 
+/// Writes it for a process of the same kernel to read: it is whole or not there, and gets onto the disk when the kernel likes.
+///
+/// # Errors
+/// What the file system says.
+pub fn replace(path: &Path, text: &[u8]) -> std::io::Result<()> {
+    keep::replace(path, text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

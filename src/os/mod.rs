@@ -7,3 +7,4 @@ pub mod nic;
 pub mod notify;
 pub mod offload;
 pub mod sandbox;
+pub mod signals;

@@ -9,14 +9,22 @@ use std::time::Duration;
 /// How long the manager may take until it has read what it was told.
 const READS: Duration = Duration::from_millis(500);
 
+/// No process is passed more descriptors.
+const MOST: u32 = 4096;
+
 /// A manager that listens.
 #[derive(Clone, Copy, Debug)]
 pub struct Manager(());
 
 impl Manager {
-    /// `None` where this process was started by none.
+    /// `None` where this process was started by none: in a shell of somebody else's service too, whose environment it has (`SYSTEMD_EXEC_PID`,
+    /// systemd.exec(5)).
     pub fn here() -> Option<Manager> {
-        std::env::var_os("NOTIFY_SOCKET").map(|_| Manager(()))
+        let own = std::process::id().to_string();
+        let others = std::env::var("SYSTEMD_EXEC_PID").is_ok_and(|started| started != own);
+        std::env::var_os("NOTIFY_SOCKET")
+            .filter(|_| !others)
+            .map(|_| Manager(()))
     }
 
     /// The service is ready; a line on how it runs.
@@ -72,13 +80,27 @@ impl Manager {
 /// The descriptors that the manager has kept, with their names, each once in the life of the process: their numbers are closed then.
 ///
 /// # Errors
-/// That what the environment says of them makes no sense.
+/// That what the environment says of them makes no sense. They are closed then, all the same.
 pub fn kept() -> io::Result<Vec<(String, OwnedFd)>> {
-    let mut all = Vec::new();
-    for (number, name) in sd_notify::listen_fds_with_names()? {
-        let fd = af_xdp::duplicate(number)?;
-        nix::unistd::close(number)?;
-        all.push((name, fd));
+    let numbers = numbers();
+    let taken = (|| {
+        let mut all = Vec::new();
+        for (number, name) in sd_notify::listen_fds_with_names()? {
+            all.push((name, af_xdp::duplicate(number)?));
+        }
+        Ok(all)
+    })();
+    for number in numbers {
+        // One that is not there is closed.
+        let _ = nix::unistd::close(number);
     }
-    Ok(all)
+    taken
+}
+
+/// The numbers of those that were passed to this process (`SD_LISTEN_FDS_START` is 3).
+fn numbers() -> std::ops::Range<i32> {
+    let number = |name| std::env::var(name).ok()?.parse::<u32>().ok();
+    let own = number("LISTEN_PID") == Some(std::process::id());
+    let count = number("LISTEN_FDS").filter(|count| own && *count <= MOST);
+    3..3 + count.unwrap_or(0) as i32
 }

@@ -72,6 +72,9 @@ impl AfXdpPort {
     /// Fills the fill ring to the brim.
     pub fn brim(&mut self, pool: &mut Vec<Frame>) {
         self.socket.fill(pool, usize::MAX);
+        if self.socket.fill_needs_wakeup() {
+            let _ = self.socket.wake_rx();
+        }
     }
 
     fn link_lost(&mut self, now: u64) {

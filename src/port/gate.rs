@@ -22,7 +22,7 @@ const MAPS: [&str; 7] = [
     "xsks", "stats", "beats", "settings", "peer", "failures", "outages",
 ];
 /// `MAX_QUEUES` and the size of `struct beat` there.
-const QUEUES: usize = 256;
+pub const QUEUES: usize = 256;
 const BEAT: usize = 64;
 
 /// A NIC is free again this long after its link was let go, at most.

@@ -127,9 +127,20 @@ impl<'lab> Gate<'lab> {
 
     /// The same, started by a service manager, with what it keeps.
     pub fn spawn_under(lab: &'lab Lab, config: &str, manager: &rig::Manager) -> Gate<'lab> {
+        Gate::spawn_under_with(lab, config, manager, &[])
+    }
+
+    /// The same with more of an environment, or another.
+    pub fn spawn_under_with(
+        lab: &'lab Lab,
+        config: &str,
+        manager: &rig::Manager,
+        environment: &[(&str, &str)],
+    ) -> Gate<'lab> {
         let mut command = lab.command("gate", rig::Manager::STARTER[0]);
         command.args(&rig::Manager::STARTER[1..]);
         manager.give(&mut command).expect("what is kept");
+        command.envs(environment.iter().copied());
         Gate::spawn_with(lab, config, command)
     }
 

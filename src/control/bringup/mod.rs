@@ -31,7 +31,10 @@ use prepare::prepare;
 use sockets::{bind_all, copy_or_not};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+/// How long the kernel may take to let go of packet memory.
+const RELEASED: Duration = Duration::from_millis(500);
 /// Alert events between a worker and the control thread.
 const EVENTS: usize = 4096;
 
@@ -75,6 +78,7 @@ pub fn bring_up(
     let queues = nics.each_ref().map(|nic| nic.rx_queues);
     let cores = cores(bridge, queues[0].min(queues[1]) as usize)?;
     let mut layout = takeover::wanted(bridge, &nics, cores.len());
+    let mut refused = false;
     let taken = match left.is_empty() {
         true => None,
         false => match takeover::take(left, bridge, &nics, &layout) {
@@ -83,14 +87,36 @@ pub fn bring_up(
                 notes.push(format!(
                     "what the process before has left is not taken over, and frames were lost: {why}"
                 ));
+                refused = true;
                 None
             }
         },
     };
     let (umem, memory, sockets, taken) = match taken {
-        Some(taken) => (taken.umem, taken.in_hand, taken.sockets, Some(taken.report)),
+        Some(taken) => {
+            if bridge.huge_pages && taken.umem.pages() == PageSize::Small {
+                notes.push("packet memory was taken over as it was, in small pages; where huge pages are free now, `systemctl stop` and `start` has them".into());
+            }
+            (taken.umem, taken.in_hand, taken.sockets, Some(taken.report))
+        }
         None => {
-            let (umem, frames) = memory(bridge, queues[0].max(queues[1]), keep, &mut notes)?;
+            let pairs = queues[0].max(queues[1]);
+            let until = Instant::now() + RELEASED;
+            let mut said = Vec::new();
+            let mut made = memory(bridge, pairs, keep, &mut said)?;
+            // The kernel lets go of memory that was left and refused a moment after its sockets are closed.
+            while refused
+                && bridge.huge_pages
+                && made.0.pages() == PageSize::Small
+                && Instant::now() < until
+            {
+                drop(made);
+                std::thread::sleep(RELEASED / 10);
+                said.clear();
+                made = memory(bridge, pairs, keep, &mut said)?;
+            }
+            notes.append(&mut said);
+            let (umem, frames) = made;
             let modes = [
                 copy_or_not(bridge, &nics[0])?,
                 copy_or_not(bridge, &nics[1])?,

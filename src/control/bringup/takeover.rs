@@ -83,7 +83,9 @@ pub(super) fn take(
         in_flight: of_side(Socket::in_flight),
         received_before: ledger.received,
         chunks: numbers.len() as u64,
+        late: false,
         left: ledger.left,
+        patience: ledger.patience,
     };
     Ok(Taken {
         umem,

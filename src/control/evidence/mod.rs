@@ -129,6 +129,25 @@ pub struct EvidenceThread {
     thread: Option<JoinHandle<()>>,
 }
 
+impl EvidenceThread {
+    /// Ends it, and waits for that so long. Whether it has; if not, it is left to itself.
+    pub fn end_within(mut self, patience: Duration) -> bool {
+        self.stop.store(true, Relaxed);
+        let until = std::time::Instant::now() + patience;
+        let Some(thread) = self.thread.take() else {
+            return true;
+        };
+        while !thread.is_finished() {
+            if std::time::Instant::now() >= until {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        let _ = thread.join();
+        true
+    }
+}
+
 impl Drop for EvidenceThread {
     fn drop(&mut self) {
         self.stop.store(true, Relaxed);

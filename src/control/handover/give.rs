@@ -93,6 +93,7 @@ impl Giver {
             in_flight,
             received: [0, 1].map(|side: usize| self.received[side] + received[side]),
             left,
+            patience: self.patience.as_nanos() as u64,
         };
         self.file.write_all(&ledger.text())?;
         fcntl(&self.file, FcntlArg::F_ADD_SEALS(ledger::seals()))?;

@@ -32,6 +32,8 @@ pub struct Ledger {
     pub received: [u64; 2],
     /// When the workers had ended, nanoseconds of `CLOCK_MONOTONIC`.
     pub left: u64,
+    /// How long the gate in the kernel waits from then on, nanoseconds.
+    pub patience: u64,
 }
 
 /// How sockets and memory are laid out.
@@ -285,6 +287,7 @@ mod tests {
             in_flight: [vec![0, 3], vec![1, 0]],
             received: [10, 20],
             left: 1_000,
+            patience: 2_000_000_000,
         }
     }
 

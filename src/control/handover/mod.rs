@@ -19,6 +19,7 @@ pub use give::Giver;
 pub use ledger::{Layout, Ledger, Port};
 
 use crate::os::notify::{self, Manager};
+use crate::port::gate::QUEUES;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 use std::os::fd::OwnedFd;
@@ -35,6 +36,16 @@ fn socket_name(side: &str, queue: usize) -> String {
     format!("portcullis-{side}-{queue}")
 }
 
+/// Every name that something can have been left under.
+fn all_names() -> impl Iterator<Item = String> {
+    let queues = 0..QUEUES;
+    let sockets = queues.flat_map(|queue| ["lan", "uplink"].map(|side| socket_name(side, queue)));
+    [LEDGER, MEMORY]
+        .map(String::from)
+        .into_iter()
+        .chain(sockets)
+}
+
 /// What an earlier process has left.
 #[derive(Debug)]
 pub struct Left(Vec<(String, OwnedFd)>);
@@ -42,13 +53,16 @@ pub struct Left(Vec<(String, OwnedFd)>);
 impl Left {
     /// Takes it from the manager, which is the first thing that a process does: from here on all of it ends with this process.
     pub fn take() -> Left {
+        let mut names = Vec::new();
         let kept = notify::kept().unwrap_or_else(|e| {
-            eprintln!("portcullis: warning: LISTEN_FDS: {e}");
+            eprintln!("portcullis: warning: LISTEN_FDS: {e}; what was kept is closed");
+            // What there is under our names is not to be passed to the next process too.
+            names = all_names().collect();
             Vec::new()
         });
-        if let (Some(manager), false) = (Manager::here(), kept.is_empty()) {
-            let names = kept.iter().map(|(name, _)| name.as_str());
-            if let Err(e) = manager.forget(names) {
+        names.extend(kept.iter().map(|(name, _)| name.clone()));
+        if let (Some(manager), false) = (Manager::here(), names.is_empty()) {
+            if let Err(e) = manager.forget(names.iter().map(String::as_str)) {
                 eprintln!(
                     "portcullis: warning: the service manager does not let go of what it kept ({e}): if this process dies, the watchdog alone ends the hand-over"
                 );
@@ -126,16 +140,23 @@ pub struct TakenOver {
     pub received_before: [u64; 2],
     /// Chunks that were in hand.
     pub chunks: u64,
+    /// The fail mode ruled for a part of the gap: it was longer than the gate waits (`[bridge] handover`).
+    pub late: bool,
     /// When the workers had ended, nanoseconds of `CLOCK_MONOTONIC`.
     #[serde(skip)]
     pub left: u64,
+    /// How long the gate waits from then on, nanoseconds.
+    #[serde(skip)]
+    pub patience: u64,
 }
 
 impl TakenOver {
     /// The workers turn, at `now` of `CLOCK_MONOTONIC`.
     pub fn ended(self, now: u64) -> TakenOver {
+        let gap = now.saturating_sub(self.left);
         TakenOver {
-            gap_us: now.saturating_sub(self.left) / 1000,
+            gap_us: gap / 1000,
+            late: gap > self.patience,
             ..self
         }
     }
@@ -148,7 +169,11 @@ impl std::fmt::Display for TakenOver {
             "sockets and packet memory are those of the process before: nobody filtered for {} ms, and {} frames waited",
             self.gap_us / 1000,
             self.waiting.iter().sum::<u64>()
-        )
+        )?;
+        match self.late {
+            true => f.write_str("; that was longer than `[bridge] handover`, so that `on_failure` ruled at the end of it, and frames were lost or passed unfiltered: give it more time"),
+            false => Ok(()),
+        }
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn gate(families: &mut Families, source: &Source<'_>) {
     families
         .gauge(
             "portcullis_handover_taken",
-            "1 where this process has taken sockets and packet memory over from the one before, so that no frame was lost between them; 0 where it has bound its own.",
+            "1 where this process has taken sockets and packet memory over from the one before, so that frames waited for it; 0 where it has bound its own.",
         )
         .count(&[], source.taken.is_some().into());
     families
