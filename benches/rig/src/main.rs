@@ -1,27 +1,31 @@
-//! Packets a second through the gate, the kernel's bridge and a bare AF_XDP loop: the same frames, the same cables, interleaved rounds.
+//! Packets a second through the gate, through other boxes and through a bare AF_XDP loop: the same frames, the same cables, rounds in turn.
 //!
 //! ```text
-//! make bench-rig                                  five rounds of everything, some five minutes; root
-//! bench-rig --only gate --rounds 1 --no-save      one figure
+//! measure     a lab is built, a box put in, proved, flooded, and all taken down
+//!   netns     three namespaces and two cables
+//!   traffic   generator and sinks: programs in the kernel (bpf/rig.bpf.c), on one core
+//!   boxes     what stands in the middle, on another core
+//!   check     it forwards, it filters, its flows are open
+//! report      medians, ratios and bars, as Markdown and JSON
 //! ```
 //!
-//! The generator and the sink are XDP programs in the kernel (`bpf/rig.bpf.c`) on one core, the box is on another. Figures of different
-//! runs are not to be compared: machines differ, and one machine differs from hour to hour. Ratios within a run are.
+//! Figures of different runs are not to be compared: machines differ, and one machine differs from hour to hour. Ratios within a run are.
 #![deny(unsafe_code)]
 
 mod boxes;
-mod floor;
+mod check;
+mod contender;
 mod frames;
-mod gate;
 mod measure;
 mod netns;
 mod report;
+mod rules;
 mod traffic;
 
-use boxes::{CONTENDERS, Contender};
 use clap::Parser;
+use contender::{CONTENDERS, Contender};
 use measure::Setup;
-use report::Report;
+use report::Results;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -30,39 +34,70 @@ use std::time::{Duration, Instant};
 /// Anything that ends a run; it is told to a person and to nobody else.
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// Building and taking down a lab and a box, beside what is measured.
-const AROUND: Duration = Duration::from_millis(1500);
+/// Building and taking down a lab and a box, and opening flows, beside what is measured.
+const AROUND: Duration = Duration::from_secs(4);
+/// Flows that the gate has room for by default, and conntrack on most machines.
+const MOST_FLOWS: i64 = 250_000;
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
 
+const ABOUT: &str = "Forwarding rates side by side, with 64-byte frames";
+
+const LONG_ABOUT: &str = "\
+Forwarding rates side by side, with 64-byte frames.
+
+Three network namespaces are joined by veth pairs, lan - mid - uplink. A generator floods the LAN port from one core; the box \
+stands in the middle, on another core; a sink counts what comes out. Each round measures each box once, in turn, in a lab of \
+its own. Before that a box has to show that it forwards, a filter that it drops what each of its rules forbids, and one with \
+state that all flows are open. Needs root, iproute2 and ethtool; nftables and DPDK for the boxes of these names.
+
+Compare within a run only, on a quiet machine, by medians and ratios.";
+
+const EXAMPLES: &str = "\
+Examples:
+  bench-rig                                        five rounds of all boxes, some ten minutes, kept in benches/results
+  bench-rig --list                                 the boxes, what each is, and what is not installed
+  bench-rig --only 'testpmd io' --only 'gate, 1000 rules' --rounds 3 --no-save
+  bench-rig --flows 1000 --seconds 0.5 --rounds 1 --no-save
+  bench-rig --show benches/results/FILE.json       the page of an earlier run";
+
 #[derive(Parser)]
-#[command(about = "Forwarding rates side by side, with 64-byte frames")]
+#[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 struct Arguments {
-    /// Rounds; each has every contender once
-    #[arg(long, default_value_t = 5)]
+    /// Rounds; each has every box once
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Seconds measured each time
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, value_name = "S", default_value_t = 2.0)]
     seconds: f64,
     /// Seconds flooded before
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, value_name = "S", default_value_t = 0.7)]
     warm_up: f64,
+    /// Flows of the load; boxes with state have them all open
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..=MOST_FLOWS))]
+    flows: i64,
     /// No new measurement is begun that would end after this many seconds
-    #[arg(long, default_value_t = 360)]
+    #[arg(long, value_name = "S", default_value_t = 700)]
     at_most: u64,
-    /// Only these contenders, by name; may be given several times
+    /// Only these boxes, by name; may be given several times
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
+    /// Say which boxes there are, and stop
+    #[arg(long)]
+    list: bool,
+    /// Print the page of results that were kept as JSON, and stop
+    #[arg(long, value_name = "FILE")]
+    show: Option<PathBuf>,
     /// Core of the box
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, value_name = "CORE", default_value_t = 0)]
     box_core: usize,
     /// Core of the generator and the sink
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, value_name = "CORE", default_value_t = 1)]
     generator_core: usize,
     /// The gate's binary; by default the one beside this
     #[arg(long, value_name = "FILE")]
     gate: Option<PathBuf>,
-    /// Print JSON instead of the table
+    /// Print JSON instead of the page
     #[arg(long)]
     json: bool,
     /// Folder for the results
@@ -84,91 +119,135 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if arguments.list {
+        list();
+        return Ok(());
+    }
+    if let Some(file) = &arguments.show {
+        print!("{}", Results::read(file)?.markdown());
+        return Ok(());
+    }
+    let contenders = chosen(&arguments.only)?;
     if !nix::unistd::geteuid().is_root() {
         return Err("this needs root, for namespaces and XDP".into());
     }
     catch_signals()?;
-    let gate = match &arguments.gate {
-        Some(gate) => gate.canonicalize()?,
-        None => std::env::current_exe()?.with_file_name("portcullis"),
+    let setup = Setup {
+        gate: gate(arguments, &contenders)?,
+        box_core: arguments.box_core,
+        generator_core: arguments.generator_core,
+        flows: usize::try_from(arguments.flows)?,
+        warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
+        window: Duration::try_from_secs_f64(arguments.seconds)?,
     };
-    if !gate.exists() {
+    let mut results = Results::new(&setup, arguments.rounds);
+    for contender in &contenders {
+        results.enter(contender, boxes::missing(contender.kind));
+    }
+    rounds(arguments, &setup, &contenders, &mut results)?;
+    if arguments.json {
+        println!("{:#}", results.json()?);
+    } else {
+        print!("{}", results.markdown());
+    }
+    if !arguments.no_save {
+        results.save(&arguments.results)?;
+    }
+    Ok(())
+}
+
+/// Every box once in each round, each round beginning with another one, so that none is always the first.
+fn rounds(
+    arguments: &Arguments,
+    setup: &Setup,
+    contenders: &[Contender],
+    results: &mut Results,
+) -> Result<(), Failure> {
+    let begun = Instant::now();
+    let each = setup.warm_up + setup.window + AROUND;
+    for round in 0..arguments.rounds {
+        for at in 0..contenders.len() {
+            let index = (at + round as usize) % contenders.len();
+            if results.boxes[index].missing.is_some() {
+                continue;
+            }
+            if begun.elapsed() + each > Duration::from_secs(arguments.at_most) {
+                results.note(format!(
+                    "stopped in round {} of {}: {} s are over",
+                    round + 1,
+                    arguments.rounds,
+                    arguments.at_most
+                ));
+                return Ok(());
+            }
+            let contender = &contenders[index];
+            let shown = format!(
+                "round {} of {}, {}",
+                round + 1,
+                arguments.rounds,
+                contender.name
+            );
+            match measure::measure(contender, setup) {
+                Ok(figures) => {
+                    let seconds = begun.elapsed().as_secs();
+                    eprintln!("{seconds:>4} s  {shown}: {}", report::one_line(&figures));
+                    results.add(index, figures);
+                }
+                Err(e) if STOPPED.load(Relaxed) => return Err(e),
+                Err(e) => results.note(format!("{shown}: refused: {e}")),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The gate's binary, which need not be there if no box is a gate.
+fn gate(arguments: &Arguments, contenders: &[Contender]) -> Result<PathBuf, Failure> {
+    let beside = std::env::current_exe()?.with_file_name("portcullis");
+    let gate = arguments.gate.clone().unwrap_or(beside);
+    let is_gate = |contender: &Contender| matches!(contender.kind, contender::Kind::Gate { .. });
+    if contenders.iter().any(is_gate) && !gate.exists() {
         return Err(format!(
             "{} is not there; run: cargo build --release",
             gate.display()
         )
         .into());
     }
-    let setup = Setup {
-        gate,
-        box_core: arguments.box_core,
-        generator_core: arguments.generator_core,
-        warm_up: Duration::try_from_secs_f64(arguments.warm_up)?,
-        window: Duration::try_from_secs_f64(arguments.seconds)?,
-    };
-    let contenders = chosen(&arguments.only)?;
-    let mut report = Report::new(&contenders, &setup, arguments.rounds);
-    let begun = Instant::now();
-    let each = setup.warm_up + setup.window + AROUND;
-    'rounds: for round in 0..arguments.rounds {
-        for at in 0..contenders.len() {
-            // Each round begins with another one, so that none is always the first.
-            let index = (at + round as usize) % contenders.len();
-            if begun.elapsed() + each > Duration::from_secs(arguments.at_most) {
-                report.remark(format!(
-                    "stopped in round {} of {}: {} s are over",
-                    round + 1,
-                    arguments.rounds,
-                    arguments.at_most
-                ));
-                break 'rounds;
-            }
-            let name = contenders[index].name;
-            match measure::measure(&contenders[index], &setup) {
-                Ok(figures) => {
-                    eprintln!("round {} {name}: {}", round + 1, report::one_line(&figures));
-                    report.add(index, figures);
-                }
-                Err(e) if STOPPED.load(Relaxed) => return Err(e),
-                Err(e) => report.remark(format!("round {} {name}: refused: {e}", round + 1)),
-            }
-        }
+    Ok(gate.canonicalize().unwrap_or(gate))
+}
+
+fn list() {
+    for contender in CONTENDERS {
+        let missing =
+            boxes::missing(contender.kind).map_or(String::new(), |why| format!("; {why}"));
+        println!("{:<32}{}{missing}", contender.name, contender.what);
     }
-    if arguments.json {
-        println!("{:#}", report.json());
-    } else {
-        print!("{}", report.text());
-    }
-    if !arguments.no_save {
-        report.save(&arguments.results)?;
-    }
-    Ok(())
 }
 
 fn chosen(only: &[String]) -> Result<Vec<Contender>, Failure> {
-    let names: Vec<&str> = CONTENDERS.iter().map(|contender| contender.name).collect();
-    if let Some(unknown) = only.iter().find(|name| !names.contains(&name.as_str())) {
+    let named = |name: &&String| CONTENDERS.iter().any(|contender| contender.name == **name);
+    if let Some(unknown) = only.iter().find(|name| !named(name)) {
+        let names = CONTENDERS.map(|contender| contender.name);
         return Err(format!("there is no \"{unknown}\"; there are: {}", names.join("; ")).into());
     }
     let wanted =
         |contender: &&Contender| only.is_empty() || only.iter().any(|name| name == contender.name);
-    let mut chosen = Vec::new();
-    for contender in CONTENDERS.iter().filter(wanted) {
-        match boxes::missing(contender) {
-            Some(why) => eprintln!("bench-rig: without {}: {why}", contender.name),
-            None => chosen.push(*contender),
-        }
+    Ok(CONTENDERS.iter().filter(wanted).copied().collect())
+}
+
+/// An error once a signal asked to stop.
+fn stopped() -> Result<(), Failure> {
+    if STOPPED.load(Relaxed) {
+        return Err("stopped by a signal".into());
     }
-    Ok(chosen)
+    Ok(())
 }
 
 /// Sleeps; an error as soon as a signal asks to stop, so that everything is taken down on the way out.
 fn pause(time: Duration) -> Result<(), Failure> {
     let end = Instant::now() + time;
     loop {
-        if STOPPED.load(Relaxed) {
-            return Err("stopped by a signal".into());
-        }
+        stopped()?;
         let left = end.saturating_duration_since(Instant::now());
         if left.is_zero() {
             return Ok(());

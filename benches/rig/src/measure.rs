@@ -1,15 +1,21 @@
 //! One measurement: a lab is built, a contender put in, a flood sent through, and everything taken down again.
 
-use crate::boxes::{Contender, Running};
-use crate::frames::Load;
+use crate::boxes::Running;
+use crate::contender::{Contender, Load};
+use crate::frames::{self, Step, templates};
 use crate::netns::Lab;
 use crate::traffic::Traffic;
-use crate::{Failure, pause};
+use crate::{Failure, check, pause, rules};
+use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// A sink that starts on the box's core is put on the generator's again this often.
 const PLACINGS: u32 = 3;
+/// Flows of the flood that is to be dropped.
+const FLOOD: usize = 4096;
+/// Flows that are open beside it, to see that what is allowed passes.
+const BESIDE_THE_FLOOD: usize = 500;
 /// For frames in rings and queues to get to their end.
 const SETTLE: Duration = Duration::from_millis(200);
 
@@ -22,6 +28,8 @@ pub struct Setup {
     pub box_core: usize,
     /// Core of the generator and the sink.
     pub generator_core: usize,
+    /// Flows of the office.
+    pub flows: usize,
     /// Flooded before it is measured.
     pub warm_up: Duration,
     /// Measured.
@@ -29,20 +37,26 @@ pub struct Setup {
 }
 
 /// What one contender did in one round, per second but for the shares.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
     /// Frames that the generator made.
+    #[serde(rename = "offered_pps")]
     pub offered: f64,
     /// Frames that the box received.
+    #[serde(rename = "received_pps")]
     pub received: f64,
     /// Frames that came out at the sink.
+    #[serde(rename = "forwarded_pps")]
     pub forwarded: f64,
     /// Nanoseconds on a CPU of all threads of the box, for each frame received.
+    #[serde(rename = "ns_per_frame")]
     pub nanoseconds: f64,
     /// Share of a core that the threads of the box were running.
     pub on_cpu: f64,
     /// Share of the sink's frames that it took on the generator's core.
     pub sink_apart: f64,
+    /// Flows that the box still knew after it, if it has state and that was looked at.
+    pub flows: Option<u64>,
 }
 
 impl Figures {
@@ -85,7 +99,7 @@ struct Sample {
 
 impl Sample {
     fn take(traffic: &Traffic, running: &mut Running) -> Result<Sample, Failure> {
-        let received = running.received()?;
+        let received = running.middle.received()?;
         Ok(Sample {
             at: Instant::now(),
             received,
@@ -122,6 +136,7 @@ impl Sample {
             } else {
                 1.0
             },
+            flows: None,
         }
     }
 }
@@ -142,22 +157,48 @@ fn on_cpu(threads: &[i32]) -> Result<u64, Failure> {
 
 /// Measures one contender once.
 pub fn measure(contender: &Contender, setup: &Setup) -> Result<Figures, Failure> {
+    let cores = [setup.box_core, setup.generator_core];
+    let office = frames::office(match contender.load {
+        Load::Office => setup.flows,
+        Load::Tftp => BESIDE_THE_FLOOD,
+    });
+    let flood = match contender.load {
+        Load::Office => templates(&office, Step::On),
+        Load::Tftp => templates(&frames::tftp(FLOOD), Step::Open),
+    };
     let lab = Lab::up()?;
-    let mut traffic = Traffic::new(&lab, contender.load, setup.generator_core)?;
+    let room = flood.len().max(2 * rules::COUNT);
+    let mut traffic = Traffic::new(&lab, room, setup.generator_core)?;
     lab.defer_sink()?;
-    let mut running = Running::start(contender, &lab, &setup.gate, setup.box_core)?;
+    let mut running = Running::start(contender, &lab, &setup.gate, cores)?;
+    if contender.has_state() {
+        check::open(&mut traffic, &lab, &office)?;
+    }
+    check::prove(contender, &mut traffic, &lab, &office)?;
+    traffic.load(&flood)?;
+    let mut opened = None;
+    if contender.load == Load::Office {
+        check::live(running.middle.as_ref(), office.len(), None)?;
+        opened = running.middle.flows()?.and_then(|flows| flows.opened);
+    }
     for placing in 1.. {
+        // The sink lets go of a core only after its empty polls.
+        pause(SETTLE)?;
         traffic.place_sink(&lab)?;
         let outcome = traffic.flood(&lab, || {
             window(&traffic, &mut running, setup, placing == PLACINGS)
         })?;
         pause(SETTLE)?;
-        if let Some(figures) = outcome {
-            running.finish()?;
+        if let Some(mut figures) = outcome {
+            running.middle.finish()?;
+            if contender.load == Load::Tftp && figures.forwarded > 0.0 {
+                return Err("frames of the flood got through".into());
+            }
+            if contender.load == Load::Office {
+                figures.flows = check::live(running.middle.as_ref(), office.len(), opened)?;
+            }
             return Ok(figures);
         }
-        // The sink lets go of the wrong core only after its empty polls.
-        pause(SETTLE)?;
     }
     Err("the sink could not be placed".into())
 }

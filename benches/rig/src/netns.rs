@@ -76,7 +76,9 @@ impl Lab {
             run(&format!("ip -n {mid} link set {port} up promisc on"))?;
         }
         // Without a NAPI of its own a veth refuses frames redirected to it; GRO or an XDP program gives it one (veth_xdp_xmit).
-        run(&format!("ip netns exec {mid} ethtool -K {lan_port} gro on"))?;
+        for port in [lan_port, uplink_port] {
+            run(&format!("ip netns exec {mid} ethtool -K {port} gro on"))?;
+        }
         Ok(lab)
     }
 

@@ -1,24 +1,27 @@
 #!/bin/sh
-# Builds rig.bpf.o from rig.bpf.c; the object is committed, so that running the rig needs no clang.
-#   build.sh          build it
-#   build.sh --check  build it aside and compare with the committed one (same major version of clang, else the comparison says nothing)
+# Builds each .bpf.o from its .bpf.c; the objects are committed, so that running the rig needs no clang.
+#   build.sh          build them
+#   build.sh --check  build them aside and compare with the committed ones (same major version of clang, else that says nothing)
 set -eu
 cd "$(dirname "$0")"
 CLANG=${CLANG:-clang}
 KNOWN=$(cat clang.version)
 compile() { "$CLANG" -target bpf -mcpu=v3 -O2 -g -Wall -Werror -ffile-prefix-map="$PWD"=. -fdebug-compilation-dir=. \
-	-idirafter "/usr/include/$(uname -m)-linux-gnu" -c rig.bpf.c -o "$1"; }
+	-idirafter "/usr/include/$(uname -m)-linux-gnu" -c "$1" -o "$2"; }
 version=$("$CLANG" --version | sed -n 's/.*clang version \([0-9]*\).*/\1/p')
 if [ "${1:-}" = --check ]; then
 	if [ "$version" != "$KNOWN" ]; then
-		echo "rig.bpf.o: built by clang $KNOWN, here is clang $version: not compared" >&2
+		echo "the rig's objects: built by clang $KNOWN, here is clang $version: not compared" >&2
 		exit 0
 	fi
 	out=$(mktemp)
 	trap 'rm -f "$out"' EXIT
-	compile "$out"
-	cmp "$out" rig.bpf.o && echo "rig.bpf.o: the same as its source builds"
+	for source in *.bpf.c; do
+		object=${source%.c}.o
+		compile "$source" "$out"
+		cmp "$out" "$object" && echo "$object: the same as its source builds"
+	done
 else
-	compile rig.bpf.o
+	for source in *.bpf.c; do compile "$source" "${source%.c}.o"; done
 	echo "$version" > clang.version
 fi

@@ -1,5 +1,6 @@
 //! The floor: descriptors moved from one AF_XDP socket to the other, and nothing looked at. What is under it is the kernel's.
 
+use super::Middle;
 use crate::Failure;
 use crate::netns::{self, Lab};
 use af_xdp::{Frame, Mode, RingSizes, Socket, SocketConfig, Umem, UmemConfig};
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 
-/// The gate's own in-kernel part: each frame to the socket of its queue.
-static GATE: &[u8] = aya::include_bytes_aligned!("../../../src/bpf/gate.bpf.o");
+/// `floor.bpf.c`, compiled; see `bpf/build.sh`.
+static OBJECT: &[u8] = aya::include_bytes_aligned!("../bpf/floor.bpf.o");
 
 // The same as the gate's defaults, so that the difference is what the gate does.
 const RING: u32 = 2048;
@@ -23,15 +24,6 @@ const TX_BUDGET: u32 = 256;
 const FILL_TARGET: u32 = RING / 2;
 /// A wake-up that the kernel answers with "try again" is repeated this often.
 const KICKS: u32 = 8;
-
-/// What becomes of a received frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Then {
-    /// It is sent on the other side.
-    Forward,
-    /// Its chunk goes back to the fill ring.
-    Drop,
-}
 
 /// The loop, on a thread of its own; ends when this is dropped.
 pub struct Floor {
@@ -48,8 +40,8 @@ struct Shared {
 }
 
 impl Floor {
-    /// Starts the loop in the middle of the lab.
-    pub fn start(lab: &Lab, then: Then, core: usize) -> Result<Floor, Failure> {
+    /// Starts the loop in the middle of the lab. If it `swallows`, chunks go back to the fill ring and nothing is sent.
+    pub fn start(lab: &Lab, swallows: bool, core: usize) -> Result<Floor, Failure> {
         let lan = lab.index(&lab.mid, &lab.lan_port)?;
         let uplink = lab.index(&lab.mid, &lab.uplink_port)?;
         let prepared =
@@ -63,7 +55,7 @@ impl Floor {
                 // Not pinned is seen in the figures; there is nobody to tell it to here.
                 let _ = netns::pin(0, core);
                 seen.thread.store(nix::unistd::gettid().as_raw(), Relaxed);
-                work(sockets, pool, then, &seen);
+                work(sockets, pool, swallows, &seen);
             })?;
         while shared.thread.load(Relaxed) == 0 {
             std::thread::yield_now();
@@ -74,15 +66,15 @@ impl Floor {
             _programs: programs,
         })
     }
+}
 
-    /// Thread id of the loop.
-    pub fn thread(&self) -> i32 {
-        self.shared.thread.load(Relaxed)
+impl Middle for Floor {
+    fn threads(&self) -> Vec<i32> {
+        vec![self.shared.thread.load(Relaxed)]
     }
 
-    /// Frames that the loop has received from both sides.
-    pub fn received(&self) -> u64 {
-        self.shared.received.load(Relaxed)
+    fn received(&mut self) -> Result<u64, Failure> {
+        Ok(self.shared.received.load(Relaxed))
     }
 }
 
@@ -126,24 +118,24 @@ fn prepare(lan: u32, uplink: u32) -> Result<Prepared, Failure> {
 
 fn attach(index: u32, socket: &Socket) -> Result<Ebpf, Failure> {
     use std::os::fd::AsFd;
-    let mut ebpf = Ebpf::load(GATE)?;
+    let mut ebpf = Ebpf::load(OBJECT)?;
     let mut sockets = XskMap::try_from(ebpf.map_mut("xsks").ok_or("no map xsks")?)?;
     sockets.set(0, socket.as_fd().as_raw_fd(), 0)?;
     let program: &mut Xdp = ebpf
-        .program_mut("gate")
-        .ok_or("no program gate")?
+        .program_mut("to_socket")
+        .ok_or("no program to_socket")?
         .try_into()?;
     program.load()?;
     program.attach_to_if_index(index, XdpMode::Driver)?;
     Ok(ebpf)
 }
 
-fn work(mut sockets: [Socket; 2], mut pool: Vec<Frame>, then: Then, shared: &Shared) {
+fn work(mut sockets: [Socket; 2], mut pool: Vec<Frame>, swallows: bool, shared: &Shared) {
     let mut burst = Vec::with_capacity(BURST);
     while !shared.stop.load(Relaxed) {
         let [lan, uplink] = &mut sockets;
-        let received = pass(lan, uplink, &mut pool, &mut burst, then)
-            + pass(uplink, lan, &mut pool, &mut burst, then);
+        let received = pass(lan, uplink, &mut pool, &mut burst, swallows)
+            + pass(uplink, lan, &mut pool, &mut burst, swallows);
         if received > 0 {
             let before = shared.received.load(Relaxed);
             shared.received.store(before + received as u64, Relaxed);
@@ -157,7 +149,7 @@ fn pass(
     to: &mut Socket,
     pool: &mut Vec<Frame>,
     burst: &mut Vec<Frame>,
-    then: Then,
+    swallows: bool,
 ) -> usize {
     to.complete(pool);
     let level = from.fill_level();
@@ -165,7 +157,7 @@ fn pass(
         from.fill(pool, (FILL_TARGET - level) as usize);
     }
     let received = from.receive(BURST, burst);
-    if then == Then::Forward && received > 0 && to.send(burst) < received {
+    if !swallows && received > 0 && to.send(burst) < received {
         kick(to);
         to.send(burst);
     }

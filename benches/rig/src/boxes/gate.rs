@@ -1,7 +1,8 @@
-//! Portcullis itself as a box: its release binary, with the baseline policy.
+//! Portcullis itself as a box: its release binary.
 
+use super::{Flows, Middle};
 use crate::netns::Lab;
-use crate::{Failure, pause};
+use crate::{Failure, pause, rules};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
@@ -14,27 +15,42 @@ const START: Duration = Duration::from_secs(10);
 const STOP: Duration = Duration::from_secs(3);
 
 /// A running gate; dropped, it is stopped and its folder removed.
-pub struct GateBox {
+pub struct Gate {
     binary: PathBuf,
     child: Child,
     dir: PathBuf,
+    worker: i32,
 }
 
-impl GateBox {
+impl Gate {
     /// Starts the gate in the middle of the lab, its one worker spinning on `core`, and waits until it says that it is ready. Without
     /// `alert` the baseline's rule for TFTP drops and tells nobody.
-    pub fn start(lab: &Lab, binary: &Path, core: usize, alert: bool) -> Result<GateBox, Failure> {
+    pub fn start(
+        lab: &Lab,
+        binary: &Path,
+        core: usize,
+        thousand: bool,
+        alert: bool,
+    ) -> Result<Gate, Failure> {
         let dir = std::env::temp_dir().join(&lab.mid);
         std::fs::create_dir_all(&dir)?;
         let shown = dir.display();
         let severity = if alert { "high" } else { "none" };
+        let rules = if thousand {
+            rules::config()
+        } else {
+            String::new()
+        };
         let config = format!(
             "[bridge]\nlan = \"{}\"\nuplink = \"{}\"\ncores = [{core}]\nidle = \"spin\"\nbpffs = \"{shown}/bpf\"\n\n\
              [control]\nsocket = \"{shown}/control.sock\"\n\n\
              [alerts]\nfile = \"{shown}/alerts.jsonl\"\n\n\
              [metrics]\nlisten = \"off\"\n\n\
-             # The generator's connections were never opened.\n\
-             [flows]\nadopt = \"1h\"\nper_host = 1000000\n\n\
+             [lan]\nprefixes = [\"10.77.0.0/24\"]\n\n\
+             [sets]\nmail_servers = [\"10.77.0.25\"]\n\n\
+             # What was never opened is no connection.\n\
+             [flows]\nadopt = \"off\"\n\
+             {rules}\n\
              [[rule]]\nname = \"tftp\"\nalert = \"{severity}\"\n",
             lab.lan_port, lab.uplink_port
         );
@@ -48,10 +64,11 @@ impl GateBox {
             .stdout(Stdio::null())
             .stderr(File::create(dir.join("log"))?)
             .spawn()?;
-        let mut gate = GateBox {
+        let mut gate = Gate {
             binary: binary.to_path_buf(),
             child,
             dir,
+            worker: 0,
         };
         let started = Instant::now();
         while !gate.log().contains("portcullis: ready") {
@@ -60,6 +77,7 @@ impl GateBox {
             }
             pause(Duration::from_millis(20))?;
         }
+        gate.worker = super::thread_of(gate.child.id(), "worker-")?;
         Ok(gate)
     }
 
@@ -67,19 +85,8 @@ impl GateBox {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
-    /// Process id of the gate, and thread id of its one worker.
-    pub fn worker(&self) -> Result<i32, Failure> {
-        for entry in std::fs::read_dir(format!("/proc/{}/task", self.child.id()))?.flatten() {
-            let comm = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            if comm.starts_with("worker-") {
-                return Ok(entry.file_name().to_string_lossy().parse()?);
-            }
-        }
-        Err("the gate has no worker thread".into())
-    }
-
     /// What `portcullis status --json` says.
-    pub fn status(&self) -> Result<Value, Failure> {
+    fn status(&self) -> Result<Value, Failure> {
         let done = Command::new(&self.binary)
             .args(["status", "--json", "--socket"])
             .arg(self.dir.join("control.sock"))
@@ -94,17 +101,28 @@ impl GateBox {
         }
         Ok(serde_json::from_slice(&done.stdout)?)
     }
+}
 
-    /// Frames that its worker has received on the LAN port.
-    pub fn received(&self) -> Result<u64, Failure> {
-        let status = self.status()?;
-        Ok(status["ports"]["lan"]["rx"]
-            .as_u64()
-            .ok_or("status has no ports.lan.rx")?)
+impl Middle for Gate {
+    fn threads(&self) -> Vec<i32> {
+        vec![self.worker]
     }
 
-    /// Refuses a gate that cannot say what became of each frame, once nothing is on its way any more.
-    pub fn balanced(&self) -> Result<(), Failure> {
+    /// Frames that its worker has received on the LAN port.
+    fn received(&mut self) -> Result<u64, Failure> {
+        number(&self.status()?, "/ports/lan/rx")
+    }
+
+    fn flows(&self) -> Result<Option<Flows>, Failure> {
+        let status = self.status()?;
+        Ok(Some(Flows {
+            live: number(&status, "/flows/live")?,
+            opened: Some(number(&status, "/flows/opened")?),
+        }))
+    }
+
+    /// Refuses a gate that cannot say what became of each frame.
+    fn finish(&mut self) -> Result<(), Failure> {
         let mut status = Value::Null;
         for _ in 0..20 {
             status = self.status()?;
@@ -117,7 +135,12 @@ impl GateBox {
     }
 }
 
-impl Drop for GateBox {
+fn number(status: &Value, at: &str) -> Result<u64, Failure> {
+    let found = status.pointer(at).and_then(Value::as_u64);
+    found.ok_or_else(|| format!("status has no {at}").into())
+}
+
+impl Drop for Gate {
     fn drop(&mut self) {
         let pid = Pid::from_raw(self.child.id() as i32);
         let _ = kill(pid, Signal::SIGTERM);
