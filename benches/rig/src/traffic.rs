@@ -2,11 +2,10 @@
 
 use crate::frames::{self, Template};
 use crate::netns::{self, LAN_FAR, Lab, UPLINK_FAR};
-use crate::{Failure, stopped};
+use crate::{Failure, pause, stopped};
 use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{ProgramError, TestRun, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
@@ -17,19 +16,19 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/rig.bpf.o");
 const BATCH: u32 = 64;
 /// Frames that put the sink in its place: fewer than a NAPI poll takes, else the kernel does not defer after it.
 const PLACING: u32 = 16;
-/// Frames of one call: a fraction of a second, so that a stop is soon seen.
+/// Times that the generator is run in one call: a fraction of a second, so that a stop is soon seen.
 const CALL: u32 = 1 << 18;
 /// Frames under way at once where none may be lost: fewer than a veth's ring of 256 takes (VETH_RING_SIZE).
 const CHUNK: usize = 192;
 /// A chunk of which some did not arrive is sent so often in all.
 const TRIES: u32 = 5;
-/// Frames that one visit to a namespace sends.
-const VISIT: usize = CHUNK * 64;
 /// How often it is looked whether a chunk has arrived.
 const LOOK: Duration = Duration::from_micros(50);
 /// How long a chunk is waited for.
 const ARRIVAL: Duration = Duration::from_millis(100);
-/// How long frames are waited for that should not come.
+/// How long a chunk has for itself that is not meant to arrive.
+const BETWEEN: Duration = Duration::from_millis(10);
+/// How long frames are waited for that should not come, in the end.
 const ABSENCE: Duration = Duration::from_millis(150);
 
 /// Indices of the map `state`; as in `rig.bpf.c`.
@@ -37,6 +36,7 @@ const STATE_OUT: u32 = 0;
 const STATE_OFFERED: u32 = 1;
 const STATE_NEXT: u32 = 2;
 const STATE_TEMPLATES: u32 = 3;
+const STATE_CREDIT: u32 = 4;
 
 /// One end of the rig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,10 +119,6 @@ impl Traffic {
         Ok(self.sunk.get(&(End::Uplink as u32), 0)?.to_vec())
     }
 
-    fn arrived(&self, at: End) -> Result<u64, Failure> {
-        Ok(self.sunk.get(&(at as u32), 0)?.iter().sum())
-    }
-
     /// From now on these frames are sent, over and over, the first one next.
     pub fn load(&mut self, frames: &[Template]) -> Result<(), Failure> {
         for (at, frame) in (0..).zip(frames) {
@@ -134,62 +130,58 @@ impl Traffic {
 
     /// Sends each frame until it has arrived at the other end, few at a time. Returns how many did not.
     pub fn deliver(&mut self, lab: &Lab, from: End, frames: &[Template]) -> Result<usize, Failure> {
-        self.load(frames)?;
-        self.send_out_of(from)?;
-        let mut missing = 0;
-        // One visit to the namespace for many chunks, and a look at signals between two visits.
-        for first in (0..frames.len()).step_by(VISIT) {
-            stopped()?;
-            let part = first..frames.len().min(first + VISIT);
-            missing += netns::within(from.namespace(lab), || self.deliver_part(from, part))??;
-        }
-        Ok(missing)
-    }
-
-    fn deliver_part(&mut self, from: End, part: Range<usize>) -> Result<usize, Failure> {
-        netns::pin(0, self.generator_core)?;
-        let mut missing = 0;
-        for first in part.clone().step_by(CHUNK) {
-            let count = CHUNK.min(part.end - first) as u64;
-            let mut came = 0;
+        self.few_at_a_time(lab, from, frames, |few, first, count| {
             for _ in 0..TRIES {
-                self.state.set(STATE_NEXT, first as u64, 0)?;
-                let before = self.arrived(from.other())?;
-                burst(program(&self.ebpf, "generate")?, count as u32)?;
-                let sent = Instant::now();
-                while came < count && sent.elapsed() < ARRIVAL {
-                    std::thread::sleep(LOOK);
-                    came = self.arrived(from.other())? - before;
-                }
-                if came >= count {
-                    break;
+                if few.send(first, count, ARRIVAL)? >= count {
+                    return Ok(0);
                 }
             }
-            missing += count.saturating_sub(came) as usize;
-        }
-        Ok(missing)
+            Ok(count as usize)
+        })
     }
 
     /// Sends each frame once, few at a time, and returns how many arrived at the other end.
-    pub fn probe(&mut self, lab: &Lab, from: End, frames: &[Template]) -> Result<u64, Failure> {
-        self.load(frames)?;
-        self.send_out_of(from)?;
-        let before = self.arrived(from.other())?;
-        let program = program(&self.ebpf, "generate")?;
-        netns::within(from.namespace(lab), || -> Result<(), Failure> {
-            for chunk in frames.chunks(CHUNK) {
-                burst(program, chunk.len() as u32)?;
-                std::thread::sleep(Duration::from_millis(10));
-            }
-            Ok(())
-        })??;
-        std::thread::sleep(ABSENCE);
-        Ok(self.arrived(from.other())? - before)
+    pub fn probe(&mut self, lab: &Lab, from: End, frames: &[Template]) -> Result<usize, Failure> {
+        let before = arrived(&self.sunk, from.other())?;
+        self.few_at_a_time(lab, from, frames, |few, first, count| {
+            few.send(first, count, BETWEEN)?;
+            Ok(0)
+        })?;
+        pause(ABSENCE)?;
+        Ok((arrived(&self.sunk, from.other())? - before) as usize)
     }
 
-    /// Puts the sink's work on the generator's core, by letting the first frames arrive from there.
+    /// Hands chunks of the frames, by the first and by their number, to `each`; returns the sum of what it returns.
+    fn few_at_a_time(
+        &mut self,
+        lab: &Lab,
+        from: End,
+        frames: &[Template],
+        each: impl Fn(&mut Few<'_>, usize, u64) -> Result<usize, Failure>,
+    ) -> Result<usize, Failure> {
+        self.state.set(STATE_CREDIT, 0, 0)?;
+        self.load(frames)?;
+        self.send_out_of(from)?;
+        let mut few = Few {
+            state: &mut self.state,
+            sunk: &self.sunk,
+            to: from.other(),
+        };
+        let program = program(&self.ebpf, "generate")?;
+        generate(program, from.namespace(lab), self.generator_core, || {
+            let mut sum = 0;
+            for first in (0..frames.len()).step_by(CHUNK) {
+                let count = CHUNK.min(frames.len() - first);
+                sum += each(&mut few, first, count as u64)?;
+            }
+            Ok(sum)
+        })
+    }
+
+    /// Puts the sink's work on the generator's core, by letting the first frames arrive from there. From here on there is no end of frames.
     pub fn place_sink(&mut self, lab: &Lab) -> Result<(), Failure> {
         self.state.set(STATE_OUT, u64::from(self.uplink_port), 0)?;
+        self.state.set(STATE_CREDIT, u64::MAX, 0)?;
         let core = self.generator_core;
         let program = program(&self.ebpf, "generate")?;
         netns::within(&lab.mid, || -> Result<(), Failure> {
@@ -206,21 +198,7 @@ impl Traffic {
         meanwhile: impl FnOnce() -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let program = program(&self.ebpf, "generate")?;
-        let stop = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let generator = scope.spawn(|| -> Result<(), Failure> {
-                netns::enter(&lab.lan)?;
-                netns::pin(0, self.generator_core)?;
-                while !stop.load(Relaxed) {
-                    burst(program, CALL).map_err(|e| format!("the generator: {e}"))?;
-                }
-                Ok(())
-            });
-            let outcome = meanwhile();
-            stop.store(true, Relaxed);
-            generator.join().map_err(|_| "the generator panicked")??;
-            outcome
-        })
+        generate(program, &lab.lan, self.generator_core, meanwhile)
     }
 
     fn send_out_of(&mut self, end: End) -> Result<(), Failure> {
@@ -230,6 +208,59 @@ impl Traffic {
         };
         Ok(self.state.set(STATE_OUT, u64::from(out), 0)?)
     }
+}
+
+/// A generator that runs, and waits for credit.
+struct Few<'a> {
+    state: &'a mut Array<MapData, u64>,
+    sunk: &'a PerCpuArray<MapData, u64>,
+    to: End,
+}
+
+impl Few<'_> {
+    /// Sends so many frames from the one at `first` on. Returns how many arrived until all did, or until the time was up.
+    fn send(&mut self, first: usize, count: u64, time: Duration) -> Result<u64, Failure> {
+        stopped()?;
+        let before = arrived(self.sunk, self.to)?;
+        let offered = self.state.get(&STATE_OFFERED, 0)?;
+        self.state.set(STATE_NEXT, first as u64, 0)?;
+        self.state.set(STATE_CREDIT, offered + count, 0)?;
+        let sent = Instant::now();
+        let mut came = 0;
+        while came < count && sent.elapsed() < time {
+            std::thread::sleep(LOOK);
+            came = arrived(self.sunk, self.to)? - before;
+        }
+        Ok(came)
+    }
+}
+
+fn arrived(sunk: &PerCpuArray<MapData, u64>, at: End) -> Result<u64, Failure> {
+    Ok(sunk.get(&(at as u32), 0)?.iter().sum())
+}
+
+/// Runs the generator on a core, in a namespace, while `meanwhile` runs.
+fn generate<T>(
+    program: &Xdp,
+    ns: &str,
+    core: usize,
+    meanwhile: impl FnOnce() -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let generator = scope.spawn(|| -> Result<(), Failure> {
+            netns::enter(ns)?;
+            netns::pin(0, core)?;
+            while !stop.load(Relaxed) {
+                burst(program, CALL).map_err(|e| format!("the generator: {e}"))?;
+            }
+            Ok(())
+        });
+        let outcome = meanwhile();
+        stop.store(true, Relaxed);
+        generator.join().map_err(|_| "the generator panicked")??;
+        outcome
+    })
 }
 
 /// Has the kernel run the generator `frames` times. The frames go out of an interface of the calling thread's namespace.

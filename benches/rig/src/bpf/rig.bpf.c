@@ -3,7 +3,8 @@
  * Both ends of the forwarding rig.
  *
  * generate  is run by BPF_PROG_TEST_RUN with BPF_F_TEST_XDP_LIVE_FRAMES (docs.kernel.org/bpf/bpf_prog_run.html): each run writes the next
- *           template over the frame it is given and sends it out of an interface. It is attached nowhere.
+ *           template over the frame it is given and sends it out of an interface, as long as it has credit; without, it turns and sends
+ *           nothing, since a call of its own for a few frames ends in waiting for all cores. It is attached nowhere.
  * sink      counts and drops what arrives at the uplink's far end. It also makes its veth a native XDP device, without which frames that
  *           a box redirects to the other end are refused.
  * back      the same at the LAN's far end, for answers.
@@ -34,8 +35,11 @@ struct {
 	__type(value, struct template);
 } templates SEC(".maps");
 
-/* Written by the one core that generates. The same in traffic.rs. */
-enum state { STATE_OUT, STATE_OFFERED, STATE_NEXT, STATE_TEMPLATES, STATE_COUNT };
+/*
+ * Offered and next are written by the one core that generates; next from outside too, while there is no credit: as many frames as may be
+ * offered, in all. The same in traffic.rs.
+ */
+enum state { STATE_OUT, STATE_OFFERED, STATE_NEXT, STATE_TEMPLATES, STATE_CREDIT, STATE_COUNT };
 enum sunk { SUNK_UPLINK, SUNK_LAN, SUNK_COUNT };
 
 struct {
@@ -58,14 +62,19 @@ int generate(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data;
 	void *end = (void *)(long)ctx->data_end;
-	__u32 out_key = STATE_OUT, offered_key = STATE_OFFERED, next_key = STATE_NEXT, templates_key = STATE_TEMPLATES;
+	__u32 out_key = STATE_OUT, offered_key = STATE_OFFERED, next_key = STATE_NEXT;
+	__u32 templates_key = STATE_TEMPLATES, credit_key = STATE_CREDIT;
 	__u64 *out = bpf_map_lookup_elem(&state, &out_key);
 	__u64 *offered = bpf_map_lookup_elem(&state, &offered_key);
 	__u64 *next = bpf_map_lookup_elem(&state, &next_key);
 	__u64 *count = bpf_map_lookup_elem(&state, &templates_key);
 
-	if (!out || !offered || !next || !count || data + FRAME_LEN > end)
+	__u64 *credit = bpf_map_lookup_elem(&state, &credit_key);
+
+	if (!out || !offered || !next || !count || !credit || data + FRAME_LEN > end)
 		return XDP_ABORTED;
+	if (*offered >= *(volatile __u64 *)credit)
+		return XDP_DROP;
 
 	__u32 which = (__u32)*next;
 	struct template *template = bpf_map_lookup_elem(&templates, &which);

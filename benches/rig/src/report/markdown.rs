@@ -131,7 +131,6 @@ fn notes(results: &Results) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::report::tests::results;
 
     #[test]
