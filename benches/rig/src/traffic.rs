@@ -20,10 +20,14 @@ const PLACING: u32 = 16;
 const CALL: u32 = 1 << 18;
 /// Frames under way at once where none may be lost: fewer than a veth's ring of 256 takes (VETH_RING_SIZE).
 const CHUNK: usize = 192;
-/// A chunk of which some did not arrive is sent so often in all.
-const TRIES: u32 = 5;
+/// A chunk of which some did not arrive is sent again in such pieces, each so often, and waited for twice as long each time: where receive
+/// thread and box spin on one core with others, the scheduler has been seen to keep one of them waiting for a second.
+const PIECE: usize = 16;
+const TRIES: u32 = 6;
 /// How often it is looked whether a chunk has arrived.
 const LOOK: Duration = Duration::from_micros(50);
+/// How long the generator may take to come to its turn.
+const STARVED: Duration = Duration::from_secs(5);
 /// How long a chunk is waited for.
 const ARRIVAL: Duration = Duration::from_millis(100);
 /// How long a chunk has for itself that is not meant to arrive.
@@ -128,36 +132,46 @@ impl Traffic {
         Ok(self.state.set(STATE_NEXT, 0, 0)?)
     }
 
-    /// Sends each frame until it has arrived at the other end, few at a time. Returns how many did not.
+    /// Sends each frame until it has arrived at the other end, few at a time. Returns how many did before one would not.
     pub fn deliver(&mut self, lab: &Lab, from: End, frames: &[Template]) -> Result<usize, Failure> {
-        self.few_at_a_time(lab, from, frames, |few, first, count| {
-            for _ in 0..TRIES {
-                if few.send(first, count, ARRIVAL)? >= count {
-                    return Ok(0);
-                }
-            }
-            Ok(count as usize)
+        self.few_at_a_time(lab, from, frames, frames.len(), |few, first, count| {
+            Ok(few.send(first, count, ARRIVAL)? >= count || few.insist(first, count)?)
         })
     }
 
-    /// Sends each frame once, few at a time, and returns how many arrived at the other end.
-    pub fn probe(&mut self, lab: &Lab, from: End, frames: &[Template]) -> Result<usize, Failure> {
-        let before = arrived(&self.sunk, from.other())?;
-        self.few_at_a_time(lab, from, frames, |few, first, count| {
+    /// Sends each frame once, few at a time, and returns how many arrived at the other end. Behind each few the `marker` is sent until it
+    /// arrives: what was before it has been judged by then, whatever kept the box from its work.
+    pub fn probe(
+        &mut self,
+        lab: &Lab,
+        from: End,
+        frames: &[Template],
+        marker: Option<Template>,
+    ) -> Result<u64, Failure> {
+        let before = [self.offered()?, arrived(&self.sunk, from.other())?];
+        let all = [frames, marker.as_slice()].concat();
+        let sent = self.few_at_a_time(lab, from, &all, frames.len(), |few, first, count| {
             few.send(first, count, BETWEEN)?;
-            Ok(0)
+            Ok(marker.is_none() || few.insist(frames.len(), 1)?)
         })?;
+        if sent < frames.len() {
+            return Err("it does not forward any more".into());
+        }
         pause(ABSENCE)?;
-        Ok((arrived(&self.sunk, from.other())? - before) as usize)
+        let markers = self.offered()? - before[0] - frames.len() as u64;
+        let came = arrived(&self.sunk, from.other())? - before[1];
+        Ok(came.saturating_sub(markers))
     }
 
-    /// Hands chunks of the frames, by the first and by their number, to `each`; returns the sum of what it returns.
+    /// Hands chunks of the first `of` frames, each by its first and by their number, to `each`, until it says `false`. Returns how many
+    /// frames were in the chunks before.
     fn few_at_a_time(
         &mut self,
         lab: &Lab,
         from: End,
         frames: &[Template],
-        each: impl Fn(&mut Few<'_>, usize, u64) -> Result<usize, Failure>,
+        of: usize,
+        each: impl Fn(&mut Few<'_>, usize, usize) -> Result<bool, Failure>,
     ) -> Result<usize, Failure> {
         self.state.set(STATE_CREDIT, 0, 0)?;
         self.load(frames)?;
@@ -169,12 +183,12 @@ impl Traffic {
         };
         let program = program(&self.ebpf, "generate")?;
         generate(program, from.namespace(lab), self.generator_core, || {
-            let mut sum = 0;
-            for first in (0..frames.len()).step_by(CHUNK) {
-                let count = CHUNK.min(frames.len() - first);
-                sum += each(&mut few, first, count as u64)?;
+            for first in (0..of).step_by(CHUNK) {
+                if !each(&mut few, first, CHUNK.min(of - first))? {
+                    return Ok(first);
+                }
             }
-            Ok(sum)
+            Ok(of)
         })
     }
 
@@ -218,20 +232,46 @@ struct Few<'a> {
 }
 
 impl Few<'_> {
-    /// Sends so many frames from the one at `first` on. Returns how many arrived until all did, or until the time was up.
-    fn send(&mut self, first: usize, count: u64, time: Duration) -> Result<u64, Failure> {
+    /// Sends so many frames from the one at `first` on. Returns how many arrived until all did, or until that time was up after them.
+    fn send(&mut self, first: usize, count: usize, time: Duration) -> Result<usize, Failure> {
         stopped()?;
         let before = arrived(self.sunk, self.to)?;
         let offered = self.state.get(&STATE_OFFERED, 0)?;
         self.state.set(STATE_NEXT, first as u64, 0)?;
-        self.state.set(STATE_CREDIT, offered + count, 0)?;
+        self.state.set(STATE_CREDIT, offered + count as u64, 0)?;
+        let asked = Instant::now();
+        while self.state.get(&STATE_OFFERED, 0)? < offered + count as u64 {
+            if asked.elapsed() > STARVED {
+                return Err("the generator does not run".into());
+            }
+            std::thread::sleep(LOOK);
+        }
         let sent = Instant::now();
         let mut came = 0;
         while came < count && sent.elapsed() < time {
             std::thread::sleep(LOOK);
-            came = arrived(self.sunk, self.to)? - before;
+            came = (arrived(self.sunk, self.to)? - before) as usize;
         }
         Ok(came)
+    }
+
+    /// Sends these in smaller pieces, each until it has arrived as a whole. `false` if one does not.
+    fn insist(&mut self, first: usize, count: usize) -> Result<bool, Failure> {
+        for at in (0..count).step_by(PIECE) {
+            if !self.insist_on_piece(first + at, PIECE.min(count - at))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn insist_on_piece(&mut self, first: usize, count: usize) -> Result<bool, Failure> {
+        for times in 0..TRIES {
+            if self.send(first, count, ARRIVAL * 2_u32.pow(times))? >= count {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 }
 
