@@ -55,11 +55,11 @@ Compare within a run only, on a quiet machine, by medians and ratios.";
 
 const EXAMPLES: &str = "\
 Examples:
-  bench-rig                                        five rounds of all boxes, some ten minutes, kept in benches/results
-  bench-rig --list                                 the boxes, what each is, and what is not installed
+  bench-rig                                  five rounds of all boxes, some ten minutes
+  bench-rig --list                           what each box is, and what is not installed
   bench-rig --only 'testpmd io' --only 'gate, 1000 rules' --rounds 3 --no-save
   bench-rig --flows 1000 --seconds 0.5 --rounds 1 --no-save
-  bench-rig --show benches/results/FILE.json       the page of an earlier run";
+  bench-rig --show benches/results/FILE.json";
 
 #[derive(Parser)]
 #[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]

@@ -167,17 +167,15 @@ fn listen(output: ChildStdout) -> Arc<Mutex<String>> {
     said
 }
 
-/// Huge pages reserved beside those that there are; given back when dropped.
-struct HugePages(String);
+/// Huge pages reserved beside those that there are; as many are given back when this is dropped.
+struct HugePages;
 
 impl HugePages {
     fn reserve() -> Result<HugePages, Failure> {
-        let number = |text: &str| text.trim().parse::<usize>().unwrap_or(0);
-        let before = std::fs::read_to_string(COUNT)?;
-        let wanted = number(&before) + PAGES;
+        let wanted = HugePages::count()? + PAGES;
         std::fs::write(COUNT, wanted.to_string())?;
-        let reserved = HugePages(before);
-        if number(&std::fs::read_to_string(COUNT)?) < wanted {
+        let reserved = HugePages;
+        if HugePages::count()? < wanted {
             return Err(format!(
                 "testpmd needs {PAGES} huge pages of 2 MiB, and there is no memory in such pieces"
             )
@@ -185,11 +183,17 @@ impl HugePages {
         }
         Ok(reserved)
     }
+
+    fn count() -> Result<usize, Failure> {
+        Ok(std::fs::read_to_string(COUNT)?.trim().parse()?)
+    }
 }
 
 impl Drop for HugePages {
     fn drop(&mut self) {
-        let _ = std::fs::write(COUNT, self.0.trim());
+        if let Ok(count) = HugePages::count() {
+            let _ = std::fs::write(COUNT, count.saturating_sub(PAGES).to_string());
+        }
     }
 }
 
