@@ -175,6 +175,7 @@ pub fn measure(contender: &Contender, setup: &Setup) -> Result<Figures, Failure>
         check::open(&mut traffic, &lab, &office)?;
     }
     check::prove(contender, &mut traffic, &lab, &office)?;
+    running.place_receive(contender, &lab, setup.box_core)?;
     traffic.load(&flood)?;
     let mut opened = None;
     if contender.load == Load::Office {
@@ -182,8 +183,8 @@ pub fn measure(contender: &Contender, setup: &Setup) -> Result<Figures, Failure>
         opened = running.middle.flows()?.and_then(|flows| flows.opened);
     }
     for placing in 1.. {
-        // The sink lets go of a core only after its empty polls.
-        pause(SETTLE)?;
+        // The sink lets go of a core only after its empty polls, for which a busy machine takes its time.
+        pause(SETTLE * placing)?;
         traffic.place_sink(&lab)?;
         let outcome = traffic.flood(&lab, || {
             window(&traffic, &mut running, setup, placing == PLACINGS)

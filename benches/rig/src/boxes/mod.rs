@@ -24,7 +24,7 @@ pub struct Flows {
 
 /// A box that runs.
 pub trait Middle {
-    /// Its own threads; the kernel's receive thread is added by [`Running`].
+    /// Its own threads; the kernel's receive thread is added by [`Running::place_receive`].
     fn threads(&self) -> Vec<i32>;
 
     /// Frames that it has received: those that got as far as to it, for a box in user space.
@@ -73,11 +73,22 @@ impl Running {
                 [box_core, other_core],
             )?),
         };
-        let mut threads = middle.threads();
-        if contender.receive == Receive::BoxCore {
-            threads.push(lab.thread_lan_port(box_core)?);
-        }
+        let threads = middle.threads();
         Ok(Running { middle, threads })
+    }
+
+    /// Puts the LAN port's receive work where the contender has it. Until then it is on the generator's core: beside a thread that spins on
+    /// the same core the kernel's thread may wait for seconds, which few frames at a time would all wait for.
+    pub fn place_receive(
+        &mut self,
+        contender: &Contender,
+        lab: &Lab,
+        box_core: usize,
+    ) -> Result<(), Failure> {
+        if contender.receive == Receive::BoxCore {
+            self.threads.push(lab.thread_lan_port(box_core)?);
+        }
+        Ok(())
     }
 }
 
