@@ -49,7 +49,7 @@ const OBSERVATIONS: usize = 8192;
 /// How long sinks may take at the end for what they have.
 const FLUSH: Duration = Duration::from_secs(2);
 /// And when frames wait meanwhile, for what came last.
-const FLUSH_LAST: Duration = Duration::from_millis(100);
+const FLUSH_LAST: Duration = Duration::from_millis(300);
 /// How long a disk may take then, for each of two things.
 const LAST: Duration = Duration::from_millis(50);
 
