@@ -61,12 +61,12 @@ impl Left {
             Vec::new()
         });
         names.extend(kept.iter().map(|(name, _)| name.clone()));
-        if let (Some(manager), false) = (Manager::here(), names.is_empty()) {
-            if let Err(e) = manager.forget(names.iter().map(String::as_str)) {
-                eprintln!(
-                    "portcullis: warning: the service manager does not let go of what it kept ({e}): if this process dies, the watchdog alone ends the hand-over"
-                );
-            }
+        if let (Some(manager), false) = (Manager::here(), names.is_empty())
+            && let Err(e) = manager.forget(names.iter().map(String::as_str))
+        {
+            eprintln!(
+                "portcullis: warning: the service manager does not let go of what it kept ({e}): if this process dies, the watchdog alone ends the hand-over"
+            );
         }
         Left(kept)
     }
