@@ -93,9 +93,12 @@ pub fn parse_ordinary(frame: &[u8], meta: &mut Meta) -> bool {
     ordinary::parse(frame, meta)
 }
 
-/// What is not the most frequent form.
+/// The same of every form, for a frame that [`parse_ordinary`] does not know.
+///
+/// # Errors
+/// As [`parse_into`].
 #[inline(never)]
-fn parse_rest(frame: &[u8], meta: &mut Meta) -> Result<(), Reason> {
+pub fn parse_rest(frame: &[u8], meta: &mut Meta) -> Result<(), Reason> {
     ethernet::parse(frame, meta)?;
     match meta.net {
         Net::V4 => ipv4::parse(frame, meta),

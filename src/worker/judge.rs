@@ -145,7 +145,8 @@ impl Burst {
         for (((frame, meta), (plan, track)), ruling) in frames.zip(plans).zip(rulings) {
             let bytes = court.umem.bytes(frame);
             // The shortest way: what the branches below would come to, for a frame that none of them is about.
-            if frame::parse_ordinary(bytes, meta)
+            let ordinary = frame::parse_ordinary(bytes, meta);
+            if ordinary
                 && court.generation.looks_into(meta).is_none()
                 && (court.tracker).prepare_ordinary(meta, bytes, court.side, track)
             {
@@ -153,7 +154,11 @@ impl Burst {
                 *plan = Plan::Seek;
                 continue;
             }
-            let verdict = match frame::parse_into(bytes, meta) {
+            let parsed = match ordinary {
+                true => Ok(()),
+                false => frame::parse_rest(bytes, meta),
+            };
+            let verdict = match parsed {
                 Err(reason) => Verdict::Drop(reason),
                 Ok(()) => match admit(meta, court.side) {
                     Admit::Pass => Verdict::Forward,
@@ -205,13 +210,16 @@ impl Burst {
                 left |= !matches!(plan, Plan::Done);
                 continue;
             };
-            if let Some(word) = court.tracker.express(track, court.side, number)
-                && !judges_frames
-            {
+            let then = |rule, blocked: bool, forth, seen| match !blocked && judges_frames {
+                true => Plan::OfFrame(rule, forth, seen),
+                false => Plan::Done,
+            };
+            if let Some(word) = court.tracker.express(track, court.side, number) {
                 let (rule, blocked) = (Control::rule_of(word), Control::is_blocked(word));
                 let forth = Control::initiator_of(word) == court.side;
                 *ruling = of_flow(court, self.shadow, rule, blocked, forth);
-                *plan = Plan::Done;
+                *plan = then(rule, blocked, forth, Seen::of(word));
+                left |= judges_frames;
                 continue;
             }
             let bytes = court.umem.bytes(frame);
@@ -226,10 +234,7 @@ impl Burst {
                     seen,
                 } => {
                     *ruling = of_flow(court, self.shadow, rule, blocked, forth);
-                    match !blocked && judges_frames {
-                        true => Plan::OfFrame(rule, forth, seen),
-                        false => Plan::Done,
-                    }
+                    then(rule, blocked, forth, seen)
                 }
                 Found::Look(look) => Plan::Look(look),
                 Found::Ask(key, why) => {

@@ -178,8 +178,9 @@ impl Inside {
             Ok(spent)
         };
         let mut all = std::thread::scope(|scope| {
+            let run = &run;
             let threads: Vec<_> = (0..workers as usize)
-                .map(|index| scope.spawn(move || run_of(&run, index)))
+                .map(|index| scope.spawn(move || run(index)))
                 .collect();
             let ended = threads.into_iter().map(|thread| {
                 let ended = thread.join();
@@ -241,11 +242,6 @@ impl Inside {
         }
         spent.map(|mut spent| each(&mut spent, 0.5))
     }
-}
-
-/// A closure that is run by several threads.
-fn run_of<T>(run: &(impl Fn(usize) -> T + Sync), index: usize) -> T {
-    run(index)
 }
 
 /// The stages of the table of flows, as the loop goes through them.
