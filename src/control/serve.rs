@@ -44,7 +44,7 @@ const EXPIRE_TICKS: u32 = 25;
 const KEEP_TICKS: u32 = 250;
 
 /// Observations that a worker may be ahead of the control thread.
-const OBSERVATIONS: usize = 8192;
+const OBSERVATIONS: usize = 4096;
 
 /// How long sinks may take at the end for what they have.
 const FLUSH: Duration = Duration::from_secs(2);

@@ -16,6 +16,8 @@ pub struct AfXdpPort {
     socket: Socket,
     /// The fill ring is kept at this many frames.
     fill_target: u32,
+    /// The driver receives in our calls, not in soft interrupts: a queue that has nothing is asked.
+    busy_poll: bool,
     link: Link,
     /// Descriptors taken back from the transmit ring of a link that went down, until the next `reclaim`.
     retracted: Vec<Frame>,
@@ -54,9 +56,16 @@ impl AfXdpPort {
             inherited: Inherited(socket.in_flight()),
             socket,
             fill_target,
+            busy_poll: false,
             link: Link::Up,
             retracted: Vec::with_capacity(tx_ring as usize),
         }
+    }
+
+    /// It was bound with busy polling by the kernel ([`af_xdp::BusyPoll`]).
+    pub fn busy_polled(mut self, busy_poll: bool) -> AfXdpPort {
+        self.busy_poll = busy_poll;
+        self
     }
 
     /// The socket, for statistics and for the socket map.
@@ -92,7 +101,12 @@ impl AfXdpPort {
 
 impl Port for AfXdpPort {
     fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
-        self.socket.receive(max, out)
+        let received = self.socket.receive(max, out);
+        if received == 0 && self.busy_poll {
+            // What this brings is there in the next turn. Where it fails the link is down.
+            let _ = self.socket.wake_rx();
+        }
+        received
     }
 
     fn send(&mut self, frames: &mut Vec<Frame>) -> usize {

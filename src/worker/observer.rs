@@ -24,8 +24,9 @@ const LOOKS: u32 = 32;
 pub(super) const SAMPLE: u32 = 64;
 /// Budgets by MAC address; a power of two.
 const MACS: usize = 256;
-/// Observations that one MAC address may make in 2^24 nanoseconds: somebody who makes addresses up leaves room in the ring for others.
-const BUDGET: u32 = 1024;
+/// Observations that one MAC address may make in 2^24 nanoseconds, 30,000 a second: somebody who makes addresses up leaves room in the ring for others, and takes
+/// a few hundredths of the control thread's core.
+const BUDGET: u32 = 512;
 
 #[derive(Clone, Copy, Default)]
 struct Budget {

@@ -125,6 +125,7 @@ pub mod name {
     pub const FLOOR: &str = "floor";
     pub const TESTPMD: &str = "testpmd io";
     pub const GATE_1000: &str = "gate, 1000 rules";
+    pub const GATE_ONE: &str = "gate, 1000 rules, one core";
     pub const BRIDGE: &str = "bridge";
     pub const NFT_1000: &str = "bridge+nftables, 1000 rules";
     pub const CONNTRACK: &str = "bridge+conntrack, 1000 rules";
@@ -240,7 +241,7 @@ pub const CONTENDERS: [Contender; 20] = [
         "testpmd, receive work on its own core",
     )),
     on_one_core(contender(
-        "gate, 1000 rules, one core",
+        name::GATE_ONE,
         gate(true, true),
         "Portcullis, 1,000 rules, receive work on its own core",
     )),

@@ -55,7 +55,7 @@ Compare within a run only, on a quiet machine, by medians and ratios.";
 
 const EXAMPLES: &str = "\
 Examples:
-  bench-rig                                  five rounds of all boxes, some ten minutes
+  bench-rig                                  eight rounds of all boxes, some ten minutes
   bench-rig --list                           what each box is, and what is not installed
   bench-rig --only 'testpmd io' --only 'gate, 1000 rules' --rounds 3 --no-save
   bench-rig --flows 1000 --seconds 0.5 --rounds 1 --no-save
@@ -65,13 +65,13 @@ Examples:
 #[command(about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
 struct Arguments {
     /// Rounds; each has every box once
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Seconds measured each time
-    #[arg(long, value_name = "S", default_value_t = 2.0)]
+    #[arg(long, value_name = "S", default_value_t = 1.0)]
     seconds: f64,
     /// Seconds flooded before
-    #[arg(long, value_name = "S", default_value_t = 0.7)]
+    #[arg(long, value_name = "S", default_value_t = 0.5)]
     warm_up: f64,
     /// Flows of the load; boxes with state have them all open
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(i64).range(1..=MOST_FLOWS))]
@@ -97,6 +97,9 @@ struct Arguments {
     /// The gate's binary; by default the one beside this
     #[arg(long, value_name = "FILE")]
     gate: Option<PathBuf>,
+    /// Do not measure, at the end, what the gate's loop does with no kernel in the way
+    #[arg(long)]
+    no_ceiling: bool,
     /// Print JSON instead of the page
     #[arg(long)]
     json: bool,
@@ -145,6 +148,12 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         results.enter(contender, boxes::missing(contender.kind));
     }
     rounds(arguments, &setup, &contenders, &mut results)?;
+    if contenders.iter().any(is_gate) && !arguments.no_ceiling {
+        match report::measure_ceiling(&setup.gate, setup.box_core) {
+            Ok(ceiling) => results.ceiling = Some(ceiling),
+            Err(e) => results.note(e.to_string()),
+        }
+    }
     if arguments.json {
         println!("{:#}", results.json()?);
     } else {
@@ -201,11 +210,14 @@ fn rounds(
     Ok(())
 }
 
+fn is_gate(contender: &Contender) -> bool {
+    matches!(contender.kind, contender::Kind::Gate { .. })
+}
+
 /// The gate's binary, which need not be there if no box is a gate.
 fn gate(arguments: &Arguments, contenders: &[Contender]) -> Result<PathBuf, Failure> {
     let beside = std::env::current_exe()?.with_file_name("portcullis");
     let gate = arguments.gate.clone().unwrap_or(beside);
-    let is_gate = |contender: &Contender| matches!(contender.kind, contender::Kind::Gate { .. });
     if contenders.iter().any(is_gate) && !gate.exists() {
         return Err(format!(
             "{} is not there; run: cargo build --release",

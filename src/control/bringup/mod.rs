@@ -249,7 +249,8 @@ fn distribute(
         cores.iter().map(|_| [Vec::new(), Vec::new()]).collect();
     for (side, sockets) in sockets.into_iter().enumerate() {
         for (queue, socket) in sockets.into_iter().enumerate() {
-            let port = AfXdpPort::new(socket, bridge.ring, bridge.ring / 2);
+            let port = AfXdpPort::new(socket, bridge.ring, bridge.ring / 2)
+                .busy_polled(bridge.busy_poll.is_some());
             dealt[queue % cores.len()][side].push(port);
         }
     }

@@ -67,10 +67,7 @@ impl Beacon {
             return None;
         }
         let longest = settings.longest.as_nanos().min(u64::MAX.into()) as u64;
-        if self.find(hash).is_none() {
-            self.admit(hash, now, longest.saturating_mul(1 + MISSED));
-        }
-        let beat = self.find(hash)?;
+        let beat = self.place(hash, now, longest.saturating_mul(1 + MISSED))?;
         let since = now.saturating_sub(beat.last);
         beat.openings = beat.openings.saturating_add(1);
         if since < VISIT {
@@ -114,41 +111,50 @@ impl Beacon {
         row.iter_mut().flatten().find(|beat| beat.hash == hash)
     }
 
-    fn admit(&mut self, hash: u64, now: u64, stale: u64) {
+    /// The same; what is not known yet may get the place of another. `None` where it gets none.
+    fn place(&mut self, hash: u64, now: u64, stale: u64) -> Option<&mut Beat> {
+        let row = self.rows.get_mut(hash as usize % ROWS)?;
+        let known = |place: &Option<Beat>| place.as_ref().is_some_and(|beat| beat.hash == hash);
+        if let Some(at) = row.iter().position(known) {
+            return row.get_mut(at)?.as_mut();
+        }
         self.dice = self
             .dice
             .wrapping_mul(1_664_525)
             .wrapping_add(1_013_904_223);
-        let Some(row) = self.rows.get_mut(hash as usize % ROWS) else {
-            return;
-        };
         let weight = |place: &Option<Beat>| match place {
             None => 0,
             Some(beat) if now.saturating_sub(beat.last) > stale => 1,
             Some(beat) => 2 + u64::from(beat.beats),
         };
-        let Some(place) = row.iter_mut().min_by_key(|place| weight(place)) else {
-            return;
-        };
-        let room = weight(place);
-        if room < 2 || (room <= 3 && self.dice >> 30 == 0) {
-            *place = Some(Beat {
-                hash,
-                first: now,
-                last: now,
-                mean: 0.0,
-                off: 0.0,
-                beats: 0,
-                missed: 0,
-                openings: 0,
-                bytes: 0,
-                told: false,
-            });
-        }
+        let (place, room) = row
+            .iter_mut()
+            .map(|place| {
+                let room = weight(place);
+                (place, room)
+            })
+            .min_by_key(|(_, room)| *room)?;
+        (room < 2 || (room <= 3 && self.dice >> 30 == 0))
+            .then(|| place.insert(Beat::new(hash, now)))
     }
 }
 
 impl Beat {
+    fn new(hash: u64, now: u64) -> Beat {
+        Beat {
+            hash,
+            first: now,
+            last: now,
+            mean: 0.0,
+            off: 0.0,
+            beats: 0,
+            missed: 0,
+            openings: 0,
+            bytes: 0,
+            told: false,
+        }
+    }
+
     /// One more visit, `since` nanoseconds after the last.
     fn keep(&mut self, since: f64, longest: f64, jitter: f64, now: u64) {
         let missed = if self.beats > 1 {

@@ -1,30 +1,44 @@
 //! How many different things there were, in a few words: linear counting (Whang, Vander-Zanden, Taylor 1990).
 
+use std::sync::LazyLock;
+
 const WORDS: usize = 8;
-const BITS: u32 = 64 * WORDS as u32;
+const BITS: usize = 64 * WORDS;
+
+/// About how many there were where so many bits are set.
+static COUNTS: LazyLock<[u16; BITS + 1]> = LazyLock::new(|| {
+    let all = BITS as f64;
+    std::array::from_fn(|ones| {
+        let zeros = BITS.saturating_sub(ones).max(1);
+        (all * (all / zeros as f64).ln()).round() as u16
+    })
+});
 
 /// A bit for each thing by its hash. With the bounds of the config (up to 300) wrong by some 5 percent; full at about 3,000.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Bits([u64; WORDS]);
+pub(super) struct Bits {
+    words: [u64; WORDS],
+    /// Bits that are set.
+    ones: u16,
+}
 
 impl Bits {
     pub fn set(&mut self, hash: u64) {
         let (word, bit) = place(hash);
-        self.0[word] |= bit;
+        self.ones += u16::from(self.words[word] & bit == 0);
+        self.words[word] |= bit;
     }
 
     /// Takes a thing out, and whatever has the same bit: what is counted is never too much for that.
     pub fn clear(&mut self, hash: u64) {
         let (word, bit) = place(hash);
-        self.0[word] &= !bit;
+        self.ones -= u16::from(self.words[word] & bit != 0);
+        self.words[word] &= !bit;
     }
 
     /// About how many there were.
     pub fn count(&self) -> u32 {
-        let ones: u32 = self.0.iter().map(|word| word.count_ones()).sum();
-        let zeros = (BITS - ones).max(1);
-        let all = f64::from(BITS);
-        (all * (all / f64::from(zeros)).ln()).round() as u32
+        u32::from(COUNTS[usize::from(self.ones).min(BITS)])
     }
 }
 
@@ -54,6 +68,11 @@ mod tests {
             }
             assert_eq!(bits.count(), 0);
         }
-        assert!(Bits([u64::MAX; WORDS]).count() > 3000);
+        let mut full = Bits::default();
+        for hash in 0..u64::from(u16::MAX) {
+            full.set(hash << 32 | hash >> 3 & 63);
+        }
+        assert_eq!(full.words, [u64::MAX; WORDS]);
+        assert!(full.count() > 3000, "{}", full.count());
     }
 }

@@ -47,6 +47,9 @@ pub fn page(results: &Results) -> String {
     for note in notes(results) {
         let _ = writeln!(out, "- Note: {note}.");
     }
+    if let Some(ceiling) = &results.ceiling {
+        out.push_str(&super::ceiling::part(ceiling));
+    }
     out
 }
 
@@ -86,7 +89,7 @@ fn row(results: &Results, outcome: &Outcome) -> [String; 11] {
 }
 
 /// The first row is the head; the first column and the last are of words.
-fn table<const N: usize>(rows: &[[String; N]]) -> String {
+pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |at: usize| rows.iter().map(|row| row[at].chars().count()).max();
     let widths: [usize; N] = std::array::from_fn(|at| width(at).unwrap_or(0));
     let words = |at: usize| at == 0 || at == N - 1;
@@ -138,7 +141,7 @@ mod tests {
         let page = results(|_| 1e6).markdown();
         let gate = "| gate, 1000 rules               | 1.000 | 0.500-1.250 |  1.00 |    1.00 |    1.000 |       1000 |  100 % | 0.0 % | 100000 | generator's |";
         assert!(page.contains(gate), "{page}");
-        assert_eq!(page.matches("bar: ").count(), 5);
+        assert_eq!(page.matches("bar: ").count(), 6);
         assert!(page.contains("| processor | CPU, 2 cores |"));
         assert!(page.ends_with("- Note: something to know.\n"), "{page}");
     }

@@ -1,6 +1,7 @@
 //! What was measured, as data: kept as JSON, shown as Markdown, held against bars.
 
 mod bars;
+mod ceiling;
 mod machine;
 mod markdown;
 mod statistics;
@@ -14,6 +15,7 @@ use statistics::Spread;
 use std::path::Path;
 
 pub use bars::bars;
+pub use ceiling::{Ceiling, measure as measure_ceiling};
 
 /// What one box did in all rounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,6 +69,9 @@ pub struct Results {
     pub boxes: Vec<Outcome>,
     /// What a reader has to know.
     pub notes: Vec<String>,
+    /// What the gate's loop does with no kernel in the way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ceiling: Option<Ceiling>,
 }
 
 impl Results {
@@ -78,6 +83,7 @@ impl Results {
             flows: setup.flows,
             boxes: Vec::new(),
             notes: Vec::new(),
+            ceiling: None,
         }
     }
 
@@ -195,6 +201,7 @@ mod tests {
             flows: 100_000,
             boxes: Vec::new(),
             notes: vec!["something to know".to_owned()],
+            ceiling: None,
         };
         for (at, contender) in CONTENDERS.iter().enumerate() {
             results.enter(contender, None);

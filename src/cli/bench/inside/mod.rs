@@ -85,8 +85,40 @@ struct Told {
     version: &'static str,
     machine: traffic::report::Machine,
     points: Vec<Measured>,
+    lines: Vec<Busy>,
     #[serde(skip_serializing_if = "Option::is_none")]
     model: Option<Modelled>,
+}
+
+/// What a full line asks of a box, one way, were there nothing but the loop.
+#[derive(Serialize)]
+struct Busy {
+    rules: u32,
+    flows: u32,
+    /// That ran at once while the loop was measured.
+    workers: u32,
+    /// Of the frames with their check sequence: `64`, `imix`.
+    size: String,
+    /// Of the line, a second.
+    gigabits: u32,
+    /// Workers that it keeps busy.
+    busy: f64,
+}
+
+impl Busy {
+    /// By size, and of each by line.
+    fn of(point: &Measured) -> impl Iterator<Item = Busy> {
+        let line = |size: Size, (gigabits, bits): (u32, f64)| Busy {
+            rules: point.rules,
+            flows: point.flows,
+            workers: point.workers,
+            size: size.to_string(),
+            gigabits,
+            busy: bits / size.wire_bits() * point.loop_ns / 1e9,
+        };
+        let lines = SIZES.into_iter();
+        lines.flat_map(move |size| LINES.map(|of| line(size, of)))
+    }
 }
 
 /// What a box could do.
@@ -213,6 +245,7 @@ fn tell(points: Vec<Measured>, model: Option<Modelled>, json: bool) -> ExitCode 
     let told = Told {
         version: env!("CARGO_PKG_VERSION"),
         machine: super::stage::machine(),
+        lines: points.iter().flat_map(Busy::of).collect(),
         points,
         model,
     };

@@ -1,6 +1,6 @@
 //! What is printed for people.
 
-use super::{LINES, Modelled, SIZES, Told};
+use super::{Busy, LINES, Modelled, SIZES, Told};
 use crate::cli::bench::output::rate;
 use std::fmt::{Result, Write};
 
@@ -80,11 +80,8 @@ fn lines(told: &Told, out: &mut String) -> Result {
             "{:>6} {:>9} {:>7}",
             point.rules, point.flows, point.workers
         )?;
-        for size in SIZES {
-            for (_, bits) in LINES {
-                let fps = bits / size.wire_bits();
-                write!(out, " {:>11.2}", fps * point.loop_ns / 1e9)?;
-            }
+        for line in Busy::of(point) {
+            write!(out, " {:>11.2}", line.busy)?;
         }
         writeln!(out)?;
     }
