@@ -36,13 +36,12 @@ impl Kind {
     /// UDP. `None` where more has to be looked at.
     #[inline(always)]
     pub(super) fn of_ordinary(meta: &Meta) -> Option<Kind> {
-        let kind = match meta.proto {
-            TCP if tcp::is_ordinary(meta.tcp_flags) => Kind::Tcp,
-            UDP => Kind::Plain,
-            _ => return None,
-        };
+        // By the same instructions for both: which protocol comes next nobody can foretell.
+        let tcp = meta.proto == TCP;
+        let known = (tcp & tcp::is_ordinary(meta.tcp_flags)) | (meta.proto == UDP);
+        let kind = if tcp { Kind::Tcp } else { Kind::Plain };
         // A mark of a tunnel stands in the place of the tags.
-        (is_between_hosts(meta) && meta.vlan == [0; 2]).then_some(kind)
+        (known && is_between_hosts(meta) && meta.vlan == [0; 2]).then_some(kind)
     }
 
     /// Of a parsed IP frame.
