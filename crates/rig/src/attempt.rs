@@ -1,11 +1,12 @@
 //! Real clients, each with the proof that its server answered it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::process::{run_until, tail};
-use crate::server::{mailbox, payload};
-use crate::{Error, Namespace, Output, Result, Rig, addr};
+use crate::process::tail;
+use crate::server::payload;
+use crate::site::{Client, Inside, Site};
+use crate::{Namespace, Output, Result, Rig, addr};
 
 /// What the policy says about an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum Proof {
     Rate,
 }
 
-/// One run of a real client in the lan namespace.
+/// One run of a real client.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     /// What is tried.
@@ -257,34 +258,34 @@ impl Attempt {
 
     /// Runs the client in `namespace`, for at most `limit`.
     pub fn run_in(&self, namespace: &Namespace, rig: &Rig, limit: Duration) -> Result<Got> {
-        let dir = tempfile::Builder::new()
-            .prefix("client-")
-            .tempdir_in(rig.dir())
-            .map_err(Error::io("making a directory for a client"))?;
-        let servers = rig.dir().join("servers");
+        self.run_at(&Inside { namespace, rig }, limit)
+    }
+
+    /// Runs the client at `site`, for at most `limit`.
+    pub fn run_at(&self, site: &dyn Site, limit: Duration) -> Result<Got> {
+        let client = site.client()?;
+        let dir = client.dir();
         let word = dir
-            .path()
             .file_name()
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default();
         // An IRC nick holds nine characters (RFC 2812, section 1.2.1), and is kept while its last user is not yet gone.
-        let nick = word.trim_start_matches("client-");
+        let nick = word.trim_start_matches(Client::PREFIX);
         let fill = |text: &str| {
-            text.replace("{dir}", &dir.path().display().to_string())
-                .replace("{servers}", &servers.display().to_string())
+            text.replace("{dir}", &dir.display().to_string())
+                .replace("{servers}", &site.servers().display().to_string())
                 .replace("{word}", &word)
                 .replace("{nick}", nick)
         };
         let argv: Vec<String> = self.argv.iter().map(|arg| fill(arg)).collect();
-        let mut command = namespace.command(&argv[0]);
         let evidence = Evidence {
-            dir: dir.path(),
-            servers: &servers,
+            site,
+            dir,
             word: &word,
         };
-        let enough =
+        let mut enough =
             || matches!(self.proof, Proof::Appears(..)) && evidence.of(self.proof, None).is_some();
-        let output = run_until(command.args(&argv[1..]), &fill(self.input), limit, enough)?;
+        let output = site.run(&argv, &fill(self.input), limit, &mut enough)?;
         let proof = evidence.of(self.proof, Some(&output));
         Ok(Got {
             through: proof.is_some(),
@@ -310,12 +311,18 @@ fn smtp(name: &'static str, from: &'static str, expect: Expect) -> Attempt {
     .reading("Subject: {word}\r\n\r\nhello\r\n")
 }
 
-/// Runs all of `attempts` at once, each for at most `limit`; gives what they got, in their order.
+/// Runs all of `attempts` at once in the lan namespace, each for at most `limit`; gives what they got, in their order.
 pub fn run_all(rig: &Rig, attempts: &[Attempt], limit: Duration) -> Result<Vec<Got>> {
+    let namespace = &rig.lan;
+    run_all_at(&Inside { namespace, rig }, attempts, limit)
+}
+
+/// Runs all of `attempts` at once at `site`, each for at most `limit`; gives what they got, in their order.
+pub fn run_all_at(site: &dyn Site, attempts: &[Attempt], limit: Duration) -> Result<Vec<Got>> {
     std::thread::scope(|scope| {
         let running: Vec<_> = attempts
             .iter()
-            .map(|attempt| scope.spawn(move || attempt.run(rig, limit)))
+            .map(|attempt| scope.spawn(move || attempt.run_at(site, limit)))
             .collect();
         running
             .into_iter()
@@ -330,8 +337,8 @@ pub fn run_all(rig: &Rig, attempts: &[Attempt], limit: Duration) -> Result<Vec<G
 
 /// Where the proof of one run lies.
 struct Evidence<'a> {
+    site: &'a dyn Site,
     dir: &'a Path,
-    servers: &'a Path,
     word: &'a str,
 }
 
@@ -345,22 +352,15 @@ impl Evidence<'_> {
                 Some(brief(line))
             }
             Proof::Payload => {
-                let got = std::fs::read(self.dir.join("got")).ok()?;
-                let whole = got == std::fs::read(payload(self.servers)).ok()?;
-                whole.then(|| format!("{} bytes, the same", got.len()))
+                let got = self.site.read(&self.dir.join("got"))?;
+                (got == payload().as_bytes()).then(|| format!("{} bytes, the same", got.len()))
             }
-            Proof::Mail => {
-                let mails = std::fs::read_dir(mailbox(self.servers)).ok()?;
-                let here = |path: PathBuf| {
-                    std::fs::read_to_string(path).is_ok_and(|mail| mail.contains(self.word))
-                };
-                mails
-                    .flatten()
-                    .any(|mail| here(mail.path()))
-                    .then(|| "delivered".to_owned())
-            }
+            Proof::Mail => self
+                .site
+                .delivered(self.word)
+                .then(|| "delivered".to_owned()),
             Proof::Appears(file, text) => {
-                let log = std::fs::read(self.dir.join(file)).ok()?;
+                let log = self.site.read(&self.dir.join(file))?;
                 String::from_utf8_lossy(&log)
                     .contains(text)
                     .then(|| format!("answered by {text}"))

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::process::{must, must_regardless, run_regardless, tail};
-use crate::{Daemon, Error, Manager, Result, Rig, Status, poll_until, spawn};
+use crate::{Daemon, Error, Manager, Namespace, Result, Rig, Status, poll_until, spawn};
 
 /// How long a gate may take until it forwards: as a restart may meet EBUSY for some tens of milliseconds.
 const READY: Duration = Duration::from_secs(10);
@@ -139,6 +139,11 @@ impl<'rig> Gate<'rig> {
             }
             Ok(ready.then_some(()))
         })
+    }
+
+    /// Where it runs.
+    pub fn namespace(&self) -> &Namespace {
+        &self.rig.gate
     }
 
     /// The gate's alert file.

@@ -23,6 +23,7 @@
 
 mod attempt;
 mod certificates;
+pub mod demo;
 pub mod drill;
 mod error;
 mod gate;
@@ -32,11 +33,12 @@ mod manager;
 mod netns;
 mod process;
 mod server;
+mod site;
 pub mod soak;
 mod status;
 mod topology;
 
-pub use attempt::{Attempt, Expect, Got, Proof, run_all};
+pub use attempt::{Attempt, Expect, Got, Proof, run_all, run_all_at};
 pub use certificates::tls_files;
 pub use error::{Error, Result};
 pub use gate::{Gate, GateKind};
@@ -45,6 +47,7 @@ pub use netns::Namespace;
 pub use process::{
     Daemon, Output, catch_signals, check_interrupt, interrupted, poll_until, run, spawn,
 };
-pub use server::{Server, Servers, Transport};
-pub use status::{Alert, PortCounters, RuleCounters, Status, read_alerts};
+pub use server::{Server, Servers, Transport, mailbox};
+pub use site::{Client, Site};
+pub use status::{Alert, PortCounters, RuleCounters, Status, parse_alerts, read_alerts};
 pub use topology::{Layout, Rig, addr, root_or_say};

@@ -82,8 +82,8 @@ impl Server {
         }
     }
 
-    /// The command line, with the configuration that [`files`] wrote to `dir`.
-    fn argv(self, dir: &Path) -> Vec<String> {
+    /// The command line, with [`Server::files`] in `dir`.
+    pub fn argv(self, dir: &Path) -> Vec<String> {
         let (at, at6, dir) = (addr::SERVER, addr::SERVER6, dir.display());
         let line = match self {
             Server::Dnsmasq => format!(
@@ -107,6 +107,60 @@ impl Server {
         };
         line.split_whitespace().map(str::to_owned).collect()
     }
+    /// Directories that they need below the one of their files.
+    pub const DIRECTORIES: [&'static str; 3] = ["tftp", "samba/ncalrpc", "nginx"];
+
+    /// What they serve and are configured by, where `dir` is the directory of their files: names below it, and contents.
+    pub fn files(dir: &Path) -> Vec<(String, String)> {
+        let (at, at6, here) = (addr::SERVER, addr::SERVER6, dir.display());
+        let files = [
+            (format!("tftp/{}", Servers::FILE), payload()),
+            (
+                "snmpd.conf".to_owned(),
+                "rocommunity public\nsysLocation the uplink of the rig\n".to_owned(),
+            ),
+            (
+                "ngircd.conf".to_owned(),
+                format!(
+                    "[Global]\nName = irc.rig.test\nInfo = rig\nListen = {at}\nPorts = 6667,8080\nMotdPhrase = hello\n\
+             PidFile = {here}/ngircd.pid\n[Options]\nDNS = no\nIdent = no\nPAM = no\n"
+                ),
+            ),
+            (
+                "smb.conf".to_owned(),
+                format!(
+                    "[global]\nserver role = standalone server\nmap to guest = bad user\nguest account = root\n\
+             log file = {here}/samba/log\nlock directory = {here}/samba\nstate directory = {here}/samba\n\
+             cache directory = {here}/samba\nprivate dir = {here}/samba\npid directory = {here}/samba\n\
+             ncalrpc dir = {here}/samba/ncalrpc\ninterfaces = {at}/32\nbind interfaces only = yes\n\
+             load printers = no\nprinting = bsd\ndisable spoolss = yes\nrpc start on demand helpers = no\n\
+             [files]\npath = {here}/tftp\nguest ok = yes\n"
+                ),
+            ),
+            (
+                "nginx.conf".to_owned(),
+                format!(
+                    "user root;\ndaemon off;\nmaster_process off;\npid {here}/nginx/pid;\nerror_log {here}/nginx.log;\n\
+             events {{ worker_connections 512; }}\nhttp {{\n access_log off;\n\
+             client_body_temp_path {here}/nginx/b; proxy_temp_path {here}/nginx/p; fastcgi_temp_path {here}/nginx/f;\n\
+             uwsgi_temp_path {here}/nginx/u; scgi_temp_path {here}/nginx/s;\n\
+             server {{ listen {at}:80; listen [{at6}]:80; root {here}/tftp; }}\n}}\n"
+                ),
+            ),
+        ];
+        files.into()
+    }
+
+    /// The command whose output [`Server::missing`] reads, where the servers are.
+    pub const LISTENING: [&'static str; 6] = ["ss", "-H", "-l", "-n", "-t", "-u"];
+
+    /// The names of those of `wanted` that do not listen yet, by what `ss` printed; empty when all do.
+    pub fn missing(wanted: &[Server], ss: &str) -> String {
+        let open: Vec<_> = ss.lines().filter_map(socket).collect();
+        let closed = |server: &&Server| !server.ports().iter().all(|port| open.contains(port));
+        let names: Vec<_> = wanted.iter().filter(closed).map(|s| s.name()).collect();
+        names.join(", ")
+    }
 }
 
 /// Running servers, ended when dropped.
@@ -123,7 +177,7 @@ impl Servers {
     /// Starts `wanted` in the uplink namespace and waits until each listens.
     pub fn start(rig: &Rig, wanted: &[Server]) -> Result<Servers> {
         let dir = rig.dir().join("servers");
-        files(&dir).map_err(Error::io(format!(
+        write(&dir).map_err(Error::io(format!(
             "writing the files of the servers to {}",
             dir.display()
         )))?;
@@ -146,7 +200,7 @@ impl Servers {
 
     /// The file that TFTP, HTTP and SMB serve.
     pub fn payload(&self) -> PathBuf {
-        payload(&self.dir)
+        self.dir.join("tftp").join(Servers::FILE)
     }
 
     /// Where the mail server puts what is delivered: one file a message (maildir).
@@ -160,14 +214,13 @@ impl Servers {
             for daemon in &mut self.daemons {
                 daemon.check()?;
             }
-            let open = listening(rig)?;
-            let closed = |server: &&Server| !server.ports().iter().all(|port| open.contains(port));
-            missing = wanted
-                .iter()
-                .filter(closed)
-                .map(|server| server.name())
-                .collect::<Vec<_>>()
-                .join(", ");
+            let open = must(
+                rig.uplink
+                    .command(Server::LISTENING[0])
+                    .args(&Server::LISTENING[1..]),
+                "",
+            )?;
+            missing = Server::missing(wanted, &open);
             Ok(missing.is_empty().then_some(()))
         });
         match up {
@@ -180,23 +233,16 @@ impl Servers {
     }
 }
 
-pub(crate) fn payload(servers: &Path) -> PathBuf {
-    servers.join("tftp").join(Servers::FILE)
+/// Text that differs from block to block, so that a lost or repeated block shows: 200 lines, 9,400 bytes.
+pub(crate) fn payload() -> String {
+    (0..200)
+        .map(|n| format!("line {n:4} of the payload, told from the others\n"))
+        .collect()
 }
 
-pub(crate) fn mailbox(servers: &Path) -> PathBuf {
+/// Where the mail server of which these are the files puts what is delivered: one file a message (maildir).
+pub fn mailbox(servers: &Path) -> PathBuf {
     servers.join("mail/new")
-}
-
-/// The ports that somebody listens on in the uplink namespace.
-fn listening(rig: &Rig) -> Result<Vec<(Transport, u16)>> {
-    let text = must(
-        rig.uplink
-            .command("ss")
-            .args(["-H", "-l", "-n", "-t", "-u"]),
-        "",
-    )?;
-    Ok(text.lines().filter_map(socket).collect())
 }
 
 /// One line of `ss -Hlntu`: `udp UNCONN 0 0 93.184.216.34:53 0.0.0.0:*`.
@@ -212,46 +258,14 @@ fn socket(line: &str) -> Option<(Transport, u16)> {
 }
 
 /// Writes what the servers serve and are configured by.
-fn files(dir: &Path) -> std::io::Result<()> {
-    let (at, at6, here) = (addr::SERVER, addr::SERVER6, dir.display());
-    for name in ["tftp", "samba/ncalrpc", "nginx"] {
+fn write(dir: &Path) -> std::io::Result<()> {
+    for name in Server::DIRECTORIES {
         std::fs::create_dir_all(dir.join(name))?;
     }
-    // Text that differs from block to block, so that a lost or repeated block shows: 200 lines, 9,400 bytes.
-    let lines = (0..200).map(|n| format!("line {n:4} of the payload, told from the others\n"));
-    std::fs::write(payload(dir), lines.collect::<String>())?;
-    std::fs::write(
-        dir.join("snmpd.conf"),
-        "rocommunity public\nsysLocation the uplink of the rig\n",
-    )?;
-    std::fs::write(
-        dir.join("ngircd.conf"),
-        format!(
-            "[Global]\nName = irc.rig.test\nInfo = rig\nListen = {at}\nPorts = 6667,8080\nMotdPhrase = hello\n\
-             PidFile = {here}/ngircd.pid\n[Options]\nDNS = no\nIdent = no\nPAM = no\n"
-        ),
-    )?;
-    std::fs::write(
-        dir.join("smb.conf"),
-        format!(
-            "[global]\nserver role = standalone server\nmap to guest = bad user\nguest account = root\n\
-             log file = {here}/samba/log\nlock directory = {here}/samba\nstate directory = {here}/samba\n\
-             cache directory = {here}/samba\nprivate dir = {here}/samba\npid directory = {here}/samba\n\
-             ncalrpc dir = {here}/samba/ncalrpc\ninterfaces = {at}/32\nbind interfaces only = yes\n\
-             load printers = no\nprinting = bsd\ndisable spoolss = yes\nrpc start on demand helpers = no\n\
-             [files]\npath = {here}/tftp\nguest ok = yes\n"
-        ),
-    )?;
-    std::fs::write(
-        dir.join("nginx.conf"),
-        format!(
-            "user root;\ndaemon off;\nmaster_process off;\npid {here}/nginx/pid;\nerror_log {here}/nginx.log;\n\
-             events {{ worker_connections 512; }}\nhttp {{\n access_log off;\n\
-             client_body_temp_path {here}/nginx/b; proxy_temp_path {here}/nginx/p; fastcgi_temp_path {here}/nginx/f;\n\
-             uwsgi_temp_path {here}/nginx/u; scgi_temp_path {here}/nginx/s;\n\
-             server {{ listen {at}:80; listen [{at6}]:80; root {here}/tftp; }}\n}}\n"
-        ),
-    )
+    for (name, content) in Server::files(dir) {
+        std::fs::write(dir.join(name), content)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -121,12 +121,17 @@ pub struct Signature {
 
 /// The alerts in `file`: its whole lines with `"event_type":"alert"`; none where there is no such file yet.
 pub fn read_alerts(file: &Path) -> Result<Vec<Alert>> {
-    let text = match std::fs::read_to_string(file) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        other => other.map_err(Error::io(format!("reading {}", file.display())))?,
-    };
+    match std::fs::read_to_string(file) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(Error::io(format!("reading {}", file.display()))(e)),
+        Ok(text) => parse_alerts(&text),
+    }
+}
+
+/// The alerts in the text of an alert file.
+pub fn parse_alerts(text: &str) -> Result<Vec<Alert>> {
     let bad = |e: serde_json::Error| Error::Answer {
-        what: format!("{}", file.display()),
+        what: "the alert file".to_owned(),
         said: e.to_string(),
     };
     let mut alerts = Vec::new();

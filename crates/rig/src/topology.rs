@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use tempfile::TempDir;
 
 use crate::netns::sweep;
+use crate::site::{Inside, Site};
 use crate::{Error, Namespace, Result};
 
 /// The addresses of the rig. All of them exist inside the namespaces only.
@@ -111,6 +112,15 @@ impl Rig {
         self.dir.path()
     }
 
+    /// The lan namespace, for the clients of attempts.
+    pub fn inside_lan(&self) -> impl Site {
+        let namespace = &self.lan;
+        Inside {
+            namespace,
+            rig: self,
+        }
+    }
+
     fn wire(&self, Layout { queues, mtu }: Layout) -> Result<()> {
         let (lan, uplink) = (self.lan.name(), self.uplink.name());
         // Both ends get the same number of queues: with fewer receive queues than its peer has transmit queues, a veth
@@ -131,7 +141,13 @@ link set gu0 up promisc on
         ] {
             namespace.offloads_off(interface)?;
         }
-        self.lan.ip(&format!(
+        self.lan.ip(&Rig::lan_setup())?;
+        self.uplink.ip(&Rig::uplink_setup())
+    }
+
+    /// Addresses and routes of the machine in the LAN whose NIC is `lan0`: a batch for ip(8).
+    pub fn lan_setup() -> String {
+        format!(
             "link set lan0 up
 addr add {host}/24 dev lan0
 addr add {mail}/24 dev lan0
@@ -148,8 +164,12 @@ route add default via {router6} src {host6}
             mail6 = addr::MAIL6,
             router = addr::ROUTER,
             router6 = addr::ROUTER6,
-        ))?;
-        self.uplink.ip(&format!(
+        )
+    }
+
+    /// The same of the machine beyond the uplink, whose NIC is `up0`.
+    pub fn uplink_setup() -> String {
+        format!(
             "link set up0 up
 addr add {router}/24 dev up0
 addr add {router6}/64 dev up0 nodad
@@ -164,7 +184,7 @@ route add {spoofed}/32 dev up0
             server6 = addr::SERVER6,
             private = addr::PRIVATE,
             spoofed = addr::SPOOFED,
-        ))
+        )
     }
 }
 

@@ -7,22 +7,19 @@
 
 #![deny(unsafe_code)]
 
-mod report;
-
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use rig::{Attempt, Error, Expect, Gate, GateKind, Got, Result, Rig, Server, Servers, run_all};
+use rig::demo::{self, Patience};
+use rig::{Attempt, Error, Gate, GateKind, Got, Result, Rig, Server, Servers};
 
-use report::Report;
-
-/// How long a client may take that is expected to get through.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a blocked client is waited for, at least: it is given thrice what the slowest took with no gate.
-const IMPATIENCE: Duration = Duration::from_millis(2500);
+const PATIENCE: Patience = Patience {
+    allowed: Duration::from_secs(10),
+    blocked: Duration::from_millis(2500),
+    alerts: Duration::from_secs(3),
+};
 
 /// Shows the gate at work between real clients and real servers, in network namespaces of its own.
 #[derive(Debug, Parser)]
@@ -44,7 +41,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    match demo(&args) {
+    match show(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(Error::Interrupted) => {
@@ -58,7 +55,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn demo(args: &Args) -> Result<bool> {
+fn show(args: &Args) -> Result<bool> {
     if !nix::unistd::geteuid().is_root() {
         return Err(refused(
             "it makes network namespaces: run it as root, or `make demo`, which asks sudo",
@@ -88,7 +85,7 @@ fn demo(args: &Args) -> Result<bool> {
         "the gate forwards after {} ms",
         gate.ready_after.as_millis()
     ));
-    let report = judge(&rig, &gate, blocked, control)?;
+    let report = demo::judge(&rig.inside_lan(), &gate, blocked, &control, PATIENCE, step)?;
     if args.json {
         println!("{}", report.json());
     } else {
@@ -101,78 +98,12 @@ fn demo(args: &Args) -> Result<bool> {
     Ok(report.ok())
 }
 
-/// What is to be blocked, with nothing that blocks: who does not get through here proves nothing later.
+/// What is to be blocked, through a bridge.
 fn control(rig: &Rig, blocked: &[Attempt]) -> Result<Vec<Got>> {
     let bridge = Gate::start(rig, GateKind::Bridge { nftables: None })?;
-    let control = run_all(rig, blocked, PATIENCE)?;
+    let control = demo::control(&rig.inside_lan(), blocked, PATIENCE, step)?;
     bridge.stop()?;
-    let through = control.iter().filter(|got| got.through).count();
-    step(&format!(
-        "without the gate: {through} of {} got through",
-        control.len()
-    ));
-    for (attempt, got) in blocked.iter().zip(&control) {
-        eprintln!(
-            "     {:21} {:.2} s  {}",
-            attempt.name,
-            got.took.as_secs_f32(),
-            got.said
-        );
-    }
     Ok(control)
-}
-
-/// Everything once more, through the gate.
-fn judge(rig: &Rig, gate: &Gate, blocked: Vec<Attempt>, control: Vec<Got>) -> Result<Report> {
-    let before = gate.status()?;
-    let slowest = control.iter().map(|got| got.took).max().unwrap_or_default();
-    let limit = IMPATIENCE.max(3 * slowest);
-    step(&format!(
-        "with the gate: what is forbidden, for {:.1} s",
-        limit.as_secs_f32()
-    ));
-    let mut got = run_all(rig, &blocked, limit)?;
-
-    step("with the gate: what is allowed");
-    let mut allowed = Attempt::allowed_by_baseline();
-    // The transfer comes last and alone, so that its rate is that of the gate.
-    let transfer = allowed.split_off(allowed.len() - 1);
-    got.extend(run_all(rig, &allowed, PATIENCE)?);
-    got.extend(run_all(rig, &transfer, PATIENCE)?);
-
-    let attempts: Vec<_> = blocked.into_iter().chain(allowed).chain(transfer).collect();
-    let alerts = alerts(gate, &attempts)?;
-    let after = gate.settled_status(Duration::from_secs(3))?;
-    let metrics = gate.metrics()?;
-    Ok(Report::new(
-        rig, &attempts, &control, &got, alerts, &before, after, &metrics,
-    ))
-}
-
-/// The alert file, once it holds an alert for each alerting rule, or as it is after three seconds.
-fn alerts(gate: &Gate, attempts: &[Attempt]) -> Result<Vec<rig::Alert>> {
-    let file = gate.alert_file();
-    let complete = rig::poll_until("the alerts", Duration::from_secs(3), || {
-        let alerts = rig::read_alerts(&file)?;
-        Ok(attempts
-            .iter()
-            .all(|attempt| !is_missing(attempt, &alerts))
-            .then_some(alerts))
-    });
-    match complete {
-        Err(Error::Timeout { .. }) => rig::read_alerts(&file),
-        other => other,
-    }
-}
-
-/// True where the attempt's rule alerts, and none of `alerts` is its.
-fn is_missing(attempt: &Attempt, alerts: &[rig::Alert]) -> bool {
-    let Expect::Blocked { rule, alerts: true } = attempt.expect else {
-        return false;
-    };
-    !alerts
-        .iter()
-        .any(|alert| alert.alert.signature == rule && alert.src_ip == attempt.from)
 }
 
 /// Says how to look around, and waits for Enter or a signal.

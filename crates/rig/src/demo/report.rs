@@ -3,8 +3,10 @@
 use std::fmt::Write;
 
 use comfy_table::{ContentArrangement, Table, presets};
-use rig::{Alert, Attempt, Expect, Gate, Got, PortCounters, Rig, Status};
 use serde::Serialize;
+
+use super::{Metrics, is_missing};
+use crate::{Alert, Attempt, Expect, Got, PortCounters, Status};
 
 /// One attempt, and what became of it.
 #[derive(Debug, Serialize)]
@@ -23,7 +25,7 @@ struct Row {
 }
 
 #[derive(Debug, Serialize)]
-struct Metrics {
+struct Sample {
     url: String,
     command: String,
     values: Vec<String>,
@@ -36,28 +38,25 @@ pub struct Report {
     attempts: Vec<Row>,
     alerts: Vec<Alert>,
     accounting: Status,
-    metrics: Metrics,
+    metrics: Sample,
     failures: Vec<String>,
 }
 
 impl Report {
     /// Compares what was got with what the policy says.
-    #[allow(clippy::too_many_arguments)]
-    pub fn new(
-        rig: &Rig,
+    pub(super) fn new(
         attempts: &[Attempt],
         control: &[Got],
         got: &[Got],
         alerts: Vec<Alert>,
-        before: &Status,
-        after: Status,
-        metrics: &str,
+        [before, after]: [Status; 2],
+        metrics: Metrics,
     ) -> Report {
         let mut failures = Vec::new();
         let mut rows = Vec::new();
         for (i, (attempt, got)) in attempts.iter().zip(got).enumerate() {
             let control = control.get(i);
-            let wrong = judge(attempt, control, got, before, &after, &alerts);
+            let wrong = judge(attempt, control, got, &before, &after, &alerts);
             let rule = rule(attempt);
             rows.push(Row {
                 attempt: attempt.name,
@@ -70,7 +69,7 @@ impl Report {
                     got.said
                 ),
                 rule,
-                counted: rule.map_or(0, |rule| counted(rule, before, &after)),
+                counted: rule.map_or(0, |rule| counted(rule, &before, &after)),
                 without_the_gate: control.map(|got| got.through),
                 ok: wrong.is_empty(),
             });
@@ -83,18 +82,17 @@ impl Report {
         if !after.holds() {
             failures.push("the accounting does not balance".to_owned());
         }
-        let url = format!("http://{}/metrics", Gate::METRICS);
-        let values = sample(metrics);
+        let Metrics { url, command, text } = metrics;
+        let values = sample(&text);
         if values.is_empty() {
             failures.push(format!("{url} has no metric of the gate's"));
         }
-        let command = format!("nsenter --net={} curl -s {url}", rig.gate.path().display());
         Report {
             ok: failures.is_empty(),
             attempts: rows,
             alerts,
             accounting: after,
-            metrics: Metrics {
+            metrics: Sample {
                 url,
                 command,
                 values,
@@ -144,15 +142,12 @@ impl Report {
         for (name, port) in &self.accounting.ports {
             let _ = writeln!(text, "  {}", port_line(name, port));
         }
-        let Metrics {
+        let Sample {
             url,
             command,
             values,
         } = &self.metrics;
-        let _ = writeln!(
-            text,
-            "\nmetrics: {url}, in the gate's namespace\n  {command}"
-        );
+        let _ = writeln!(text, "\nmetrics: {url}\n  {command}");
         for value in values {
             let _ = writeln!(text, "  {value}");
         }
@@ -199,7 +194,7 @@ fn judge(
     if counted(rule, before, after) == 0 {
         wrong.push(format!("rule {rule} counted nothing"));
     }
-    if alerting && super::is_missing(attempt, alerts) {
+    if alerting && is_missing(attempt, alerts) {
         wrong.push(format!("no alert of rule {rule} about {}", attempt.from));
     }
     wrong
