@@ -421,19 +421,25 @@ fn a_sender_and_a_sink_in_two_processes_agree() {
     let sent = [
         send(&["--size", "imix", "--rate", "2k", "--count", "500"]),
         send(&["--capture", capture, "--rate", "2k", "--count", "400"]),
+        send(&["--forbidden", "10%", "--rate", "2k", "--count", "500"]),
     ];
     let heard = sink.wait_with_output().unwrap();
+    // A bridge lets everything through.
+    assert_eq!(heard.status.code(), Some(1));
     let heard = String::from_utf8(heard.stdout).unwrap();
     let heard: Vec<Value> = heard
         .lines()
         .map(|line| serde_json::from_str(line).unwrap())
         .collect();
-    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert_eq!(heard.len(), 3, "{heard:?}");
     for (sent, heard) in sent.iter().zip(&heard) {
         assert_eq!(
             number(&sent["sent"]),
             number(&heard["received"]) + number(&heard["missing"])
         );
         assert_eq!(number(&heard["missing"]), 0, "{heard}");
+        assert_eq!(number(&heard["leaked"]), number(&sent["forbidden"]));
+        assert!(number(&heard["silence_ns"]) > 0, "{heard}");
     }
+    assert_eq!(number(&sent[2]["forbidden"]), 50);
 }

@@ -183,6 +183,7 @@ pub fn send(
     Ok(Outcome {
         asked: rate,
         sent: source.map_or(0, |source| source.counted),
+        forbidden: source.map_or(0, |source| source.forbidden),
         bytes: source.map_or(0, |source| source.bytes),
         took: side.took,
         ..Outcome::default()
