@@ -14,7 +14,7 @@ help: ## Say what there is
 	@echo '  make demo STAY=1  the same, left up until Enter; JSON=1 prints JSON'
 
 setup: ## Install the Debian packages that building, demo and tests need (asks sudo)
-	@deploy/setup.sh build demo test
+	@deploy/setup.sh build demo test vm
 
 build: ## Build the gate, release
 	cargo build --release --locked --bin portcullis
@@ -63,7 +63,7 @@ HOST       := $(shell rustc -vV | sed -n 's/^host: //p')
 RUNNER     := CARGO_TARGET_$(shell echo $(HOST) | tr a-z- A-Z_)_RUNNER
 
 test: $(CARGO_DEB) ## Run every test: unit, property, replay, whole-box (the last as root)
-	@deploy/setup.sh build demo test
+	@deploy/setup.sh build demo test vm
 	@$(if $(SUDO),$(RUNNER)=$(CURDIR)/crates/rig/as-root.sh) $(CARGO_TEST) --workspace --locked --no-fail-fast
 
 # Optimized as what is shipped, but not linked as one: that takes minutes, and is for speed alone.
@@ -79,3 +79,4 @@ deny: ## Ask cargo-deny for advisories, licences, duplicates and sources of what
 
 include benches/rig/rig.mk
 include benches/classbench/peers.mk
+include vm/vm.mk

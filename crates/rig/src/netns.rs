@@ -91,7 +91,7 @@ impl Drop for Namespace {
 
 /// Removes namespaces named `pcPID…-…` whose maker no longer runs, with whatever still runs inside: what a rig
 /// leaves that was ended by SIGKILL.
-pub(crate) fn sweep() {
+pub fn sweep() {
     let Ok(names) = std::fs::read_dir(NAMES) else {
         return;
     };
@@ -115,7 +115,7 @@ pub(crate) fn sweep() {
 fn maker(name: &str) -> Option<u32> {
     let (id, role) = name.strip_prefix("pc")?.split_once('-')?;
     let pid = id.split_once('n').map_or(id, |(pid, _)| pid);
-    matches!(role, "lan" | "gate" | "uplink").then(|| pid.parse().ok())?
+    matches!(role, "lan" | "gate" | "uplink" | "lab").then(|| pid.parse().ok())?
 }
 
 #[cfg(test)]
@@ -126,6 +126,7 @@ mod tests {
     fn only_the_names_that_a_rig_makes_are_swept() {
         assert_eq!(maker("pc417-lan"), Some(417));
         assert_eq!(maker("pc417n2-uplink"), Some(417));
+        assert_eq!(maker("pc417-lab"), Some(417));
         for other in [
             "pc417",
             "pc-lan",

@@ -169,23 +169,28 @@ fn run_while(
 /// How long a program may take that only sets something up or takes it down.
 const SETUP: Duration = Duration::from_secs(20);
 
-/// Runs a program that has to succeed; gives its stdout.
-pub(crate) fn must(command: &mut Command, input: &str) -> Result<String> {
-    let output = run(command, input, SETUP)?;
-    checked(command, output)
+/// Runs a program that has to succeed, and only sets something up or takes it down; gives its stdout.
+pub fn must(command: &mut Command, input: &str) -> Result<String> {
+    must_within(command, input, SETUP)
+}
+
+/// The same for one that may take `limit`.
+pub fn must_within(command: &mut Command, input: &str, limit: Duration) -> Result<String> {
+    let output = run(command, input, limit)?;
+    checked(command, output, limit)
 }
 
 /// As [`must`], and not ended by a signal that the rig caught.
 pub(crate) fn must_regardless(command: &mut Command) -> Result<String> {
     let output = run_regardless(command, SETUP)?;
-    checked(command, output)
+    checked(command, output, SETUP)
 }
 
-fn checked(command: &Command, output: Output) -> Result<String> {
+fn checked(command: &Command, output: Output, limit: Duration) -> Result<String> {
     if output.timed_out {
         return Err(Error::Timeout {
             what: line(command),
-            limit: SETUP,
+            limit,
         });
     }
     if !output.success() {

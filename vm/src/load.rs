@@ -1,0 +1,132 @@
+//! Load across the gate: `portcullis bench send` in lan, `portcullis bench sink` in uplink.
+
+use std::time::Duration;
+
+use rig::{Error, Result, addr};
+use serde::{Deserialize, Serialize};
+
+use crate::guest::{Guest, SETUP, shell};
+use crate::lab::Lab;
+
+/// What the sink waits for after the last frame.
+const QUIET: Duration = Duration::from_secs(4);
+
+/// What is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// Frames a second.
+    pub rate: u32,
+    /// How long.
+    pub time: Duration,
+    /// As `--size` has it: `64`, `1518`, `imix`.
+    pub size: &'static str,
+}
+
+/// What `bench send` says.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Sent {
+    /// Frames that should arrive.
+    pub sent: u64,
+    /// Frames that must not.
+    pub forbidden: u64,
+    /// Of all.
+    pub bytes: u64,
+    /// How long it took.
+    pub seconds: f64,
+    /// Frames a second.
+    pub offered_fps: f64,
+}
+
+/// What `bench sink` says of one sender.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Heard {
+    /// Different frames.
+    pub received: u64,
+    /// Frames that came once more.
+    pub duplicated: u64,
+    /// After a later one of their flow.
+    pub reordered: u64,
+    /// Frames that must not arrive and did.
+    pub leaked: u64,
+    /// The longest time between two.
+    pub silence_ns: u64,
+}
+
+/// Both.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Outcome {
+    /// What was offered.
+    pub sent: Sent,
+    /// What came of it.
+    pub heard: Heard,
+}
+
+impl Outcome {
+    /// Frames that did not arrive, by the numbers that they have.
+    pub fn lost(&self) -> u64 {
+        self.sent.sent.saturating_sub(self.heard.received)
+    }
+
+    /// What was received, Mbit/s with FCS, taking all frames for alike.
+    pub fn mbps(&self) -> f64 {
+        let all = self.sent.sent + self.sent.forbidden;
+        let each = self.sent.bytes as f64 / all.max(1) as f64;
+        each * self.heard.received as f64 * 8.0 / self.sent.seconds.max(1e-9) / 1e6
+    }
+
+    /// The longest silence, milliseconds.
+    pub fn silence_ms(&self) -> f64 {
+        self.heard.silence_ns as f64 / 1e6
+    }
+}
+
+/// Of a hundred frames so many are forbidden.
+const FORBIDDEN: &str = "10%";
+
+/// How many flows there are.
+const FLOWS: &str = "256";
+
+/// Sends `load` across the gate, and does `meanwhile` when half of it is sent.
+///
+/// # Errors
+/// What the generator or the sink says; what `meanwhile` says.
+pub fn run(lab: &Lab, load: Load, meanwhile: impl FnOnce() -> Result<()>) -> Result<Outcome> {
+    let most = load.time + SETUP;
+    let to = addr::UPLINK_MAC;
+    let line = format!(
+        "rm -f /tmp/sink; exec portcullis bench sink --uplink up0 --from {} --flows {FLOWS} --quiet {}s --duration {}s --json 2> /tmp/sink",
+        addr::LAN_MAC,
+        QUIET.as_secs(),
+        most.as_secs()
+    );
+    let sink = lab.uplink.begin(&shell(&line), "", most + SETUP)?;
+    rig::poll_until("the sink", SETUP, || {
+        let said = lab.uplink.must("cat /tmp/sink 2>/dev/null || true")?;
+        Ok(said.contains("listening").then_some(()))
+    })?;
+    let line = format!(
+        "exec portcullis bench send --lan lan0 --to {to} --rate {} --duration {}ms --size {} --flows {FLOWS} --forbidden {FORBIDDEN} --json",
+        load.rate,
+        load.time.as_millis(),
+        load.size
+    );
+    let send = lab.lan.begin(&shell(&line), "", most)?;
+    std::thread::sleep(load.time / 2);
+    meanwhile()?;
+    let sent = one(&lab.lan, &lab.lan.finish(&send, most, &mut || false)?)?;
+    let heard = lab.uplink.finish(&sink, most + SETUP, &mut || false)?;
+    Ok(Outcome {
+        sent,
+        heard: one(&lab.uplink, &heard)?,
+    })
+}
+
+/// The one JSON object that a half of the bench prints: on one line, or on several.
+fn one<T: for<'a> Deserialize<'a>>(_: &Guest, output: &rig::Output) -> Result<T> {
+    serde_json::from_str(&output.stdout).map_err(|e| Error::Answer {
+        what: "portcullis bench".to_owned(),
+        said: format!("{e}: {} {}", output.stdout.trim(), output.stderr.trim()),
+    })
+}
