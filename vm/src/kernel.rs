@@ -147,12 +147,16 @@ fn choose(modules: &Path, version: &str, root: &Path) -> Result<()> {
     for file in files(&wanted) {
         copy(&file)?;
     }
+    // Packages of some kernels do without one or another of these.
     for index in [
         "modules.order",
         "modules.builtin",
         "modules.builtin.modinfo",
     ] {
-        copy(&modules.join(index))?;
+        let index = modules.join(index);
+        if index.exists() {
+            copy(&index)?;
+        }
     }
     rig::must(Command::new("depmod").arg("-b").arg(root).arg(version), "")?;
     // Debian has /lib as a link to /usr/lib, which a directory of that name would take the place of.

@@ -5,7 +5,8 @@ use std::time::Duration;
 use rig::{Error, Result, addr};
 use serde::{Deserialize, Serialize};
 
-use crate::guest::{Guest, SETUP, shell};
+use crate::guest::{SETUP, shell};
+use crate::hops::{self, Hop};
 use crate::lab::Lab;
 
 /// What the sink waits for after the last frame.
@@ -61,6 +62,10 @@ pub struct Outcome {
     pub sent: Sent,
     /// What came of it.
     pub heard: Heard,
+    /// Frames that the sink itself lost, in its own words; empty where none.
+    pub sink: String,
+    /// What was counted along the way.
+    pub hops: Vec<Hop>,
 }
 
 impl Outcome {
@@ -94,6 +99,7 @@ const FLOWS: &str = "256";
 /// What the generator or the sink says; what `meanwhile` says.
 pub fn run(lab: &Lab, load: Load, meanwhile: impl FnOnce() -> Result<()>) -> Result<Outcome> {
     let most = load.time + SETUP;
+    let before = hops::count(lab)?;
     let to = addr::UPLINK_MAC;
     let line = format!(
         "rm -f /tmp/sink; exec portcullis bench sink --uplink up0 --from {} --flows {FLOWS} --quiet {}s --duration {}s --json 2> /tmp/sink",
@@ -115,16 +121,20 @@ pub fn run(lab: &Lab, load: Load, meanwhile: impl FnOnce() -> Result<()>) -> Res
     let send = lab.lan.begin(&shell(&line), "", most)?;
     std::thread::sleep(load.time / 2);
     meanwhile()?;
-    let sent = one(&lab.lan, &lab.lan.finish(&send, most, &mut || false)?)?;
+    let sent = one(&lab.lan.finish(&send, most, &mut || false)?)?;
     let heard = lab.uplink.finish(&sink, most + SETUP, &mut || false)?;
+    let said = lab.uplink.must("cat /tmp/sink")?;
+    let lost_there = said.lines().find(|line| line.contains("were lost here"));
     Ok(Outcome {
         sent,
-        heard: one(&lab.uplink, &heard)?,
+        heard: one(&heard)?,
+        sink: lost_there.unwrap_or_default().to_owned(),
+        hops: hops::since(&before, &hops::count(lab)?),
     })
 }
 
 /// The one JSON object that a half of the bench prints: on one line, or on several.
-fn one<T: for<'a> Deserialize<'a>>(_: &Guest, output: &rig::Output) -> Result<T> {
+fn one<T: for<'a> Deserialize<'a>>(output: &rig::Output) -> Result<T> {
     serde_json::from_str(&output.stdout).map_err(|e| Error::Answer {
         what: "portcullis bench".to_owned(),
         said: format!("{e}: {} {}", output.stdout.trim(), output.stderr.trim()),

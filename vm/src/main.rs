@@ -13,6 +13,7 @@ mod archive;
 mod cpio;
 mod gate;
 mod guest;
+mod hops;
 mod image;
 mod kernel;
 mod lab;

@@ -8,6 +8,7 @@ use rig::demo;
 use serde::Serialize;
 
 use crate::gate::Running;
+use crate::hops;
 use crate::mode::Mode;
 use crate::qemu::Accelerator;
 use crate::scrape::Answer;
@@ -136,6 +137,15 @@ impl Run {
                 "\nload, a tenth of it forbidden frames\n{}",
                 table(&self.loads)
             );
+            for row in self.loads.iter().filter(|row| row.lost > 0) {
+                let Row { what, outcome, .. } = row;
+                let _ = writeln!(
+                    text,
+                    "{what}: {} {}",
+                    hops::line(&outcome.hops),
+                    outcome.sink
+                );
+            }
         }
         for wrong in &self.wrong {
             let _ = writeln!(text, "WRONG  {wrong}");

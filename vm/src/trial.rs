@@ -265,6 +265,7 @@ mod tests {
                 leaked,
                 ..Heard::default()
             },
+            ..Outcome::default()
         };
         let load = Load {
             rate: 100,
