@@ -83,14 +83,19 @@ impl Kernel {
         let (packages, root) = (dir.path().join("packages"), dir.path().join("root"));
         download(&packages)?;
         archive::unpack(&packages, &root)?;
-        let image = root
-            .join("boot")
-            .join(format!("vmlinuz-{}", kernel.version));
         let modules = ["lib/modules", "usr/lib/modules"]
             .map(|at| root.join(at).join(&kernel.version))
             .into_iter()
             .find(|dir| dir.exists())
             .ok_or_else(|| refused(&format!("{package} has no modules")))?;
+        let image = [
+            root.join("boot")
+                .join(format!("vmlinuz-{}", kernel.version)),
+            modules.join("vmlinuz"),
+        ]
+        .into_iter()
+        .find(|file| file.exists())
+        .ok_or_else(|| refused(&format!("{package} has no kernel")))?;
         let chosen = dir.path().join("chosen");
         choose(&modules, &kernel.version, &chosen)?;
         pack(&chosen, &kernel.modules)?;
