@@ -14,7 +14,7 @@ use crate::{
     queues::{Queues, VOID},
     ring::{Consumer, Producer},
     sys,
-    umem::Umem,
+    umem::{Frame, Umem},
 };
 
 /// How long a queue that is held is asked for again: a killed process lets go of it after 8 to 20 ms.
@@ -109,10 +109,12 @@ pub(crate) struct Sharing<'a> {
     pub(crate) need_wakeup: bool,
 }
 
+/// Binds with as many of `frames` in the fill ring as it has room for, `fill` at most.
 pub(crate) fn bind(
     umem: &Umem,
     config: &SocketConfig,
     share: Option<Sharing<'_>>,
+    (frames, fill): (&mut Vec<Frame>, usize),
 ) -> Result<Bound, BindError> {
     check_sizes(&config.rings)?;
     if let Some(first) = share {
@@ -132,7 +134,8 @@ pub(crate) fn bind(
     if share.is_none() {
         register(fd, umem)?;
     }
-    let queues = make_rings(fd, umem, &config.rings)?;
+    let mut queues = make_rings(fd, umem, &config.rings)?;
+    queues.fill(frames, fill);
     set_budgets(fd, config)?;
     let (mode, need_wakeup) = share.map_or((config.mode, config.need_wakeup), |first| {
         (first.mode, first.need_wakeup)

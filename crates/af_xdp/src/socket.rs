@@ -60,6 +60,23 @@ impl Socket {
         config: &SocketConfig,
         share: Option<&Socket>,
     ) -> Result<Socket, BindError> {
+        Socket::bind_filled(umem, config, share, &mut Vec::new(), 0)
+    }
+
+    /// As [`Socket::bind`], with frames of `frames` in the fill ring before the driver looks at it, `fill` at most and no more than it has room for.
+    ///
+    /// A driver in zero-copy mode gives its NIC what it finds there when the queue is set up, and not all ask for more by a wake-up that a receive queue
+    /// hears: igb of Linux 7.3 wakes the transmit queue's interrupt alone (`igb_xsk_wakeup`), so that nothing is ever received into a ring that was empty.
+    ///
+    /// # Errors
+    /// [`BindError`]; the queue is then as it was, and the frames that the ring took are lost.
+    pub fn bind_filled(
+        umem: &Umem,
+        config: &SocketConfig,
+        share: Option<&Socket>,
+        frames: &mut Vec<Frame>,
+        fill: usize,
+    ) -> Result<Socket, BindError> {
         let share = share.map(|first| Sharing {
             umem: &first.queues.umem,
             fd: first.as_fd(),
@@ -73,7 +90,7 @@ impl Socket {
             fd,
             mode,
             need_wakeup,
-        } = bind::bind(umem, config, share)?;
+        } = bind::bind(umem, config, share, (frames, fill))?;
         Ok(Socket {
             queues,
             fd,

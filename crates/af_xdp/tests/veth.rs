@@ -511,6 +511,34 @@ fn what_cannot_be_bound_is_refused_by_name() {
 }
 
 #[test]
+fn a_socket_that_is_bound_with_frames_receives_into_them_without_having_been_filled() {
+    in_lab(2, |_| {
+        let tap = Tap::new("b1");
+        let redirect = Redirect::on(index("a1"));
+        let (umem, mut pool) = umem(100);
+        let first = Socket::bind_filled(&umem, &config("a0"), None, &mut pool, 20).unwrap();
+        // More than the ring has room for.
+        let mut shared =
+            Socket::bind_filled(&umem, &config("a1"), Some(&first), &mut pool, 90).unwrap();
+        assert_eq!((first.fill_level(), shared.fill_level()), (20, 64));
+        assert_eq!(pool.len(), 16);
+        redirect.to(0, &shared);
+        (0..64).for_each(|n| tap.send(&content(n)));
+        let (mut out, until) = (
+            Vec::with_capacity(64),
+            Instant::now() + Duration::from_secs(5),
+        );
+        while out.len() < 64 {
+            assert!(Instant::now() < until, "{} arrived", out.len());
+            shared.receive(64, &mut out);
+        }
+        let found = out.iter().map(|frame| umem.bytes(frame));
+        assert!(found.eq((0..64).map(content)));
+        assert_eq!(shared.statistics().unwrap().rx_fill_ring_empty_descs, 0);
+    });
+}
+
+#[test]
 fn filling_counts_and_a_socket_without_a_program_receives_nothing() {
     in_lab(1, |_| {
         let (umem, mut pool) = umem(100);

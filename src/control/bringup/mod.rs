@@ -28,7 +28,7 @@ use crate::worker::Worker;
 use af_xdp::{Frame, Pages as PageSize, Socket, Umem, UmemConfig};
 use look::look;
 use prepare::prepare;
-use sockets::{bind_all, copy_or_not};
+use sockets::{bind_all, copy_or_not, fill_target};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -121,8 +121,9 @@ pub fn bring_up(
                 copy_or_not(bridge, &nics[0])?,
                 copy_or_not(bridge, &nics[1])?,
             ];
-            let sockets = bind_all(bridge, &nics, modes, &umem)?;
-            (umem, deal(frames, cores.len()), sockets, None)
+            let mut dealt = deal(frames, cores.len());
+            let sockets = bind_all(bridge, &nics, modes, (&umem, &mut dealt))?;
+            (umem, dealt, sockets, None)
         }
     };
     layout.huge = umem.pages() == PageSize::Huge;
@@ -249,7 +250,7 @@ fn distribute(
         cores.iter().map(|_| [Vec::new(), Vec::new()]).collect();
     for (side, sockets) in sockets.into_iter().enumerate() {
         for (queue, socket) in sockets.into_iter().enumerate() {
-            let port = AfXdpPort::new(socket, bridge.ring, bridge.ring / 2)
+            let port = AfXdpPort::new(socket, bridge.ring, fill_target(bridge))
                 .busy_polled(bridge.busy_poll.is_some());
             dealt[queue % cores.len()][side].push(port);
         }

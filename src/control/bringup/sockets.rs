@@ -3,7 +3,7 @@
 use super::BringupError;
 use crate::config::{Bridge, Mode as WantedMode};
 use crate::os::nic::Nic;
-use af_xdp::{BindError, Mode, RingSizes, Socket, SocketConfig, Umem, UmemConfig};
+use af_xdp::{BindError, Frame, Mode, RingSizes, Socket, SocketConfig, Umem, UmemConfig};
 
 /// Frames that one wake-up may send in copy mode; the kernel's own default is 32.
 const TX_BUDGET: u32 = 256;
@@ -64,29 +64,40 @@ pub(super) fn copy_or_not(bridge: &Bridge, nic: &Nic) -> Result<Mode, BringupErr
     }
 }
 
-/// A socket on every queue of both NICs, over the one memory: registered once, and once more if the other NIC runs in another mode.
+/// A socket on every queue of both NICs, over the one memory: registered once, and once more if the other NIC runs in another mode. Each has frames to receive
+/// into, of the worker that its queue is for: some drivers look for them at the bind alone.
 pub(super) fn bind_all(
     bridge: &Bridge,
     nics: &[Nic; 2],
     modes: [Mode; 2],
-    umem: &Umem,
+    (umem, memory): (&Umem, &mut [Vec<Frame>]),
 ) -> Result<[Vec<Socket>; 2], BringupError> {
     let mut lan: Vec<Socket> = Vec::new();
     let mut uplink: Vec<Socket> = Vec::new();
+    let workers = memory.len().max(1);
+    let mut bind = |side: usize, queue: u32, share: Option<&Socket>| {
+        let config = socket_config(bridge, &nics[side], queue, modes[side]);
+        let frames = &mut memory[queue as usize % workers];
+        Socket::bind_filled(umem, &config, share, frames, fill_target(bridge) as usize)
+            .map_err(|e| bind_error(&nics[side], e))
+    };
     for queue in 0..nics[0].rx_queues {
-        let config = socket_config(bridge, &nics[0], queue, modes[0]);
-        lan.push(Socket::bind(umem, &config, lan.first()).map_err(|e| bind_error(&nics[0], e))?);
+        lan.push(bind(0, queue, lan.first())?);
     }
     for queue in 0..nics[1].rx_queues {
-        let config = socket_config(bridge, &nics[1], queue, modes[1]);
         let share = if modes[0] == modes[1] {
             lan.first()
         } else {
             uplink.first()
         };
-        uplink.push(Socket::bind(umem, &config, share).map_err(|e| bind_error(&nics[1], e))?);
+        uplink.push(bind(1, queue, share)?);
     }
     Ok([lan, uplink])
+}
+
+/// How many frames wait in a fill ring.
+pub(super) fn fill_target(bridge: &Bridge) -> u32 {
+    bridge.ring / 2
 }
 
 pub(super) fn socket_config(bridge: &Bridge, nic: &Nic, queue: u32, mode: Mode) -> SocketConfig {
