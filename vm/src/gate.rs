@@ -37,7 +37,8 @@ pub struct Running {
     pub ready_after_s: f32,
 }
 
-/// The config file, with `more` behind it.
+/// The config file, with `more` behind it. An emulated processor may stand still for longer than the watchdog allows by default, and what comes meanwhile is
+/// dropped.
 pub fn config(lab: &Lab, more: &str) -> String {
     let [lan, uplink] = PORTS;
     let prefixes = addr::LAN.map(|prefix| format!("\"{prefix}\"")).join(", ");
@@ -49,6 +50,7 @@ uplink     = "{uplink}"
 mode       = "{mode}"
 on_failure = "closed"
 idle       = "adaptive"
+watchdog   = "5s"
 frames     = 8192
 
 [lan]
@@ -105,6 +107,22 @@ pub fn install(lab: &Lab) -> Result<Running> {
             what: format!("the gate was to run in {wanted} mode"),
             said: format!("{:?}", running.mode),
         }),
+    }
+}
+
+/// What a person would look at first, where something is wrong: on stderr.
+pub fn tell(gate: &Guest) {
+    let lines = [
+        "journalctl -o cat --no-pager -u portcullis | tail -n 6",
+        "dmesg | tail -n 12",
+        "for port in enp1s0 enp2s0; do echo $port carrier $(cat /sys/class/net/$port/carrier); ethtool -S $port | grep -v ': 0$'; done",
+        "grep enp /proc/interrupts",
+        "portcullis status",
+    ];
+    for line in lines {
+        let said = gate.shell(line, SETUP);
+        let said = said.map_or_else(|e| e.to_string(), |output| output.stdout + &output.stderr);
+        eprintln!("gate$ {line}\n{said}");
     }
 }
 

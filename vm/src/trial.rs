@@ -5,7 +5,8 @@ use std::time::Duration;
 use rig::{Error, Result};
 use serde::Serialize;
 
-use crate::gate::{config, ready, status};
+use crate::gate::{config, ready, status, tell};
+use crate::hops;
 use crate::lab::Lab;
 use crate::load::{self, Load, Outcome};
 
@@ -70,7 +71,16 @@ impl Row {
 /// What the generator or the sink says.
 pub fn calm(lab: &Lab, what: &str, load: Load) -> Result<Row> {
     let outcome = load::run(lab, load, || Ok(()))?;
-    Ok(Row::new(what, load, outcome, false))
+    let row = Row::new(what, load, outcome, false);
+    if !row.wrong.is_empty() {
+        eprintln!(
+            "{what}: {}: {}",
+            row.wrong.join(", "),
+            hops::line(&row.outcome.hops)
+        );
+        tell(&lab.gate);
+    }
+    Ok(row)
 }
 
 /// The highest of the doubled rates, from that of `load` on, of which nothing is lost; and that of which something is. At most `steps` of them.
