@@ -1,15 +1,14 @@
 //! The gate on its machine: installed, configured and run as docs/operations.md has it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rig::demo::{Asked, Metrics};
 use rig::{Client, Error, Output, Result, Site, Status, addr, mailbox};
 use serde::Serialize;
 use serde_json::Value;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::archive::write;
 use crate::guest::{Guest, SETUP, shell};
@@ -262,9 +261,8 @@ impl Site for Ends<'_> {
     }
 
     fn delivered(&self, word: &str) -> bool {
-        let box_of = mailbox(&self.servers());
-        // A word is a part of no other: its number has an end there.
-        let line = format!("grep -rqw -e {word} {}", box_of.display());
+        // As a word: the number of one client begins that of another.
+        let line = format!("grep -rqw -e {word} {}", mailbox(&self.servers()).display());
         self.0
             .uplink
             .shell(&line, SETUP)
@@ -272,7 +270,7 @@ impl Site for Ends<'_> {
     }
 }
 
-/// What follows the addresses of a Command.
+/// curl(1) where Prometheus and the gate's metrics are reached.
 pub fn curl(lab: &Lab, words: &[&str]) -> Command {
     let mut command = lab.namespace.command("curl");
     command

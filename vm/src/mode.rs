@@ -15,7 +15,9 @@ use crate::qemu::Nic;
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
     /// virtio-net, copy mode: the kernel and the qemu of the release
-    VirtioCopy,
+    #[value(name = "virtio-copy")]
+    #[serde(rename = "virtio-copy")]
+    Virtio,
     /// virtio-net, zero copy: a newer kernel, qemu 10
     VirtioZeroCopy,
     /// igb, the driver of Intel 82575 to 82580, I210, I350; zero copy: a newer kernel, qemu 10
@@ -24,12 +26,12 @@ pub enum Mode {
 
 impl Mode {
     /// All of them.
-    pub const ALL: [Mode; 3] = [Mode::VirtioCopy, Mode::VirtioZeroCopy, Mode::IgbZeroCopy];
+    pub const ALL: [Mode; 3] = [Mode::Virtio, Mode::VirtioZeroCopy, Mode::IgbZeroCopy];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
-            Mode::VirtioCopy => "virtio-copy",
+            Mode::Virtio => "virtio-copy",
             Mode::VirtioZeroCopy => "virtio-zero-copy",
             Mode::IgbZeroCopy => "igb-zero-copy",
         }
@@ -38,7 +40,7 @@ impl Mode {
     /// What the gate is told, and has to say of both ports.
     pub const fn bridge_mode(self) -> &'static str {
         match self {
-            Mode::VirtioCopy => "copy",
+            Mode::Virtio => "copy",
             Mode::VirtioZeroCopy | Mode::IgbZeroCopy => "zero-copy",
         }
     }
@@ -46,7 +48,7 @@ impl Mode {
     /// The gate's NICs.
     pub const fn nic(self) -> Nic {
         match self {
-            Mode::VirtioCopy => Nic::Virtio,
+            Mode::Virtio => Nic::Virtio,
             Mode::VirtioZeroCopy => Nic::VirtioByIommu,
             Mode::IgbZeroCopy => Nic::Igb,
         }
@@ -79,13 +81,13 @@ impl Ground {
     ) -> Result<Ground> {
         let plain = || -> Result<Ground> {
             Ok(Ground {
-                mode: Mode::VirtioCopy,
+                mode: Mode::Virtio,
                 fell_back: None,
                 kernel: Kernel::of_release(cache, step)?,
                 emulator: Emulator::of_this_machine()?,
             })
         };
-        if mode == Mode::VirtioCopy {
+        if mode == Mode::Virtio {
             return plain();
         }
         let newer = Kernel::newer(archive, cache, step)

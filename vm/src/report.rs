@@ -182,7 +182,7 @@ fn table(rows: &[Row]) -> Table {
             outcome.sent.forbidden.to_string(),
             outcome.heard.leaked.to_string(),
             format!("{:.1}", outcome.mbps()),
-            if row.wrong.is_empty() { "ok" } else { "WRONG" }.to_owned(),
+            row.word().to_owned(),
         ]);
     }
     table

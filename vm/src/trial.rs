@@ -33,6 +33,8 @@ pub struct Row {
     pub outcome: Outcome,
     /// Frames that did not arrive.
     pub lost: u64,
+    /// True where frames may be lost: a rate beyond the first, a fault.
+    pub may_lose: bool,
     /// What is wrong; empty where all is well.
     pub wrong: Vec<String>,
 }
@@ -60,7 +62,17 @@ impl Row {
             size: load.size,
             outcome,
             lost,
+            may_lose,
             wrong,
+        }
+    }
+
+    /// In a word: whether all is well, and whether something was lost that may be.
+    pub fn word(&self) -> &'static str {
+        match (self.wrong.is_empty(), self.lost) {
+            (false, _) => "WRONG",
+            (true, 0) => "ok",
+            (true, _) => "ok, lossy",
         }
     }
 }
@@ -294,6 +306,9 @@ mod tests {
             (1, 20)
         );
         assert_eq!(row(880, 3, true).wrong.len(), 1);
+        let words = [(900, 0), (880, 0), (880, 1)]
+            .map(|(received, leaked)| row(received, leaked, true).word());
+        assert_eq!(words, ["ok", "ok, lossy", "WRONG"]);
     }
 
     #[test]
