@@ -50,8 +50,9 @@ fn read(taps: &Value, status: &Value) -> Vec<Hop> {
         ("dropped by its sockets", kernel("rx_dropped")),
         ("no socket for it", port("lan", "gate_no_socket")),
         ("worker was stuck", port("lan", "gate_stale")),
-        ("sent by it", port("uplink", "tx")),
-        ("not sent", port("uplink", "tx_failed")),
+        // Of what came by this port.
+        ("sent by it", port("lan", "tx")),
+        ("not sent", port("lan", "tx_failed")),
         ("out of the gate's NIC", tap("gate-uplink", "rx", "packets")),
         ("into uplink", tap("uplink", "tx", "packets")),
         ("not taken by it", tap("uplink", "tx", "dropped")),

@@ -1,5 +1,6 @@
 //! Load across the gate: `portcullis bench send` in lan, `portcullis bench sink` in uplink.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rig::{Error, Result, addr};
@@ -84,6 +85,16 @@ impl Outcome {
         each * self.heard.received as f64 * 8.0 / self.sent.seconds.max(1e-9) / 1e6
     }
 
+    /// Says so, where more was lost than fits into the longest silence at `rate`: then frames were lost besides, or at the end, where nothing came after them.
+    pub fn cut_off(&self, rate: u32) -> Option<String> {
+        let most = self.heard.silence_ns as f64 / 1e9 * f64::from(rate);
+        // Two queues go under at different moments, and a restart has its own burst.
+        let lost = self.lost() as f64;
+        (lost > 1.5 * most + f64::from(rate) / 4.0).then(|| {
+            format!("{lost} frames were lost, but the longest silence has room for {most:.0}")
+        })
+    }
+
     /// The longest silence, milliseconds.
     pub fn silence_ms(&self) -> f64 {
         self.heard.silence_ns as f64 / 1e6
@@ -96,7 +107,7 @@ const FORBIDDEN: &str = "10%";
 /// How many flows there are.
 const FLOWS: &str = "256";
 
-/// Sends `load` across the gate, and does `meanwhile` when half of it is sent.
+/// Sends `load` across the gate, and does `meanwhile` when a quarter of it is sent.
 ///
 /// # Errors
 /// What the generator or the sink says; what `meanwhile` says.
@@ -105,15 +116,20 @@ pub fn run(lab: &Lab, load: Load, meanwhile: impl FnOnce() -> Result<()>) -> Res
     let most = load.time + WAIT;
     let before = hops::count(lab)?;
     let to = addr::UPLINK_MAC;
+    // Not that of the sink before: that one has said that it listens.
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let said = format!("/tmp/sink-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let line = format!(
-        "rm -f /tmp/sink; exec portcullis bench sink --uplink up0 --from {} --flows {FLOWS} --quiet {}s --duration {}s --json 2> /tmp/sink",
+        "exec portcullis bench sink --uplink up0 --from {} --flows {FLOWS} --quiet {}s --duration {}s --json 2> {said}",
         addr::LAN_MAC,
         QUIET.as_secs(),
         most.as_secs()
     );
     let sink = lab.uplink.begin(&shell(&line), "", most + SETUP)?;
     rig::poll_until("the sink", SETUP, || {
-        let said = lab.uplink.must("cat /tmp/sink 2>/dev/null || true")?;
+        let said = lab
+            .uplink
+            .must(&format!("cat {said} 2>/dev/null || true"))?;
         Ok(said.contains("listening").then_some(()))
     })?;
     let line = format!(
@@ -123,11 +139,11 @@ pub fn run(lab: &Lab, load: Load, meanwhile: impl FnOnce() -> Result<()>) -> Res
         load.size
     );
     let send = lab.lan.begin(&shell(&line), "", most)?;
-    std::thread::sleep(load.time / 2);
+    std::thread::sleep(load.time / 4);
     meanwhile()?;
     let sent = one(&lab.lan.finish(&send, most, &mut || false)?)?;
     let heard = lab.uplink.finish(&sink, most + SETUP, &mut || false)?;
-    let said = lab.uplink.must("cat /tmp/sink")?;
+    let said = lab.uplink.must(&format!("cat {said}"))?;
     let lost_there = said.lines().find(|line| line.contains("were lost here"));
     Ok(Outcome {
         sent,
@@ -147,4 +163,28 @@ fn one<T: for<'a> Deserialize<'a>>(output: &rig::Output) -> Result<T> {
         what: "portcullis bench".to_owned(),
         said: format!("{e}: {} {}", output.stdout.trim(), output.stderr.trim()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_lost_has_to_fit_into_the_longest_silence() {
+        let outcome = |received, silence_ns| Outcome {
+            sent: Sent {
+                sent: 10_000,
+                ..Sent::default()
+            },
+            heard: Heard {
+                received,
+                silence_ns,
+                ..Heard::default()
+            },
+            ..Outcome::default()
+        };
+        assert_eq!(outcome(9_500, 1_000_000_000).cut_off(500), None);
+        assert_eq!(outcome(10_000, 0).cut_off(500), None);
+        assert!(outcome(9_500, 67_000_000).cut_off(500).is_some());
+    }
 }

@@ -19,6 +19,9 @@ const FLAP: Duration = Duration::from_millis(100);
 /// How long a fault lasts that has an end.
 const FAULT: Duration = Duration::from_secs(2);
 
+/// The least time that a load with a fault in it lasts: an emulated machine takes seconds to start a service.
+const LONG: Duration = Duration::from_secs(20);
+
 /// How long a link may take to come up again: some drivers take seconds.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -256,13 +259,14 @@ pub fn faults(lab: &Lab, load: Load, step: &dyn Fn(&str)) -> Result<Vec<Row>> {
     let mut rows = Vec::new();
     for fault in Fault::ALL {
         step(&format!("load, and in the middle of it: {}", fault.name()));
-        let outcome = load::run(lab, load, || fault.happen(lab))?;
-        let mut row = Row::new(fault.name(), load, outcome, fault.may_lose());
-        let shorter = Load {
-            time: load.time / 4,
+        let long = Load {
+            time: load.time.max(LONG),
             ..load
         };
-        let after = calm(lab, "after it", shorter)?;
+        let outcome = load::run(lab, long, || fault.happen(lab))?;
+        let mut row = Row::new(fault.name(), long, outcome, fault.may_lose());
+        row.wrong.extend(row.outcome.cut_off(load.rate));
+        let after = calm(lab, "after it", load)?;
         row.wrong
             .extend(after.wrong.iter().map(|wrong| format!("after it: {wrong}")));
         rows.push(row);
