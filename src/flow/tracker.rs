@@ -423,16 +423,17 @@ impl Tracker {
         if over || !Control::is_settled(word, generation) {
             return None;
         }
-        // By the same instructions for TCP and the others: which of them comes next nobody can foretell.
-        let is_tcp = track.kind == Kind::Tcp;
-        let answered = (own == 0) | Control::is_answered(word);
-        if !((is_tcp & Control::is_open(word)) | (!is_tcp & answered)) {
+        if track.kind == Kind::Tcp {
+            if !Control::is_open(word) {
+                return None;
+            }
+            let shift = Control::scale_of(word, own);
+            let told = tcp::told(track.acknowledges, shift, ends[own]);
+            if told != ends[own] {
+                slots.set_state(&slot, own, told);
+            }
+        } else if own == 1 && !Control::is_answered(word) {
             return None;
-        }
-        let shift = Control::scale_of(word, own);
-        let told = tcp::told(track.acknowledges, shift, ends[own]);
-        if is_tcp & (told != ends[own]) {
-            slots.set_state(&slot, own, told);
         }
         if slot.tag.tick() != self.tick {
             slots.tick(&slot, self.tick);
