@@ -133,6 +133,21 @@ impl Guest {
         Ok(Job { pid, since })
     }
 
+    /// Asks a program to end (SIGINT). It alone, not timeout(1) too, which would ask it once more: who is asked twice may go without a word.
+    ///
+    /// # Errors
+    /// What the agent says.
+    pub fn interrupt(&self, job: &Job) -> Result<()> {
+        let words = ["-INT", "-P", &job.pid.to_string()].map(str::to_owned);
+        self.agent()?.start("pkill", &words, "").map(drop)
+    }
+
+    /// Ends a program, with what it has started.
+    fn kill(&self, job: &Job) -> Result<()> {
+        let words = ["-KILL", "--", &format!("-{}", job.pid)].map(str::to_owned);
+        self.agent()?.start("kill", &words, "").map(drop)
+    }
+
     /// Waits for its end, or ends it when `enough` says so.
     ///
     /// # Errors
@@ -158,9 +173,7 @@ impl Guest {
             }
             if !ended_by_us && enough() {
                 ended_by_us = true;
-                let group = format!("-{}", job.pid);
-                let words = ["-KILL", "--", &group].map(str::to_owned);
-                self.agent()?.start("kill", &words, "")?;
+                self.kill(job)?;
             }
             std::thread::sleep(ASK);
         }

@@ -10,8 +10,8 @@ use crate::guest::{SETUP, shell};
 use crate::hops::{self, Hop};
 use crate::lab::Lab;
 
-/// What the sink waits for after the last frame.
-const QUIET: Duration = Duration::from_secs(4);
+/// How long the sink goes on listening after the last frame was sent.
+const STRAGGLERS: Duration = Duration::from_secs(2);
 
 /// How much longer than the load itself the two halves may take.
 const WAIT: Duration = Duration::from_secs(40);
@@ -120,9 +120,8 @@ pub fn run(lab: &Lab, load: Load, meanwhile: impl FnOnce() -> Result<()>) -> Res
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let said = format!("/tmp/sink-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let line = format!(
-        "exec portcullis bench sink --uplink up0 --from {} --flows {FLOWS} --quiet {}s --duration {}s --json 2> {said}",
+        "exec portcullis bench sink --uplink up0 --from {} --flows {FLOWS} --duration {}s --json 2> {said}",
         addr::LAN_MAC,
-        QUIET.as_secs(),
         most.as_secs()
     );
     let sink = lab.uplink.begin(&shell(&line), "", most + SETUP)?;
@@ -142,6 +141,8 @@ pub fn run(lab: &Lab, load: Load, meanwhile: impl FnOnce() -> Result<()>) -> Res
     std::thread::sleep(load.time / 4);
     meanwhile()?;
     let sent = one(&lab.lan.finish(&send, most, &mut || false)?)?;
+    std::thread::sleep(STRAGGLERS);
+    lab.uplink.interrupt(&sink)?;
     let heard = lab.uplink.finish(&sink, most + SETUP, &mut || false)?;
     let said = lab.uplink.must(&format!("cat {said}"))?;
     let lost_there = said.lines().find(|line| line.contains("were lost here"));
