@@ -85,7 +85,11 @@ impl Guest {
                 self.qemu.check()?;
                 Err(Error::Answer {
                     what: error.to_string(),
-                    said: format!("its console ends with: {}", self.console(8)),
+                    said: format!(
+                        "its console ends with: {}; qemu said: {}",
+                        self.console(8),
+                        self.qemu.log().trim()
+                    ),
                 })
             }
         }
