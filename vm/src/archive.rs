@@ -1,5 +1,6 @@
 //! Debian packages: from the archive that this machine uses, by apt with lists of its own. What apt has set up here stays as it is.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -223,6 +224,25 @@ pub fn unpack(from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Nobody else builds or fetches into the cache for as long as this is held.
+///
+/// # Errors
+/// That somebody else is at it for too long, or that the lock cannot be had.
+pub(crate) fn alone(cache: &Path) -> Result<File> {
+    make(cache)?;
+    let path = cache.join("lock");
+    let failed = || format!("locking {}", path.display());
+    let file = File::create(&path).map_err(Error::io(failed()))?;
+    rig::poll_until("another lab, which builds images", LIMIT, || {
+        match file.try_lock() {
+            Ok(()) => Ok(Some(())),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(Error::io(failed())(e)),
+        }
+    })?;
+    Ok(file)
 }
 
 pub(crate) fn make(dir: &Path) -> Result<()> {

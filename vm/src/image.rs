@@ -8,7 +8,7 @@ use std::time::Duration;
 use rig::{Error, Result};
 use sha2::{Digest, Sha256};
 
-use crate::archive::{Archive, make};
+use crate::archive::{Archive, alone};
 
 /// Told apart from images that were built another way.
 const RECIPE: u32 = 1;
@@ -102,6 +102,7 @@ impl Image {
     /// What mmdebstrap or cpio says.
     pub fn build(self, archive: &Archive, cache: &Path, step: &dyn Fn(&str)) -> Result<PathBuf> {
         let file = self.file(archive, cache);
+        let _alone = alone(cache)?;
         if file.exists() {
             return Ok(file);
         }
@@ -111,7 +112,6 @@ impl Image {
             archive.release,
             self.packages().len()
         ));
-        make(cache)?;
         let dir = tempfile::Builder::new()
             .prefix("root-")
             .tempdir_in(cache)

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use rig::{Error, Result};
 
-use crate::archive::{self, Apt, Archive, make, refused};
+use crate::archive::{self, Apt, Archive, alone, make, refused};
 use crate::image::pack;
 
 /// What the machines need that a kernel may have as a module: their devices, drivers that the lab has NICs for, and the bridge that stands in for the gate.
@@ -71,6 +71,7 @@ impl Kernel {
             modules: kept.join("modules.cpio"),
             version,
         };
+        let _alone = alone(cache)?;
         if kernel.modules.exists() && kernel.image.exists() {
             return Ok(kernel);
         }
@@ -225,6 +226,7 @@ impl Emulator {
         let suite = format!("{}-backports", archive.release);
         let kept = cache.join(format!("qemu-{suite}"));
         let root = kept.join("root");
+        let _alone = alone(cache)?;
         if !root.exists() {
             step(&format!("fetching qemu of {suite}, once"));
             let apt = Apt::with(archive, &[&suite], &cache.join("apt-qemu"))?;
