@@ -35,7 +35,7 @@ pub(super) fn parse(frame: &[u8], meta: &mut Meta) -> bool {
         return false;
     }
     let proto = head[23];
-    // Both protocols by the same instructions: which one comes next nobody can foretell, and a branch on it is missed every other time.
+    // Both protocols by the same instructions: which one comes next nobody can foretell.
     let (tcp, udp) = (proto == transport::TCP, proto == transport::UDP);
     // Headers are whole: 20 bytes at least and at most to the end; the length of UDP is 8 at least.
     let (offset, len) = (usize::from(head[46] >> 4) * 4, usize::from(number(38)));

@@ -69,6 +69,16 @@ fn can(what: &str) -> bool {
     true
 }
 
+/// Images and kernels are there before a machine's own time runs.
+fn build_images() {
+    let built = ended(lab(&["images"]), BUILD);
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
+}
+
 /// The package of the gate as the other tests have it, built for debugging.
 fn package(dir: &Path) -> PathBuf {
     let built = Command::new(env!("CARGO"))
@@ -116,12 +126,7 @@ fn a_gate_installed_from_its_package_on_a_machine_of_its_own_does_what_the_demo_
         return;
     }
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let built = ended(lab(&["images"]), BUILD);
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    build_images();
     let dir = tempfile::tempdir().expect("a folder");
     let deb = package(dir.path());
     let demo = || {
@@ -178,12 +183,7 @@ fn a_lab_that_is_interrupted_while_it_boots_leaves_nothing_behind() {
         return;
     }
     let _one = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
-    let built = ended(lab(&["images"]), BUILD);
-    assert!(
-        built.status.success(),
-        "{}",
-        String::from_utf8_lossy(&built.stderr)
-    );
+    build_images();
     let dir = tempfile::tempdir().expect("a folder");
     let deb = package(dir.path());
     let temporary = dir.path().join("t");

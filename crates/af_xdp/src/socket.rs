@@ -66,7 +66,7 @@ impl Socket {
     /// As [`Socket::bind`], with frames of `frames` in the fill ring before the driver looks at it, `fill` at most and no more than it has room for.
     ///
     /// A driver in zero-copy mode gives its NIC what it finds there when the queue is set up, and not all ask for more by a wake-up that a receive queue
-    /// hears: igb of Linux 7.3 wakes the transmit queue's interrupt alone (`igb_xsk_wakeup`), so that nothing is ever received into a ring that was empty.
+    /// hears: with igb of Linux 7.3 wake-ups raised the transmit queues' interrupts alone (/proc/interrupts), and nothing was ever received into a ring that had been empty.
     ///
     /// # Errors
     /// [`BindError`]; the queue is then as it was, and the frames that the ring took are lost.
