@@ -1,5 +1,7 @@
 //! Every class of config error: where it is said to be, and what it says would be right.
 
+#[path = "config_errors/answers.rs"]
+mod answers;
 #[path = "config_errors/language.rs"]
 mod language;
 
@@ -519,7 +521,11 @@ const ERRORS: &[(&str, &str, &str)] = &[
 
 /// Every row, as a whole config.
 fn rows() -> Vec<(String, &'static str, &'static str)> {
-    let plain = ERRORS.iter().chain(language::CONFIGS).copied();
+    let plain = ERRORS
+        .iter()
+        .chain(language::CONFIGS)
+        .chain(answers::CONFIGS)
+        .copied();
     let plain = plain.map(|(text, message, help)| (text.to_owned(), message, help));
     let rule = |text| format!("[[rule]]\nname = \"a\"\naction = \"allow\"\n{text}\n");
     let packet = |text: &str| {

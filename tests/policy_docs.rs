@@ -184,6 +184,12 @@ const TABLES: &[(&str, &str, &[&str])] = &[
         &["flows", "timeouts"],
     ),
     ("[metrics]", "[metrics]\n@", &["metrics"]),
+    (
+        "[inband]",
+        "[inband]\naddress = \"10.77.0.2/24\"\nallow = \"10.77.0.9\"\n@",
+        &["inband"],
+    ),
+    ("[decoy]", "[decoy]\n@", &["decoy"]),
     ("[alerts]", "[alerts]\n@", &["alerts"]),
     ("rotate", "[alerts]\nrotate = { @ }", &["alerts", "rotate"]),
     ("[detect]", "[detect]\n@", &["detect"]),

@@ -9,6 +9,7 @@ mod address;
 mod app;
 pub mod baseline;
 pub mod check;
+mod decoy;
 pub mod detect;
 mod endpoint;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod flows;
 mod header;
 pub mod hosts;
 mod icmp;
+mod inband;
 pub mod judge;
 mod limit;
 mod link;
@@ -42,8 +44,10 @@ pub mod strict;
 pub mod tunnels;
 mod warn;
 
+pub use decoy::Decoy;
 pub use endpoint::token;
 pub use error::{ConfigError, Problem};
+pub use inband::{InBand, InBandSide};
 pub use link::parse as parse_mac;
 pub use places::Places;
 pub use policy_tests::{TestFile, load as load_tests};
@@ -68,6 +72,8 @@ pub struct Config {
     pub flows: flows::Settings,
     /// `[metrics]`.
     pub metrics: Metrics,
+    /// `[inband]`; `None` where the box has no address.
+    pub inband: Option<InBand>,
     /// `[alerts]`.
     pub alerts: Alerts,
     /// `[evidence]`; `None` where no frame is kept.
@@ -76,6 +82,8 @@ pub struct Config {
     pub detect: detect::Settings,
     /// `[quarantine]`.
     pub quarantine: quarantine::Settings,
+    /// `[decoy]`.
+    pub decoy: Decoy,
     /// The `[[sink]]` entries.
     pub sinks: Vec<sinks::Sink>,
     /// `[control]`.

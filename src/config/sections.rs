@@ -1,11 +1,11 @@
-//! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[alerts]`, `[detect]`, `[[sink]]`, `[control]`.
+//! The top level, and the sections that are not policy: `[bridge]`, `[flows]`, `[metrics]`, `[inband]`, `[alerts]`, `[detect]`, `[decoy]`, `[[sink]]`, `[control]`.
 
 use super::endpoint::token_file;
 use super::raw::{Reader, Value};
 use super::section::Section;
 use super::{
     Alerts, Bridge, BusyPoll, Config, Control, Idle, Metrics, Mode, Offloads, OnFailure, Queues,
-    detect, evidence, flows, policy,
+    decoy, detect, evidence, flows, inband, policy,
     policy_tests::{self, Entry},
     quarantine, sinks,
 };
@@ -27,12 +27,16 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
     let flows = flows::flows(reader, section);
     let section = root.section("metrics", reader);
     let metrics = metrics(reader, section);
+    let section = root.section("inband", reader);
+    let inband = inband::inband(reader, section, metrics.token_file.is_some());
     let section = root.section("alerts", reader);
     let alerts = alerts(reader, section);
     let section = root.section("detect", reader);
     let detect = detect::detect(reader, section, &policy.sets);
     let section = root.section("quarantine", reader);
     let quarantine = quarantine::quarantine(reader, section, &policy.sets);
+    let section = root.section("decoy", reader);
+    let decoy = decoy::decoy(reader, section);
     let sinks = root.take("sink");
     let sinks = sinks::sinks(reader, sinks);
     let section = root.section("evidence", reader);
@@ -62,10 +66,12 @@ pub(super) fn config(reader: &mut Reader, text: &str) -> Option<Config> {
         hosts,
         flows,
         metrics,
+        inband,
         alerts,
         evidence,
         detect,
         quarantine,
+        decoy,
         sinks,
         control,
         tests,
