@@ -23,7 +23,7 @@ pub(super) struct Reload {
 
 const RELOAD: &str = "The config is read and compiled aside, judged by its own [[test]] entries, and then takes the place of the one in force at once: no frame is lost, and each is judged by one of the two. Where anything is wrong with it, all stays as it was. Flows that are open are judged again at their next frame.
 
-SIGHUP does the same, and so does a change of the file itself unless `[control] watch = false`. Changes of [bridge] (but for `watchdog` and `on_failure`), [flows], [metrics], [alerts] (but for `window`), [evidence], [detect], [[sink]] and [control] need a restart, and are refused.";
+SIGHUP does the same, and so does a change of the file itself unless `[control] watch = false`. Changes of [bridge] (but for `watchdog` and `on_failure`), [flows], [metrics], [inband], [alerts] (but for `window`), [evidence], [detect], [decoy], [[sink]] and [control] need a restart, and are refused.";
 
 #[derive(clap::Args)]
 #[command(after_help = COMMIT)]

@@ -527,12 +527,14 @@ fn only_by_restart(before: &Config, after: &Config) -> Vec<&'static str> {
         ("[bridge]", bridge(before) != bridge(after)),
         ("[flows]", before.flows != after.flows),
         ("[metrics]", before.metrics != after.metrics),
+        ("[inband]", before.inband != after.inband),
         (
             "[alerts] (but for `window`)",
             alerts(before) != alerts(after),
         ),
         ("[evidence]", before.evidence != after.evidence),
         ("[detect]", before.detect != after.detect),
+        ("[decoy]", before.decoy != after.decoy),
         ("[[sink]]", sinks(before) != sinks(after)),
         (
             "[control] (but for `watch`)",
@@ -542,4 +544,49 @@ fn only_by_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     .into_iter()
     .filter_map(|(section, differs)| differs.then_some(section))
     .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        match config::parse(text, "p.toml", Path::new("/")) {
+            Ok(config) => config,
+            Err(error) => panic!("{text}: {error}"),
+        }
+    }
+
+    #[test]
+    fn a_section_that_only_a_start_can_follow_is_named_and_what_says_the_same_is_not() {
+        let inband = "[inband]\naddress = \"10.77.0.2/24\"\nallow = \"10.77.0.0/28\"\n";
+        for (before, after, sections) in [
+            ("", "", &[][..]),
+            ("", inband, &["[inband]"]),
+            (inband, "", &["[inband]"]),
+            (inband, &format!("{inband}vlan = 10\n"), &["[inband]"]),
+            (
+                inband,
+                &format!("{inband}side = \"lan\"\nport = 9155\n"),
+                &[],
+            ),
+            ("", "[decoy]\nat_most = 9\n", &["[decoy]"]),
+            (
+                "[decoy]\nname = \"a\"\n",
+                "[decoy]\nname = \"b\"\n",
+                &["[decoy]"],
+            ),
+            ("", "[decoy]\nat_most = 64\nsilence = \"20s\"\n", &[]),
+            (
+                "",
+                &format!("[decoy]\nrate = 10\n{inband}"),
+                &["[inband]", "[decoy]"],
+            ),
+            ("", "[metrics]\nlisten = \"off\"\n", &["[metrics]"]),
+            ("", "[alerts]\nwindow = \"9s\"\n", &[]),
+        ] {
+            let found = only_by_restart(&config(before), &config(after));
+            assert_eq!(found, sections, "{before:?}, then {after:?}");
+        }
+    }
 }
