@@ -24,6 +24,7 @@ pub mod config;
 pub mod control;
 pub mod flow;
 pub mod frame;
+pub mod hoststack;
 pub mod os;
 pub mod policy;
 pub mod port;

@@ -30,6 +30,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    // What the gate says itself, in a destination's place.
+    ("hoststack", &["hoststack", "app"]),
     ("config", &["config", "policy"]),
     // The baseline names applications.
     ("config/baseline.rs", &["config", "app", "policy"]),

@@ -10,7 +10,7 @@ use super::{
 use std::fmt::Write as _;
 
 /// The longest value, in characters.
-pub(super) const LONGEST: usize = 128;
+pub(crate) const LONGEST: usize = 128;
 /// The most fields of one payload.
 const MOST_FIELDS: usize = 16;
 /// The most values that are joined to one.

@@ -28,7 +28,7 @@ mod ssh;
 mod telnet;
 #[cfg(test)]
 mod testing;
-mod text;
+pub(crate) mod text;
 mod tftp;
 mod tls;
 mod vnc;

@@ -7,12 +7,12 @@ pub(super) fn skip_line_ends(bytes: &[u8]) -> &[u8] {
 }
 
 /// Behind the spaces and tabs that it begins with.
-pub(super) fn skip_blanks(bytes: &[u8]) -> &[u8] {
+pub(crate) fn skip_blanks(bytes: &[u8]) -> &[u8] {
     let start = bytes.iter().position(|byte| !is_blank(*byte));
     start.and_then(|start| bytes.get(start..)).unwrap_or(&[])
 }
 
-pub(super) fn is_blank(byte: u8) -> bool {
+pub(crate) fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
@@ -50,7 +50,7 @@ pub(super) fn lines(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// The first word behind any blanks, and what follows it.
-pub(super) fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
+pub(crate) fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
     let bytes = skip_blanks(bytes);
     let end = bytes.iter().position(|byte| is_blank(*byte));
     bytes
@@ -116,7 +116,7 @@ pub(super) fn begins(name: &[u8], part: &[u8]) -> bool {
 }
 
 /// The rest of a text that begins with `start` in any case.
-pub(super) fn strip<'a>(bytes: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+pub(crate) fn strip<'a>(bytes: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
     let (head, rest) = bytes.split_at_checked(start.len())?;
     head.eq_ignore_ascii_case(start).then_some(rest)
 }

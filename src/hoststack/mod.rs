@@ -1,0 +1,3 @@
+//! What the gate says as a host: conversations that it holds itself.
+
+pub mod decoy;
