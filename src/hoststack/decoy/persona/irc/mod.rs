@@ -2,24 +2,24 @@
 //!
 //! It lets everyone in, to see which channel with which key, and what is said there. A client is alone in its channels.
 
+mod channel;
+mod message;
+
 use super::line::{Ends, Lines, Voice};
 use super::{Learned, Limits, Manners, Next, keep};
-use crate::app::text::{skip_blanks, strip, word};
+use channel::CHANNEL_MARKS;
+use message::Message;
 use std::time::Duration;
 
 /// Without the line's end (RFC 1459 section 2.3).
 const LONGEST_LINE: usize = 510;
 /// As the 005 line says.
 const LONGEST_NICK: usize = 30;
-const LONGEST_CHANNEL: usize = 50;
 const LONGEST_USER: usize = 18;
-const MOST_CHANNELS: usize = 16;
 /// Messages that are remembered.
 const MOST_MESSAGES: usize = 8;
 const PING_EVERY: Duration = Duration::from_secs(90);
 const VERSION: &[u8] = b"2.11.2p3";
-/// What may precede a channel's name (RFC 2812 section 1.3).
-const CHANNEL_MARKS: &[u8] = b"#&+!";
 
 pub(super) struct Irc {
     name: Vec<u8>,
@@ -45,44 +45,6 @@ struct Seen {
     channels: Vec<Vec<u8>>,
     keys: Vec<Vec<u8>>,
     messages: Vec<Vec<u8>>,
-}
-
-/// A line's command in upper case, and its parameters: at most 15 (RFC 2812 section 2.3).
-struct Message<'a> {
-    command: Vec<u8>,
-    parameters: Vec<&'a [u8]>,
-}
-
-impl<'a> Message<'a> {
-    /// `None` of a line that has no command.
-    fn read(line: &'a [u8]) -> Option<Message<'a>> {
-        let mut rest = skip_blanks(line);
-        for mark in [b'@', b':'] {
-            if rest.first() == Some(&mark) {
-                rest = skip_blanks(word(rest).1);
-            }
-        }
-        let (command, behind) = word(rest);
-        rest = skip_blanks(behind);
-        let mut parameters = Vec::new();
-        while !rest.is_empty() && parameters.len() < 15 {
-            let (parameter, behind) = match strip(rest, b":") {
-                Some(trailing) => (trailing, &[][..]),
-                None => word(rest),
-            };
-            parameters.push(parameter);
-            rest = skip_blanks(behind);
-        }
-        (!command.is_empty()).then(|| Message {
-            command: command.to_ascii_uppercase(),
-            parameters,
-        })
-    }
-
-    /// Empty where it is not there.
-    fn parameter(&self, at: usize) -> &'a [u8] {
-        self.parameters.get(at).copied().unwrap_or(&[])
-    }
 }
 
 impl Irc {
@@ -112,7 +74,7 @@ impl Irc {
             }
             b"NICK" => self.nick(first, out),
             b"USER" => self.user(message, out),
-            b"PING" => self.say(out, &[b"PONG ", &self.name.clone(), b" :", first]),
+            b"PING" => self.prefixed(out, &[b"PONG ", &self.name.clone(), b" :", first]),
             b"PONG" | b"ERROR" => {}
             b"QUIT" => return self.close(b"Client Quit", out),
             b"JOIN" => self.join(first, message.parameter(1), out),
@@ -275,91 +237,6 @@ impl Irc {
         self.numeric(out, b"422", &[b":MOTD File is missing"]);
     }
 
-    /// RFC 2812 section 3.2.1. What a client wants to join is worth knowing before it may.
-    fn join(&mut self, channels: &[u8], keys: &[u8], out: &mut Vec<u8>) {
-        remember(&mut self.seen.channels, channels);
-        remember(&mut self.seen.keys, keys);
-        if self.needs_welcome(out) {
-            return;
-        }
-        if channels.is_empty() {
-            return self.numeric(out, b"461", &[b"JOIN :Not enough parameters"]);
-        }
-        if channels == b"0" {
-            return self.channels.clear();
-        }
-        for channel in parts(channels) {
-            if self.voice.spent() {
-                return;
-            }
-            if !is_channel(channel) {
-                self.numeric(out, b"403", &[channel, b" :No such channel"]);
-            } else if self.is_in(channel) {
-                // Nothing is said of it.
-            } else if self.channels.len() == MOST_CHANNELS {
-                self.numeric(
-                    out,
-                    b"405",
-                    &[channel, b" :You have joined too many channels"],
-                );
-            } else {
-                self.channels.push(channel.to_vec());
-                let mask = self.mask();
-                self.say(out, &[b":", &mask, b" JOIN :", channel]);
-                self.numeric(out, b"331", &[channel, b" :No topic is set"]);
-                self.names(channel, out);
-            }
-        }
-    }
-
-    fn part(&mut self, channels: &[u8], out: &mut Vec<u8>) {
-        for channel in parts(channels) {
-            if self.voice.spent() {
-                return;
-            }
-            if self.is_in(channel) {
-                self.channels
-                    .retain(|name| !name.eq_ignore_ascii_case(channel));
-                let mask = self.mask();
-                self.say(out, &[b":", &mask, b" PART ", channel]);
-            } else {
-                self.numeric(out, b"442", &[channel, b" :You're not on that channel"]);
-            }
-        }
-    }
-
-    /// Whoever enters an empty channel is its operator.
-    fn names(&mut self, channel: &[u8], out: &mut Vec<u8>) {
-        if self.is_in(channel) {
-            let nick = self.shown_nick();
-            self.numeric(out, b"353", &[b"= ", channel, b" :@", &nick]);
-        }
-        self.numeric(out, b"366", &[or_star(channel), b" :End of NAMES list"]);
-    }
-
-    /// RFC 2812 sections 3.1.5 and 3.2.3. A change is granted.
-    fn mode(&mut self, message: &Message, out: &mut Vec<u8>) {
-        let (target, change) = (message.parameter(0), message.parameter(1));
-        let is_channel = target
-            .first()
-            .is_some_and(|mark| CHANNEL_MARKS.contains(mark));
-        match (is_channel, change) {
-            (true, b"") => self.numeric(out, b"324", &[target, b" +nt"]),
-            (true, b"b" | b"+b") if message.parameters.len() == 2 => {
-                self.numeric(out, b"368", &[target, b" :End of channel ban list"]);
-            }
-            (false, b"") => self.numeric(out, b"221", &[b"+"]),
-            (true, _) => {
-                let (mask, rest) = (self.mask(), message.parameters.join(&b' '));
-                self.say(out, &[b":", &mask, b" MODE ", &rest]);
-            }
-            (false, _) => {
-                let nick = self.shown_nick();
-                self.say(out, &[b":", &nick, b" MODE ", &nick, b" :", change]);
-            }
-        }
-    }
-
     fn message(&mut self, target: &[u8], text: &[u8]) {
         if self.seen.messages.len() < MOST_MESSAGES {
             let message = [target, b": ", text].concat();
@@ -371,12 +248,6 @@ impl Irc {
         let host = self.address();
         self.say(out, &[b"ERROR :Closing Link: ", &host, b" (", why, b")"]);
         Next::Close
-    }
-
-    fn is_in(&self, channel: &[u8]) -> bool {
-        self.channels
-            .iter()
-            .any(|name| name.eq_ignore_ascii_case(channel))
     }
 
     fn shown_nick(&self) -> Vec<u8> {
@@ -454,29 +325,6 @@ impl Manners for Irc {
     }
 }
 
-/// Of a list with commas.
-fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    list.split(|byte| *byte == b',')
-        .filter(|part| !part.is_empty())
-}
-
-/// Those that are new, up to a bound.
-fn remember(into: &mut Vec<Vec<u8>>, list: &[u8]) {
-    for part in parts(list) {
-        if into.len() < MOST_CHANNELS && !into.iter().any(|known| known == part) {
-            into.push(part.to_vec());
-        }
-    }
-}
-
-fn is_channel(name: &[u8]) -> bool {
-    name.len() <= LONGEST_CHANNEL
-        && name
-            .first()
-            .is_some_and(|mark| CHANNEL_MARKS.contains(mark))
-        && !name.iter().any(|byte| matches!(byte, b' ' | 7))
-}
-
 /// What stands for a parameter that was not given.
 fn or_star(parameter: &[u8]) -> &[u8] {
     if parameter.is_empty() {
@@ -538,7 +386,7 @@ PING :BA9FA27E\r
                 ("MODE bot +i\r\n", ":bot MODE bot :+i\r\n"),
                 ("WHO #c\r\n", ":x.example 315 bot #c :End of WHO list\r\n"),
                 ("PRIVMSG #c :ready: 10.0.0.7\r\nNOTICE boss hi\r\n", ""),
-                ("PING :1234 5\r\n", "PONG x.example :1234 5\r\n"),
+                ("PING :1234 5\r\n", ":x.example PONG x.example :1234 5\r\n"),
                 ("PART #c\r\n", ":bot!~b@users.x.example PART #c\r\n"),
                 ("NICK bot2\r\n", ":bot!~b@users.x.example NICK :bot2\r\n"),
                 (
@@ -600,7 +448,7 @@ PING :BA9FA27E\r
                     ":x.example 451 * :You have not registered\r\n",
                 ),
                 ("STEAL\r\n", ":x.example 451 * :You have not registered\r\n"),
-                ("PING x\r\n", "PONG x.example :x\r\n"),
+                ("PING x\r\n", ":x.example PONG x.example :x\r\n"),
                 ("NICK\r\n", ":x.example 431 * :No nickname given\r\n"),
                 (
                     "NICK a!b\r\n",
@@ -632,7 +480,7 @@ PING :BA9FA27E\r
         let heard = hear(Kind::Irc, Limits::default(), long.as_bytes(), Split::Whole);
         let out = String::from_utf8(heard.out).unwrap();
         assert!(out.lines().all(|line| line.len() <= 510));
-        assert!(out.ends_with("xxx\r\nPONG x.example :end\r\n"));
+        assert!(out.ends_with("xxx\r\n:x.example PONG x.example :end\r\n"));
     }
 
     #[test]
