@@ -1,5 +1,7 @@
 //! HTTP/1.1 as a server speaks it that has no time (RFC 9112): it reads one request with its body, and says 503.
 
+#[cfg(test)]
+use super::testing::allocated;
 use super::{Learned, Limits, Manners, Next, keep};
 use crate::app::text::word;
 
@@ -198,6 +200,23 @@ impl Manners for Http {
         if self.bytes > 0 {
             fields.add_text("bytes", self.bytes.to_string());
         }
+    }
+
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        let seen = &self.seen;
+        let texts = [
+            &seen.method,
+            &seen.host,
+            &seen.path,
+            &seen.agent,
+            &seen.authorization,
+        ];
+        let head = match &self.state {
+            State::Head(head) => Some(head),
+            State::Body(_) | State::Chunks(_) => None,
+        };
+        allocated(texts.into_iter().chain(head))
     }
 }
 

@@ -69,6 +69,11 @@ impl Lines {
         })
     }
 
+    #[cfg(test)]
+    pub fn kept(&self) -> usize {
+        self.start.capacity()
+    }
+
     fn take(&mut self, bytes: &[u8]) {
         let room = (self.most + 1).saturating_sub(self.start.len());
         self.start

@@ -1,8 +1,8 @@
 //! How a server of a protocol behaves: what it says to what it hears. Bytes in, bytes out; no socket and no clock.
 //!
 //! A persona answers so that a client goes on and shows what it wants, and promises nothing: no mail is said to be delivered, no file kept.
-//! It is spoken to by machines that are taken over, so it takes any bytes, in bounded memory, and says a bounded number of bytes
-//! ([`Persona::most_said`]).
+//! It is spoken to by machines that are taken over, so it takes any bytes, keeps less than 32 KiB of them ([`MOST_KEPT`]), and says a bounded
+//! number of bytes ([`Persona::most_said`]).
 
 mod http;
 mod irc;
@@ -21,6 +21,8 @@ use std::time::Duration;
 const LONGEST_NAME: usize = 64;
 /// What the longest answer to one line may have beyond [`Limits::said`]: IRC's welcome, and a farewell.
 const ONE_ANSWER: usize = 3 * 1024;
+/// Bytes of what a client says that a persona keeps at most, for the answer and for the alert.
+pub const MOST_KEPT: usize = 32 * 1024;
 /// The longest list in one field, in characters.
 const LONGEST_LIST: usize = 512;
 
@@ -109,6 +111,12 @@ trait Manners {
     }
 
     fn learned(&self, _fields: &mut Learned) {}
+
+    /// Bytes that are allocated for what was heard.
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        0
+    }
 }
 
 enum Inner {
@@ -152,7 +160,8 @@ impl Persona {
         self.kind
     }
 
-    /// Bytes that it says at most over a stream, whatever it hears and however time goes by. Over datagrams, no answer has more than 32.
+    /// Bytes that it says at most over a stream, whatever it hears and however time goes by. Over datagrams, no answer has more than 32, and
+    /// all of them together no more than 32 more than was heard.
     pub fn most_said(&self) -> usize {
         self.limits.said.saturating_add(ONE_ANSWER)
     }
@@ -370,13 +379,53 @@ mod tests {
         #[test]
         fn any_datagrams_have_short_answers_and_safe_fields(datagrams in prop::collection::vec(prop_oneof![said(), prop::collection::vec(0u8..4, 0..6)], 0..8), kind in prop::sample::select(&Kind::ALL[..])) {
             let mut persona = Persona::new(kind, "x.example", Limits::default());
+            let (mut heard, mut said) = (0, 0);
             for datagram in datagrams {
                 let mut out = Vec::new();
                 persona.hear_datagram(&datagram, &mut out);
                 prop_assert!(out.len() <= 32);
+                (heard, said) = (heard + datagram.len(), said + out.len());
+                prop_assert!(said <= heard + 32);
+                prop_assert!(persona.manners().kept() <= MOST_KEPT);
             }
             for (_, value) in persona.learned() {
                 prop_assert!(!value.chars().any(char::is_control));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_kept_has_a_bound_where_everything_is_long() {
+        let long = "x".repeat(5000);
+        let irc: String = (0..40)
+            .map(|at| {
+                format!(
+                    "JOIN #{at}{long}\nJOIN #{at} {at}{long}\nPRIVMSG {at} :{long}\nPASS {long}\n"
+                )
+            })
+            .collect();
+        let start = format!("NICK {long}\nUSER {long} 0 * {long}\n");
+        let smtp: String = (0..40)
+            .map(|at| format!("RCPT TO:<{at}{}>\r\n", &long[..900]))
+            .collect();
+        let mail = format!(
+            "EHLO {0}\r\nMAIL FROM:<{0}>\r\n{smtp}DATA\r\nSubject: {long}\r\n {long}\r\n\r\n{long}\r\n{long}",
+            &long[..900]
+        );
+        let http = format!(
+            "{}GET /{} HTTP/1.1\r\nHost: {long}\r\n",
+            "\r\n".repeat(9000),
+            &long[..900]
+        );
+        for (kind, bytes) in [
+            (Kind::Irc, start.clone() + &irc),
+            (Kind::Irc, irc),
+            (Kind::Smtp, mail),
+            (Kind::Http, http + &long),
+        ] {
+            // Looks at what is kept after each piece.
+            for split in [Split::Whole, Split::Bytes] {
+                hear(kind, Limits::default(), bytes.as_bytes(), split);
             }
         }
     }

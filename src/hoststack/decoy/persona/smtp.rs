@@ -2,16 +2,18 @@
 //! delivered and the sender does not give up. The words are those of a server that is met everywhere.
 
 use super::line::{Ends, Line, Lines, Voice};
+#[cfg(test)]
+use super::testing::allocated;
 use super::{Learned, Limits, Manners, Next, keep};
 use crate::app::safe_text;
 use crate::app::text::{skip_blanks, strip, word};
 
-/// Without the line's end: more than the 512 and 1000 bytes with it of RFC 5321 section 4.5.3.1 that any server has to take.
+/// Without the line's end. With it, any server has to take 512 bytes of a command, and 1000 of a text line (RFC 5321 section 4.5.3.1).
 const LONGEST_LINE: usize = 1000;
 /// What any server has to take (RFC 5321 section 4.5.3.1.8).
 const MOST_RECIPIENTS: usize = 100;
 /// Recipients that are remembered.
-const MOST_KEPT: usize = 16;
+const RECIPIENTS_KEPT: usize = 16;
 /// Refusals in a conversation before the server hangs up.
 const MOST_ERRORS: usize = 20;
 const BODY_KEPT: usize = 1024;
@@ -164,7 +166,7 @@ impl Smtp {
         let Some(path) = path(rest, b"TO:").filter(|path| !path.is_empty()) else {
             return self.refuse(out, b"501 5.5.4 Syntax: RCPT TO:<address>");
         };
-        if self.seen.to.len() < MOST_KEPT {
+        if self.seen.to.len() < RECIPIENTS_KEPT {
             self.seen.to.push(keep(path));
         } else {
             self.seen.more += 1;
@@ -326,6 +328,14 @@ impl Manners for Smtp {
             let bytes = seen.bytes.saturating_add(self.bytes);
             fields.add_text("bytes", bytes.to_string());
         }
+    }
+
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        let seen = &self.seen;
+        let headers = [&seen.subject, &seen.header_from, &seen.header_to];
+        let texts = [&seen.helo, &seen.from, &seen.body];
+        self.lines.kept() + allocated(seen.to.iter().chain(headers).chain(texts))
     }
 }
 

@@ -1,6 +1,6 @@
 //! For the tests of this folder.
 
-use super::{Kind, Limits, Next, Persona};
+use super::{Kind, Limits, MOST_KEPT, Next, Persona};
 
 /// How a stream comes.
 #[derive(Clone, Copy)]
@@ -18,6 +18,11 @@ pub(super) struct Heard {
     pub learned: Vec<(&'static str, String)>,
 }
 
+/// What these have allocated.
+pub(super) fn allocated<'a>(texts: impl IntoIterator<Item = &'a Vec<u8>>) -> usize {
+    texts.into_iter().map(Vec::capacity).sum()
+}
+
 /// Says a stream to a server that has greeted.
 pub(super) fn hear(kind: Kind, limits: Limits, bytes: &[u8], split: Split) -> Heard {
     let mut persona = Persona::new(kind, "x.example", limits);
@@ -31,6 +36,8 @@ pub(super) fn hear(kind: Kind, limits: Limits, bytes: &[u8], split: Split) -> He
     let mut next = Next::More;
     for piece in pieces {
         next = persona.hear(piece, &mut out);
+        let kept = persona.manners().kept();
+        assert!(kept <= MOST_KEPT, "{kept} bytes");
     }
     Heard {
         out,

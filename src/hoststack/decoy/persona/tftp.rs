@@ -2,6 +2,8 @@
 //!
 //! A last block is acknowledged again as often as it comes, for as long as the conversation is kept (RFC 1350 section 6).
 
+#[cfg(test)]
+use super::testing::allocated;
 use super::{Learned, Limits, Manners, Next, keep};
 
 /// Without options a block has so many bytes, and the last has fewer (RFC 1350 section 2).
@@ -149,6 +151,11 @@ impl Manners for Tftp {
         if operation == WRITE {
             fields.add_text("bytes", self.bytes.to_string());
         }
+    }
+
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        allocated([&self.file, &self.mode])
     }
 }
 

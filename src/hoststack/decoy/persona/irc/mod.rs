@@ -6,6 +6,8 @@ mod channel;
 mod message;
 
 use super::line::{Ends, Lines, Voice};
+#[cfg(test)]
+use super::testing::allocated;
 use super::{Learned, Limits, Manners, Next, keep};
 use channel::CHANNEL_MARKS;
 use message::Message;
@@ -322,6 +324,15 @@ impl Manners for Irc {
         for message in &seen.messages {
             fields.add("message", message);
         }
+    }
+
+    #[cfg(test)]
+    fn kept(&self) -> usize {
+        let seen = &self.seen;
+        let lists = [&self.channels, &seen.channels, &seen.keys, &seen.messages];
+        let names = [&seen.nick, &seen.user, &seen.realname, &seen.password];
+        let named = self.nick.iter().chain(&self.user).chain(names);
+        self.lines.kept() + allocated(lists.into_iter().flatten()) + allocated(named)
     }
 }
 
