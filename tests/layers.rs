@@ -14,6 +14,11 @@ const ALLOWED: &[(&str, &[&str])] = &[
     // What the rules said of a flow, and the reasons and counters of those that get none.
     ("flow", &["flow", "app", "frame", "policy", "telemetry"]),
     ("action", &["action", "frame", "policy"]),
+    // The box's own stack judges nothing: it reads headers again, and says which rule a conversation is of.
+    (
+        "hoststack",
+        &["hoststack", "app", "frame", "policy", "telemetry"],
+    ),
     // A port moves frames and judges none; only the capture port asks the parser which side a frame is from.
     ("port", &["port"]),
     ("port/pcap.rs", &["port", "frame", "policy"]),
@@ -30,8 +35,18 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    // What the gate says itself, in a destination's place.
-    ("hoststack", &["hoststack", "app"]),
+    // A worker's way to the box's own stack is a pair of rings.
+    (
+        "worker/host.rs",
+        &[
+            "worker",
+            "hoststack",
+            "frame",
+            "policy",
+            "port",
+            "telemetry",
+        ],
+    ),
     ("config", &["config", "policy"]),
     // The baseline names applications.
     ("config/baseline.rs", &["config", "app", "policy"]),
@@ -49,6 +64,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "config",
             "flow",
             "frame",
+            "hoststack",
             "os",
             "policy",
             "port",

@@ -7,7 +7,9 @@ use super::rule::{self, Stated};
 use super::section::Section;
 use super::{baseline, hosts, set, strict, tunnels, warn};
 use crate::policy::table::MAX_RULES;
-use crate::policy::{Action, AddrRange, Clause, DEFAULT_RULE, Direction, Origin, Policy, Rule};
+use crate::policy::{
+    Action, AddrRange, Clause, DEFAULT_RULE, Direction, FlagMatch, Origin, Policy, ProtoSet, Rule,
+};
 use std::collections::HashMap;
 
 /// The rule that needs `lan.prefixes`.
@@ -130,9 +132,9 @@ fn push_own(reader: &mut Reader, policy: &mut Policy, stated: &Stated) {
     let Some(action) = stated.action else {
         let help = match super::error::nearest(&stated.name, builtin_names()) {
             Some(near) => format!(
-                "add `action = \"drop\"` (or \"allow\", \"reject\"); or did you mean the built-in rule `{near}`?"
+                "add `action = \"drop\"` (or \"allow\", \"reject\", \"decoy\"); or did you mean the built-in rule `{near}`?"
             ),
-            None => "add `action = \"drop\"` (or \"allow\", \"reject\")".to_owned(),
+            None => "add `action = \"drop\"` (or \"allow\", \"reject\", \"decoy\")".to_owned(),
         };
         reader.error(
             stated.span.clone(),
@@ -154,6 +156,7 @@ fn push_own(reader: &mut Reader, policy: &mut Policy, stated: &Stated) {
     let mut rule = Rule::new(&stated.name, action, clauses, origin);
     run_time(reader, &mut rule, stated);
     only_outwards(reader, &rule, stated);
+    can_decoy(reader, &rule, stated);
     policy.rules.push(rule);
 }
 
@@ -169,6 +172,46 @@ fn only_outwards(reader: &mut Reader, rule: &Rule, stated: &Stated) {
             "by a rule on what comes in",
             help,
         );
+    }
+}
+
+/// A decoy answers connections over TCP, and datagrams of UDP, that go out, from their first packet on.
+fn can_decoy(reader: &mut Reader, rule: &Rule, stated: &Stated) {
+    let Action::Decoy(_) = rule.action else {
+        return;
+    };
+    const TCP_UDP: ProtoSet = ProtoSet::of(&[6, 17]);
+    let wrong = |clause: &Clause| {
+        if clause.direction != Direction::Out {
+            return Some((
+                "on what comes in",
+                "leave `direction` out: a decoy answers hosts of the LAN, in the place of whom they want to reach",
+            ));
+        }
+        if clause.protos.and(TCP_UDP) != clause.protos || clause.ethertype.is_some() {
+            return Some((
+                "on more than TCP and UDP",
+                "add `proto = \"tcp\"`, `\"udp\"`, or both: nothing else is answered",
+            ));
+        }
+        if clause.tcp_flags != FlagMatch::default() || clause.fragment.is_some() {
+            return Some((
+                "on single packets",
+                "take `tcp_flags` and `fragment` out: a decoy answers whole connections",
+            ));
+        }
+        None
+    };
+    let mid_stream = |clause: &Clause| clause.app.is_some() && !clause.protos.contains(17);
+    let found = rule.clauses.iter().find_map(wrong).or_else(|| {
+        (!rule.clauses.is_empty() && rule.clauses.iter().all(mid_stream)).then_some((
+            "on what a connection turns out to be",
+            "what speaks over TCP is known when the connection is open to its destination, and a decoy has to answer its first packet: add a clause by ports, or use \"drop\"",
+        ))
+    });
+    if let Some((label, help)) = found {
+        let message = format!("the rule `{}` cannot answer by a decoy", rule.name);
+        reader.error(stated.action_span.clone(), message, label, help);
     }
 }
 
@@ -205,9 +248,22 @@ fn run_time(reader: &mut Reader, rule: &mut Rule, stated: &Stated) {
                 help,
             );
         }
+        Some(Some(_)) if matches!(rule.action, Action::Decoy(_)) => {
+            let message = format!(
+                "the rule `{}` answers by a decoy, and a limit on frames would cut its conversations short",
+                rule.name
+            );
+            let help = "take `limit` out: how many conversations there may be, and how many frames, says [decoy] (at_most, for_a_host, rate)";
+            reader.error(
+                stated.limit_span.clone(),
+                message,
+                "a limit on a decoy",
+                help,
+            );
+        }
         Some(limit) => rule.limit = limit,
         // The limit of a built-in rule that allows means nothing where the user has it drop.
-        None if rule.action == Action::Drop => rule.limit = None,
+        None if matches!(rule.action, Action::Drop | Action::Decoy(_)) => rule.limit = None,
         None => {}
     }
 }
@@ -243,6 +299,7 @@ fn push_builtin(
             }
             (true, None) => {}
         }
+        can_decoy(reader, &rule, stated);
     }
     if on {
         policy.rules.push(rule);

@@ -3,7 +3,7 @@
 use super::raw::{Reader, Value};
 use super::section::Section;
 use super::{limit, matching, quarantine};
-use crate::policy::{Action, Clause, Limit, Set, Severity};
+use crate::policy::{Action, Clause, Limit, Manners, Set, Severity};
 use std::ops::Range;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -15,6 +15,8 @@ pub(super) struct Stated {
     pub span: Range<usize>,
     pub line: usize,
     pub action: Option<Action>,
+    /// The place of the action, or of what a decoy speaks.
+    pub action_span: Range<usize>,
     /// The inner `None` is "no alert", said explicitly.
     pub alert: Option<Option<Severity>>,
     pub enabled: Option<bool>,
@@ -51,9 +53,24 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
     let header = section.span.clone();
     let name = section.take("name");
     // A fault is reported where it stands; the stand-in keeps a second report, that there is no action, away.
-    let action = section
-        .take("action")
-        .map(|value| action(reader, &value).unwrap_or(Action::Drop));
+    let action = section.take("action");
+    let mut action_span = action.as_ref().map_or(0..0, |value| value.span());
+    let mut action = action.map(|value| action_of(reader, &value).unwrap_or(Action::Drop));
+    if let Some(value) = section.take("decoy") {
+        let manners = reader.word(&value, "decoy", &Manners::ALL);
+        match (action, manners) {
+            (Some(Action::Decoy(_)), Some(manners)) => {
+                (action, action_span) = (Some(Action::Decoy(manners)), value.span());
+            }
+            (_, None) => {}
+            _ => reader.error(
+                value.span(),
+                "`decoy` says what a decoy speaks, and the rule has none",
+                "of no use here",
+                "write `action = \"decoy\"` beside it, or take it out",
+            ),
+        }
+    }
     let alert = section
         .take("alert")
         .and_then(|value| alert(reader, &value));
@@ -107,6 +124,7 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
         span: value.span(),
         line,
         action,
+        action_span,
         alert,
         enabled,
         limit,
@@ -119,17 +137,7 @@ pub(super) fn read(reader: &mut Reader, mut section: Section<'_>, sets: &[Set]) 
     })
 }
 
-fn action(reader: &mut Reader, value: &Value<'_>) -> Option<Action> {
-    if value.get_ref().as_str() == Some("decoy") {
-        let message = "this version does not have the action \"decoy\" (answering in the destination's place)";
-        reader.error(
-            value.span(),
-            message,
-            "not in this version",
-            "use \"drop\" or \"reject\"",
-        );
-        return None;
-    }
+fn action_of(reader: &mut Reader, value: &Value<'_>) -> Option<Action> {
     reader.word(
         value,
         "action",
@@ -137,6 +145,7 @@ fn action(reader: &mut Reader, value: &Value<'_>) -> Option<Action> {
             ("allow", Action::Allow),
             ("drop", Action::Drop),
             ("reject", Action::Reject),
+            ("decoy", Action::Decoy(Manners::Port)),
         ],
     )
 }

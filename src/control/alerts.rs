@@ -1,5 +1,6 @@
 //! From alerting frames to lines that a person reads: one incident for each (rule, inside host), repeats counted into it.
 
+use super::decoys::{self, Conversation};
 use super::detect::Finding;
 use super::diff::Stopped;
 use super::evidence::{Evidence, EvidenceStatus, Request};
@@ -12,6 +13,7 @@ use super::recent::{Latest, Recent, Told};
 use super::windows::{self, Whom, Window};
 use crate::app::{self, Details, Identity};
 use crate::frame::Meta;
+use crate::hoststack::decoy::Report;
 use crate::policy::{Generation, InForce, Side, Verdict};
 use crate::telemetry::{Behaviour, Cause, Event, recording};
 use serde_json::{Map, Value};
@@ -48,6 +50,10 @@ pub(super) struct Incident {
     pub evidence: Option<PathBuf>,
     /// What a detector goes by; the last that was told.
     pub behaviour: Map<String, Value>,
+    /// The last conversation of a decoy with it.
+    pub decoy: Option<Conversation>,
+    /// Conversations until now, and those that were told of in this window.
+    conversations: (u64, u32),
     /// Frames that a line has told of.
     told: u64,
     /// When the last line was written.
@@ -77,6 +83,8 @@ impl Incident {
             shown: None,
             evidence: None,
             behaviour: Map::new(),
+            decoy: None,
+            conversations: (0, 0),
             told: 0,
             line: 0,
         }
@@ -365,6 +373,45 @@ impl Incidents {
         self.add(&finding.event(), Some(finding.numbers))
     }
 
+    /// The same for a conversation of a decoy: a line of its own, as many as a window may have.
+    pub fn take_report(&mut self, report: &Report) -> Option<Line> {
+        let event = decoys::event(report);
+        // An incident is open since its first frame; where that was not told, it begins now.
+        let begun = self.add(&event, None);
+        let key = self.key(&event);
+        let about = self.open.get(&key).map(|incident| {
+            let line = self.line(incident, &self.policy.load());
+            (line.alert.host, line.alert.signature)
+        });
+        let incident = self.open.get_mut(&key)?;
+        let (number, told) = &mut incident.conversations;
+        *number += 1;
+        *told += 1;
+        if *told > decoys::TOLD {
+            return begun;
+        }
+        let mut conversation = Conversation::of(report, *number);
+        if let (Some(evidence), Some((host, rule))) = (&self.evidence, about) {
+            let text = decoys::file(report, &host, &rule);
+            let of = (&*incident.id, &*host, &*rule);
+            conversation.evidence = evidence.keep(of, *number, text);
+        }
+        incident.decoy = Some(conversation);
+        if let Some(details) = decoys::shown(report) {
+            incident.shown = Some(details);
+        }
+        let window = incident.line;
+        let line = self.tell(key, event.time);
+        if let Some(incident) = self.open.get_mut(&key) {
+            // The window goes on as it was: what is repeated is counted, not told, for no longer than before.
+            incident.line = window;
+            if let Some(conversation) = &mut incident.decoy {
+                conversation.transcript = Vec::new();
+            }
+        }
+        line
+    }
+
     /// What detectors have found until now, by name.
     pub fn findings(&self) -> Vec<(&'static str, u64)> {
         let names = Behaviour::ALL.iter().map(|behaviour| behaviour.name());
@@ -548,6 +595,9 @@ impl Incidents {
 
     fn tell(&mut self, key: Key, now: u64) -> Option<Line> {
         let incident = self.open.get_mut(&key)?;
+        if now.saturating_sub(incident.line) >= self.window {
+            incident.conversations.1 = 0;
+        }
         incident.told = incident.packets;
         incident.line = now;
         self.lines += 1;

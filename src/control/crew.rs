@@ -230,7 +230,11 @@ fn work(
         if received > 0 {
             busy_until = time.steady + QUIET;
             idle_turns = 0;
-        } else if idle == Idle::Adaptive && time.steady > busy_until && worker.waiting() == 0 {
+        } else if idle == Idle::Adaptive
+            && time.steady > busy_until
+            && worker.waiting() == 0
+            && !worker.awaits_host(time.steady)
+        {
             nap(&mut worker);
         } else {
             // Looking at the rings again at once would only take their cache lines from the core that is filling them.

@@ -1,6 +1,7 @@
 //! One line of an alert: an incident as it stands, in the form of Suricata's EVE records.
 
 use super::alerts::Incident;
+use super::decoys::Conversation;
 use super::names::Names;
 use crate::config::Control;
 use crate::frame::Meta;
@@ -16,7 +17,7 @@ use std::time::{Duration, SystemTime};
 const LISTED: usize = 8;
 
 /// One line of the alert file. Field names are those of Suricata's EVE format where it has one; docs/alerts.md says which.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[allow(missing_docs)]
 pub struct Line {
     pub timestamp: String,
@@ -47,6 +48,9 @@ pub struct Line {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub app_proto: Option<&'static str>,
     pub alert: Alert,
+    /// What it said to a decoy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decoy: Option<Conversation>,
     /// What the payload has shown, under the name of its application.
     #[serde(flatten)]
     pub shown: Map<String, Value>,
@@ -184,6 +188,7 @@ pub(super) fn line(incident: &Incident, generation: &Generation, about: About<'_
             .map(|tag| tag & 0x0fff)
             .collect(),
         app_proto: incident.shown.as_ref().map(|shown| shown.app.name()),
+        decoy: incident.decoy.clone(),
         shown: shown(incident),
         alert: Alert {
             action: if event.shadow || event.verdict == Verdict::Forward {

@@ -6,6 +6,7 @@ use super::bringup::{BringupError, Ready, bring_up};
 use super::crew::Crew;
 use super::detect::{self, Detectors};
 use super::handover::{Giver, Left, monotonic};
+use super::http::Doors;
 use super::http::access::Access;
 use super::keeper::Keeper;
 use super::lapses::Lapses;
@@ -18,9 +19,10 @@ use super::sink::{self, OpenError};
 use super::status::{State, now};
 use super::upkeep::{Ask, Upkeep};
 use super::windows::{self, Window};
-use super::{evidence, http, socket};
+use super::{evidence, hoststack, http, socket};
 use crate::config::{Config, OnFailure, token};
 use crate::flow::Flows;
+use crate::hoststack::decoy::Report;
 use crate::os::affinity;
 use crate::os::notify::Manager;
 use crate::os::sandbox::{self, Calls, Reach, SandboxError};
@@ -29,6 +31,7 @@ use crate::policy::CompileError;
 use crate::port::gate::{Beats, Failing, Gate, GateError, Loader};
 use crate::telemetry::dhcp::DhcpRing;
 use crate::telemetry::{EventRing, ObservationRing, observe};
+use crossbeam::channel::Receiver;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +48,9 @@ const KEEP_TICKS: u32 = 250;
 
 /// Observations that a worker may be ahead of the control thread.
 const OBSERVATIONS: usize = 4096;
+
+/// Conversations that are told of at once.
+const REPORTS: usize = 64;
 
 /// How long sinks may take at the end for what they have.
 const FLUSH: Duration = Duration::from_secs(2);
@@ -204,6 +210,9 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
             bridge, &policy, &flows, wanted, state_dir, loader, hand_over,
         )
     };
+    let mut ready = std::thread::scope(|scope| scope.spawn(bring).join())
+        .map_err(|_| ServeError::WorkerEnded)??;
+    let made = hoststack::make(&config, &mut ready);
     let Ready {
         workers,
         ports: [lan, uplink],
@@ -212,8 +221,8 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
         notes,
         layout,
         taken,
-    } = std::thread::scope(|scope| scope.spawn(bring).join())
-        .map_err(|_| ServeError::WorkerEnded)??;
+        ..
+    } = ready;
     let received_before = taken.as_ref().map_or([0; 2], |taken| taken.received_before);
     let giver = keeps
         .zip(layout)
@@ -253,6 +262,7 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
     affinity::keep_off(&cores);
     let (applied, follows) = unbounded_channel();
     let reloader = Reloader::new(file, config.clone(), Arc::clone(&flows), Some(applied));
+    let stack = made.stack.start().map_err(ServeError::Os)?;
     let upkeep = Upkeep::start(keeper, store, loaded, (reloader, held)).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
     let interfaces = [&lan.0, &uplink.0].map(|port| port.interface.clone());
@@ -286,13 +296,19 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
     );
     let state = state.with_config(&config, upkeep.reloads());
     let state = state.with_quarantine(upkeep.quarantine());
-    let state = state.with_taken(taken);
+    let state = state.with_taken(taken).with_hoststack(made.tallies);
     let state = Arc::new(state.with_clock(crew.clock()));
     announce(&state, &config, manager);
     let mut from_workers = FromWorkers {
         events,
         dhcp,
         watched,
+        reports: made.reports,
+    };
+    let evidence_dir = wanted.map(|kept| kept.dir.clone());
+    let doors = Doors {
+        listener: metrics,
+        inband: made.connections,
     };
     let outcome = runtime.block_on(control(
         (signals, follows),
@@ -300,7 +316,7 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
         (&crew, &mut gates),
         &kept,
         &mut from_workers,
-        metrics.map(|listener| (listener, access, wanted.map(|kept| kept.dir.clone()))),
+        (doors, access, evidence_dir),
         listener,
     ));
     drop(upkeep);
@@ -317,6 +333,7 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
     match giver {
         None => {
             crew.stop();
+            drop(stack);
             drain(&state, &mut from_workers, 0);
             // As they stand: what follows closes them.
             let open = state.incidents().0.windows();
@@ -326,6 +343,7 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
         }
         Some(giver) => {
             // What may take its time is done while frames still pass. Incidents stay open: the next process goes on with them, and tells of what was not told.
+            drop(stack);
             let until = Instant::now() + FLUSH;
             drain(&state, &mut from_workers, 0);
             while !runtime.block_on(delivery.settle()) && Instant::now() < until {
@@ -449,6 +467,8 @@ struct FromWorkers {
     events: Vec<EventRing>,
     dhcp: Vec<DhcpRing>,
     watched: Watched,
+    /// Conversations of decoys that are over.
+    reports: Receiver<Report>,
 }
 
 /// What ends the gate.
@@ -515,13 +535,13 @@ async fn control(
     (crew, gates): (&Crew, &mut [Gate; 2]),
     kept: &Path,
     from_workers: &mut FromWorkers,
-    metrics: Option<(tokio::net::TcpListener, Access, Option<PathBuf>)>,
+    (doors, access, evidence): (Doors, Access, Option<PathBuf>),
     listener: tokio::net::UnixListener,
 ) -> Result<End, ServeError> {
     let answering = tokio::spawn(socket::serve(listener, Arc::clone(&state)));
-    let serving = metrics.map(|(listener, access, evidence)| {
-        tokio::spawn(http::serve(listener, Arc::clone(&state), access, evidence))
-    });
+    let asked = doors.listener.is_some() || doors.inband.is_some();
+    let serve = http::serve(doors, Arc::clone(&state), access, evidence);
+    let serving = asked.then(|| tokio::spawn(serve));
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut ticks = 0u32;
@@ -617,6 +637,11 @@ fn drain(state: &State, from: &mut FromWorkers, expire: u64) {
             if let Some(line) = incidents.take(&event) {
                 sinks.write(line);
             }
+        }
+    }
+    for report in from.reports.try_iter().take(REPORTS) {
+        if let Some(line) = incidents.take_report(&report) {
+            sinks.write(line);
         }
     }
     let Watched { rings, detectors } = &mut from.watched;

@@ -4,6 +4,7 @@ use super::alerts::Incidents;
 use super::crew::Clock;
 use super::evidence::{Evidence, EvidenceStatus};
 use super::handover::TakenOver;
+use super::hoststack::{DecoyStatus, InbandStatus, Tallies};
 use super::metrics::Format;
 use super::quarantine::{Held, Hosts};
 use super::reload::{ReloadStatus, Reloads};
@@ -94,6 +95,8 @@ pub struct State {
     pub since: Instant,
     /// What was taken over from the process before; `None` after a start with sockets of its own.
     pub taken: Option<TakenOver>,
+    /// What the box's own stack counts; `None` where it has none.
+    pub hoststack: Option<Tallies>,
     incidents: Mutex<(Incidents, Sinks)>,
 }
 
@@ -130,6 +133,11 @@ pub struct Status {
     /// `None` where none is kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<EvidenceStatus>,
+    /// What decoys did.
+    pub decoys: DecoyStatus,
+    /// What the box's own address did; `None` where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inband: Option<InbandStatus>,
 }
 
 /// One rule in a [`Status`].
@@ -246,6 +254,7 @@ impl State {
             clock: Clock::start(),
             since: Instant::now(),
             taken: None,
+            hoststack: None,
             incidents,
         }
     }
@@ -259,6 +268,12 @@ impl State {
     /// Says what was taken over.
     pub fn with_taken(mut self, taken: Option<TakenOver>) -> State {
         self.taken = taken;
+        self
+    }
+
+    /// Says what the box's own stack counts.
+    pub fn with_hoststack(mut self, tallies: Tallies) -> State {
+        self.hoststack = Some(tallies);
         self
     }
 
@@ -333,6 +348,8 @@ impl State {
             flows_limit: self.flows_limit,
             healthy: self.healthy(),
             taken: self.taken.as_ref(),
+            decoys: self.decoys(),
+            inband: self.inband(),
             now: self.clock.steady(),
             uptime: self.since.elapsed().as_secs_f64(),
         };
@@ -371,6 +388,17 @@ impl State {
         self.workers.iter().zip(&self.cores).map(one).collect()
     }
 
+    /// What decoys did until now.
+    pub fn decoys(&self) -> DecoyStatus {
+        let tallies = self.hoststack.as_ref();
+        tallies.map(Tallies::decoys).unwrap_or_default()
+    }
+
+    /// What the box's own address did.
+    pub fn inband(&self) -> Option<InbandStatus> {
+        self.hoststack.as_ref().and_then(Tallies::inband)
+    }
+
     /// Everything for `status`.
     pub fn status(&self) -> Status {
         let snapshot = self.snapshot();
@@ -405,6 +433,8 @@ impl State {
             alerts_lost,
             sinks: Named(sinks),
             evidence,
+            decoys: self.decoys(),
+            inband: self.inband(),
         }
     }
 }

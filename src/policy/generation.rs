@@ -34,6 +34,8 @@ pub struct Generation {
     names_ethertypes: bool,
     /// Some rule on an application lets through.
     permits_apps: bool,
+    /// Some rule answers in the destination's place.
+    has_decoys: bool,
     /// By rule; empty where none is about frames or machines.
     frames: Box<[OfFrames]>,
     /// By rule; empty where none is in shadow.
@@ -138,6 +140,8 @@ impl Generation {
             rule.action == super::Action::Allow
                 && rule.clauses.iter().any(|clause| clause.app.is_some())
         });
+        let decoys = |rule: &super::Rule| matches!(rule.action, super::Action::Decoy(_));
+        let has_decoys = policy.rules.iter().any(decoys);
         let in_shadow = |rule: &super::Rule| rule.shadow && !rule.clauses.is_empty();
         let (mut enforced, mut shadowed) = (None, Box::default());
         let of_frames = |rule: &super::Rule| OfFrames::new(rule);
@@ -170,6 +174,7 @@ impl Generation {
             shadow: policy.shadow,
             names_ethertypes,
             permits_apps,
+            has_decoys,
             frames,
             shadowed,
             over,
@@ -378,6 +383,17 @@ impl Generation {
             true => None,
             false => tunnel::Kind::of(meta).filter(|kind| self.look_into.contains(*kind)),
         }
+    }
+
+    /// Whether a rule answers in the destination's place.
+    #[inline]
+    pub fn has_decoys(&self) -> bool {
+        self.has_decoys
+    }
+
+    /// Whether this rule does.
+    pub fn answers_for(&self, rule: RuleId) -> bool {
+        matches!(self.all.verdict(rule), Verdict::Decoy(_))
     }
 
     /// The rule that decides over a packet that a tunnel carries: none in shadow, and none that is about the wire alone.

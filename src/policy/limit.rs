@@ -130,6 +130,7 @@ impl Limits {
             Some((bucket, _)) if !bucket.admit(now) => match verdict {
                 Verdict::Forward => Verdict::Drop(Reason::RateLimit),
                 Verdict::Reject(reason) | Verdict::Drop(reason) => Verdict::Drop(reason),
+                other => other.without_decoy(),
             },
             _ => verdict,
         }

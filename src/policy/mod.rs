@@ -85,6 +85,37 @@ pub enum Action {
     Drop,
     /// Drop, and tell the sender if it is inside.
     Reject,
+    /// Drop, and answer in the destination's place.
+    Decoy(Manners),
+}
+
+/// The protocol that a decoy speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Manners {
+    /// What one expects at the destination's port.
+    Port,
+    /// A chat server.
+    Irc,
+    /// A mail server.
+    Smtp,
+    /// A web server.
+    Http,
+    /// A file server over UDP.
+    Tftp,
+    /// It reads, and says nothing.
+    Raw,
+}
+
+impl Manners {
+    /// All, as they are written in a rule.
+    pub const ALL: [(&'static str, Manners); 6] = [
+        ("port", Manners::Port),
+        ("irc", Manners::Irc),
+        ("smtp", Manners::Smtp),
+        ("http", Manners::Http),
+        ("tftp", Manners::Tftp),
+        ("raw", Manners::Raw),
+    ];
 }
 
 impl Action {
@@ -94,6 +125,7 @@ impl Action {
             Action::Allow => "allow",
             Action::Drop => "drop",
             Action::Reject => "reject",
+            Action::Decoy(_) => "decoy",
         }
     }
 }
@@ -127,15 +159,29 @@ pub enum Verdict {
     Drop(Reason),
     /// Not sent, and answered with a TCP RST or an ICMP error where that is allowed.
     Reject(Reason),
+    /// Not sent, and given to the box's own stack, which answers in the destination's place; dropped for [`Reason::Rule`] where that has no room.
+    Decoy(Manners),
+    /// Not sent: it is for the box itself.
+    Own,
 }
 
 impl Verdict {
-    /// `forward`, `drop` or `reject`.
+    /// `forward`, `drop`, `reject`, `decoy` or `own`.
     pub const fn name(self) -> &'static str {
         match self {
             Verdict::Forward => "forward",
             Verdict::Drop(_) => "drop",
             Verdict::Reject(_) => "reject",
+            Verdict::Decoy(_) => "decoy",
+            Verdict::Own => "own",
+        }
+    }
+
+    /// The same for a frame that nobody can answer in the destination's place: one of a connection that is open already, a part of a datagram, a packet in a tunnel.
+    pub const fn without_decoy(self) -> Verdict {
+        match self {
+            Verdict::Decoy(_) => Verdict::Drop(Reason::Rule),
+            other => other,
         }
     }
 }

@@ -70,6 +70,10 @@ reasons! {
     PayloadHidden = "payload-hidden",
     /// Longer than a UMEM chunk, or a GSO/GRO super-frame.
     Oversize = "oversize",
+    /// To the box's own address, from an address that gets no answer.
+    InbandRefused = "inband-refused",
+    /// To the box's own address, beyond what its stack is given of one sender or of all, or its ring is full.
+    InbandRate = "inband-rate",
 }
 
 impl Reason {

@@ -22,7 +22,7 @@ const LATEST: u64 = 100_000_000;
 /// Bytes before each frame.
 const HEADER: usize = 64;
 
-/// What became of a recorded frame: 0 forwarded, 1 rejected, 2 and above dropped for the reason of that number.
+/// What became of a recorded frame: 0 forwarded, 1 rejected, 2 given to the box's own stack, 3 and above dropped for the reason of that number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fate(u8);
 
@@ -32,7 +32,8 @@ impl Fate {
         match verdict {
             Verdict::Forward => Fate(0),
             Verdict::Reject(_) => Fate(1),
-            Verdict::Drop(reason) => Fate(2 + reason as u8),
+            Verdict::Decoy(_) | Verdict::Own => Fate(2),
+            Verdict::Drop(reason) => Fate(3 + reason as u8),
         }
     }
 
@@ -41,8 +42,9 @@ impl Fate {
         match self.0 {
             0 => None,
             1 => Some("rejected".to_owned()),
+            2 => Some("to the gate's own stack".to_owned()),
             number => {
-                let reason = Reason::ALL.get(usize::from(number) - 2);
+                let reason = Reason::ALL.get(usize::from(number) - 3);
                 Some(format!(
                     "dropped: {}",
                     reason.map_or("", |reason| reason.name())

@@ -2,6 +2,7 @@
 
 use super::looks::{Payload, flows_on, looked, payload};
 use super::observer::Observer;
+use super::own::Own;
 use super::shown::{Place, Showcase};
 use super::{Now, reason_alert};
 use crate::app::App;
@@ -67,7 +68,7 @@ impl Ruling {
             Piece::Inherits(Outcome { verdict, rule }) => match verdict {
                 // An answer was given to the first, if it was.
                 Verdict::Reject(reason) => (Verdict::Drop(reason), rule),
-                verdict => (verdict, rule),
+                verdict => (verdict.without_decoy(), rule),
             },
             Piece::Waits => (Verdict::Drop(Reason::FragmentOrphan), None),
             Piece::Overlaps => (Verdict::Drop(Reason::FragmentOverlap), None),
@@ -104,6 +105,8 @@ pub(super) struct Court<'a> {
     pub observer: &'a mut Observer,
     /// Observations that found no room.
     pub unobserved: &'a Counter,
+    /// The box's own address, where it has one.
+    pub own: Option<&'a Own>,
     pub side: Side,
     pub now: Now,
 }
@@ -113,6 +116,8 @@ pub(super) fn first_of_datagram(court: &Court<'_>, meta: &Meta, ruling: &mut Rul
     if meta.frag != Frag::First || !matches!(meta.net, Net::V4 | Net::V6) {
         return;
     }
+    // Nobody puts fragments together to answer them.
+    ruling.verdict = ruling.verdict.without_decoy();
     let outcome = Outcome {
         verdict: ruling.verdict,
         rule: ruling.rule,
@@ -186,8 +191,31 @@ pub(super) fn found(
             )
         }
         Found::Adopt => adopted(court, shadow, track, meta, asks),
-        Found::Again => Ruling::new(Verdict::Drop(Reason::NoFlow)),
-        Found::Drop(reason) => Ruling::new(Verdict::Drop(reason)),
+        Found::Again => unknown(court, shadow, meta, Reason::NoFlow),
+        Found::Drop(reason) => unknown(court, shadow, meta, reason),
+    }
+}
+
+/// The ruling on a frame that belongs to nothing: dropped for `reason`, but where it goes on with a connection that was answered in the destination's place. No flow was opened for that
+/// one, so its rule is asked once more.
+#[inline]
+pub(super) fn unknown(court: &Court<'_>, shadow: bool, meta: &Meta, reason: Reason) -> Ruling {
+    match reason == Reason::NoFlow && court.generation.has_decoys() {
+        true => of_decoy(court, shadow, meta),
+        false => Ruling::new(Verdict::Drop(reason)),
+    }
+}
+
+#[cold]
+fn of_decoy(court: &Court<'_>, shadow: bool, meta: &Meta) -> Ruling {
+    let none = Ruling::new(Verdict::Drop(Reason::NoFlow));
+    if court.side != Side::Lan || meta.proto != 6 {
+        return none;
+    }
+    let answer = alone(court.generation, &Key::new(meta, court.side));
+    match court.generation.answers_for(answer.1) {
+        true => of_rules(court, shadow, answer),
+        false => none,
     }
 }
 
@@ -244,6 +272,11 @@ pub(super) fn tunnelled(
         // An answer would be to the packet outside, which is not the one that is refused.
         Verdict::Reject(reason) | Verdict::Drop(reason) => Ruling {
             verdict: Verdict::Drop(reason),
+            waits: false,
+            ..carried
+        },
+        verdict => Ruling {
+            verdict: verdict.without_decoy(),
             waits: false,
             ..carried
         },
@@ -456,7 +489,9 @@ pub(super) fn adopted(
         (from_inside, Side::Lan)
     } else if serves && generation.permits(from_outside.1) {
         (from_outside, Side::Uplink)
-    } else if court.side == Side::Lan && inside >= EPHEMERAL {
+    } else if court.side == Side::Lan
+        && (inside >= EPHEMERAL || generation.answers_for(from_inside.1))
+    {
         // A client that goes on with what it may not.
         return of_rules(court, shadow, from_inside);
     } else {

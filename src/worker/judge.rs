@@ -2,7 +2,7 @@
 
 use super::court::{
     ALONE, Court, Ruling, adopted, first_of_datagram, found, of_flow, of_frame, of_rules, settled,
-    tunnelled,
+    tunnelled, unknown,
 };
 use super::held::MOST as MOST_HELD;
 use super::looks::looked;
@@ -146,6 +146,13 @@ impl Burst {
             let bytes = court.umem.bytes(frame);
             // The shortest way: what the branches below would come to, for a frame that none of them is about.
             let ordinary = frame::parse_ordinary(bytes, meta);
+            if let Some(own) = court.own
+                && ordinary
+                && let Some(verdict) = own.verdict(meta, bytes, court.side)
+            {
+                (*ruling, *plan) = (Ruling::new(verdict), Plan::Done);
+                continue;
+            }
             if ordinary
                 && court.generation.looks_into(meta).is_none()
                 && (court.tracker).prepare_ordinary(meta, bytes, court.side, track)
@@ -158,8 +165,13 @@ impl Burst {
                 true => Ok(()),
                 false => frame::parse_rest(bytes, meta),
             };
+            let own = match (court.own, parsed) {
+                (Some(own), Ok(())) => own.verdict(meta, bytes, court.side),
+                _ => None,
+            };
             let verdict = match parsed {
                 Err(reason) => Verdict::Drop(reason),
+                Ok(()) if own.is_some() => own.unwrap_or(UNJUDGED),
                 Ok(()) => match admit(meta, court.side) {
                     Admit::Pass => Verdict::Forward,
                     Admit::Ask => match court.generation.looks_into(meta) {
@@ -244,7 +256,7 @@ impl Burst {
                 Found::Adopt => Plan::Adopt,
                 Found::Again => Plan::Again,
                 Found::Drop(reason) => {
-                    *ruling = Ruling::new(Verdict::Drop(reason));
+                    *ruling = unknown(court, self.shadow, meta, reason);
                     Plan::Done
                 }
             };

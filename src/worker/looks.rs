@@ -271,6 +271,10 @@ pub(super) fn looked(
                 ),
                 false => of_rules(court, shadow, answer),
             };
+            if tcp {
+                // It is open to its destination, which nobody can take the place of any more.
+                ruling.verdict = ruling.verdict.without_decoy();
+            }
             // The same of a rule in shadow.
             let told = answer.0 == before.0 || answer.0 == answer.1;
             ruling.shadowed = (!told).then(|| {

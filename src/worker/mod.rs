@@ -5,9 +5,11 @@
 
 mod court;
 mod held;
+mod host;
 mod judge;
 mod looks;
 mod observer;
+mod own;
 mod rest;
 mod shown;
 mod teller;
@@ -25,8 +27,10 @@ use arc_swap::Cache;
 use court::{Court, Ruling};
 use held::Held;
 pub use held::LONGEST as LONGEST_HELD;
+pub use host::{Host, Rates};
 use judge::Burst;
 use observer::Observer;
+pub use own::Own;
 use shown::Showcase;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -80,6 +84,8 @@ pub struct Worker<P: Port> {
     burst: Burst,
     shown: Showcase,
     observer: Observer,
+    /// `None` where the box has no stack of its own: in a replay.
+    host: Option<Box<Host>>,
     stopwatch: Stopwatch,
 }
 
@@ -141,6 +147,7 @@ impl<P: Port> Worker<P> {
             burst: Burst::new(generation),
             shown: Showcase::new(),
             observer: Observer::closed(),
+            host: None,
             stopwatch: Stopwatch::default(),
         }
     }
@@ -216,6 +223,7 @@ impl<P: Port> Worker<P> {
                 received += self.pass(side, queue, release, now);
             }
         }
+        self.send_own(now);
         let lost = &self.counters.events_lost;
         self.teller.tell_rest(now, false, lost);
         if let Some(recorder) = &mut self.recorder {
@@ -293,6 +301,7 @@ impl<P: Port> Worker<P> {
                 shown: &mut self.shown,
                 observer: &mut self.observer,
                 unobserved: &self.counters.observations_lost,
+                own: self.host.as_ref().and_then(|host| host.own()),
                 side,
                 now,
             });
@@ -360,9 +369,9 @@ impl<P: Port> Worker<P> {
         let burst = &self.burst;
         let frames = burst.received.iter().zip(&burst.rulings).zip(&burst.metas);
         for ((frame, ruling), meta) in frames {
-            let verdict = match burst.shadow {
-                true => Verdict::Forward,
-                false => ruling.verdict,
+            let verdict = match (burst.shadow, ruling.verdict) {
+                (true, verdict) if verdict != Verdict::Own => Verdict::Forward,
+                (_, verdict) => verdict,
             };
             recorder.record(now.wall, side, meta, verdict, self.umem.bytes(frame));
         }
@@ -379,6 +388,7 @@ impl<P: Port> Worker<P> {
             umem: &self.umem,
             pool: &mut self.pool,
             rejector: &mut self.rejector,
+            host: self.host.as_deref_mut(),
             all: &self.counters,
             teller: &mut self.teller,
             dhcp: &self.dhcp,
@@ -437,6 +447,7 @@ struct Desk<'a> {
     umem: &'a Umem,
     pool: &'a mut Vec<Frame>,
     rejector: &'a mut Rejector,
+    host: Option<&'a mut Host>,
     all: &'a WorkerCounters,
     teller: &'a mut Teller,
     dhcp: &'a DhcpRing,
@@ -495,11 +506,12 @@ impl Desk<'_> {
                 self.counters().shadow[reason.index()].add(1);
                 self.pass(frame, len);
             }
-            Verdict::Drop(reason) => {
-                self.counters().dropped[reason.index()].add(1);
-                self.counters().dropped_bytes.add(len);
-                self.pool.push(frame);
+            Verdict::Drop(reason) => self.drop(frame, reason),
+            Verdict::Decoy(_) if self.shadow => {
+                self.counters().shadow[Reason::Rule.index()].add(1);
+                self.pass(frame, len);
             }
+            Verdict::Decoy(_) | Verdict::Own => self.keep(frame, meta, ruling),
             // The answer takes the place of what it answers: the frame is free, and has the headers at hand.
             Verdict::Reject(_) => {
                 self.counters().rejected.add(1);
@@ -511,6 +523,32 @@ impl Desk<'_> {
                     Err(frame) => self.pool.push(frame),
                 }
             }
+        }
+    }
+
+    fn drop(&mut self, frame: Frame, reason: Reason) {
+        self.counters().dropped[reason.index()].add(1);
+        self.counters().dropped_bytes.add(frame.len() as u64);
+        self.pool.push(frame);
+    }
+
+    /// Gives a frame to the box's own stack, which copies it; dropped where it takes none.
+    #[cold]
+    fn keep(&mut self, frame: Frame, meta: &Meta, ruling: &Ruling) {
+        let lane = host::lane(ruling.verdict, ruling.rule);
+        let given = match (&mut self.host, lane) {
+            (Some(host), Some(lane)) => {
+                let to = (lane, self.from.0);
+                host.give(self.umem.bytes(&frame), meta, to, self.now)
+            }
+            _ => Err(host::refusal(ruling.verdict)),
+        };
+        match given {
+            Ok(()) => {
+                self.counters().to_host_stack.add(1);
+                self.pool.push(frame);
+            }
+            Err(reason) => self.drop(frame, reason),
         }
     }
 

@@ -9,7 +9,7 @@ use portcullis::flow::{Flows, Settings};
 use portcullis::policy::{Generation, InForce, Policy, Side};
 use portcullis::port::memory::MemoryPort;
 use portcullis::telemetry::{Cause, Event, EventRing, event};
-use portcullis::worker::{LONGEST_HELD, Worker};
+use portcullis::worker::{Host, LONGEST_HELD, Worker};
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -83,6 +83,13 @@ impl Lab {
         };
         lab.turn();
         lab
+    }
+
+    /// The first worker has a way to a stack of the box's own.
+    pub fn with_host(mut self, host: Host) -> Lab {
+        let first = self.workers.remove(0);
+        self.workers.insert(0, first.with_host(host));
+        self
     }
 
     /// Puts the next generation in force: the same rules, changed by `change`.

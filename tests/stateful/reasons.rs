@@ -3,12 +3,36 @@
 use super::datagrams::{fragment, fragments};
 use super::lab::*;
 use portcullis::flow::Settings;
+use portcullis::hoststack::rings;
 use portcullis::policy::Side;
 use portcullis::telemetry::Reason;
+use portcullis::worker::{Host, Own, Rates};
+use std::sync::Arc;
 use std::time::Duration;
 
 const IN: &str = "10.77.0.9:40000";
 const OUT: &str = "93.184.216.34:80";
+
+/// A gate with an address of its own, and the MAC address that it is reached by; the way to it may be full.
+fn own_address(full: bool) -> (Lab, [u8; 6]) {
+    let mac = [2, 0, 0, 0, 0, 0xfe];
+    let own = Own {
+        mac,
+        sides: [true, false],
+        vlan: None,
+        addresses: vec!["10.77.0.2".parse().unwrap()],
+        gateways: vec![],
+        allow: vec!["10.77.0.9/32".parse().unwrap()],
+        port: 9155,
+    };
+    let rates = Rates { own: 10, decoy: 10 };
+    let (end, _) = rings::pair(1);
+    if full {
+        assert!(end.give(&[0; 60], rings::Lane::Own, Side::Lan, 0));
+    }
+    let host = Host::new(end, Some(Arc::new(own)), rates);
+    (Lab::new("").with_host(host), mac)
+}
 
 /// A gate, frames that are to pass before, and the one that is dropped for this reason.
 fn case(reason: Reason) -> Option<(Lab, Vec<Vec<u8>>, Vec<u8>)> {
@@ -109,6 +133,15 @@ fn case(reason: Reason) -> Option<(Lab, Vec<Vec<u8>>, Vec<u8>)> {
                 _ => last = fragments(&data(101, &[b'\n'; 40]), 3, &[32]).swap_remove(0),
             }
             (plain(), before, last)
+        }
+        Reason::InbandRefused | Reason::InbandRate => {
+            let (lab, mac) = own_address(reason == Reason::InbandRate);
+            let mut asks = tcp("10.77.0.9:40000", "10.77.0.2:9155", SYN, 1, 0);
+            asks[..6].copy_from_slice(&mac);
+            if reason == Reason::InbandRefused {
+                asks[36..38].copy_from_slice(&22u16.to_be_bytes());
+            }
+            (lab, vec![], asks)
         }
         // Of a replay, which knows the length of what it has cut off: tests/replay.rs. A live port never sees such a frame whole.
         Reason::Oversize => return None,

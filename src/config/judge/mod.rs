@@ -121,12 +121,16 @@ fn does(action: Action) -> &'static str {
         Action::Allow => "allows",
         Action::Drop => "drops",
         Action::Reject => "rejects",
+        Action::Decoy(_) => "answers by a decoy",
     }
 }
 
 /// The same after "they".
 fn infinitive(action: Action) -> &'static str {
-    does(action).trim_end_matches('s')
+    match action {
+        Action::Decoy(_) => "answer by a decoy",
+        other => does(other).trim_end_matches('s'),
+    }
 }
 
 #[cfg(test)]

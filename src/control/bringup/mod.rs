@@ -54,6 +54,8 @@ pub struct Ready {
     pub layout: Option<Layout>,
     /// What was taken over from the process before.
     pub taken: Option<TakenOver>,
+    /// The MAC addresses of the NICs, by side.
+    pub macs: [[u8; 6]; 2],
 }
 
 /// Makes everything ready. `state` is the folder where the NICs' state before is written down for `detach`; `left` is what the process before has left. Where
@@ -155,6 +157,7 @@ pub fn bring_up(
         notes,
         layout,
         taken,
+        macs: nics.each_ref().map(|nic| nic.mac),
         ports: [lan.keep(), uplink.keep()],
     })
 }

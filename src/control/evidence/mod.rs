@@ -12,6 +12,9 @@ use crate::telemetry::recording::{PAGE, Page, Pages, Record, Recorder};
 use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use serde::Serialize;
 use std::collections::VecDeque;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -52,6 +55,19 @@ pub struct Request {
     pub time: u64,
 }
 
+/// A conversation that is over.
+#[derive(Clone, Debug)]
+struct Note {
+    path: PathBuf,
+    text: String,
+}
+
+/// What the thread is asked for.
+enum Ask {
+    Capture(Request),
+    Note(Note),
+}
+
 #[derive(Debug)]
 struct Tally {
     captures: AtomicU64,
@@ -86,7 +102,7 @@ pub struct EvidenceStatus {
 #[derive(Clone, Debug)]
 pub struct Evidence {
     dir: PathBuf,
-    requests: Sender<Request>,
+    requests: Sender<Ask>,
     tally: Arc<Tally>,
 }
 
@@ -113,13 +129,35 @@ impl Evidence {
             self.tally.skipped.fetch_add(1, Relaxed);
             return None;
         }
-        match self.requests.try_send(request) {
+        match self.requests.try_send(Ask::Capture(request)) {
             Ok(()) => Some(path),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.tally.skipped.fetch_add(1, Relaxed);
                 None
             }
         }
+    }
+}
+
+impl Evidence {
+    /// Asks for the transcript of a conversation of an incident to be kept, its number there; where it will be, or `None` where it will not. Never waits.
+    pub fn keep(
+        &self,
+        (incident, host, rule): (&str, &str, &str),
+        number: u64,
+        text: String,
+    ) -> Option<PathBuf> {
+        let path = Store::transcript(&self.dir, incident, host, rule, number);
+        let note = Note {
+            path: path.clone(),
+            text,
+        };
+        let kept =
+            !self.tally.paused.load(Relaxed) && self.requests.try_send(Ask::Note(note)).is_ok();
+        if !kept {
+            self.tally.skipped.fetch_add(1, Relaxed);
+        }
+        kept.then_some(path)
     }
 }
 
@@ -278,12 +316,15 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(&mut self, requests: &Receiver<Request>, stop: &AtomicBool) {
+    fn run(&mut self, requests: &Receiver<Ask>, stop: &AtomicBool) {
         loop {
             let stopping = stop.load(Relaxed);
             let first = requests.recv_timeout(if stopping { Duration::ZERO } else { OFTEN });
             for request in first.into_iter().chain(requests.try_iter()) {
-                self.begin(request);
+                match request {
+                    Ask::Capture(request) => self.begin(request),
+                    Ask::Note(note) => self.write(&note),
+                }
             }
             self.read();
             let now = Instant::now();
@@ -346,6 +387,35 @@ impl Keeper {
                 self.end(open);
             }
         }
+    }
+
+    /// Writes a transcript, for its owner alone.
+    fn write(&mut self, note: &Note) {
+        if self.paused.is_some() {
+            self.tally.skipped.fetch_add(1, Relaxed);
+            return;
+        }
+        let reserved = self.open.len() as u64 * self.settings.file;
+        self.store
+            .make_room(&note.path, note.text.len() as u64, reserved);
+        let create = || {
+            let mut options = OpenOptions::new();
+            let mut file = options
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&note.path)?;
+            file.write_all(note.text.as_bytes())
+        };
+        if let Err(error) = create() {
+            let source = CaptureError::Io {
+                path: note.path.clone(),
+                source: error,
+            };
+            self.refused(&source, &note.path);
+        }
+        self.store.add(&note.path);
+        self.tally.bytes.store(self.store.bytes(), Relaxed);
     }
 
     /// Takes the pages that the workers have handed over since.

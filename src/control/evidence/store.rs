@@ -7,8 +7,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-/// How the captures of this program end; no other file in the folder is touched.
-const ENDING: &str = ".pcapng";
+/// How the files of this program end, captures and transcripts; no other file in the folder is touched.
+const ENDINGS: [&str; 2] = [CAPTURE, TRANSCRIPT];
+const CAPTURE: &str = ".pcapng";
+const TRANSCRIPT: &str = ".decoy.txt";
 /// Between the parts of a file's name: when, whose, for what.
 const BETWEEN: char = '_';
 
@@ -50,7 +52,7 @@ impl Store {
             let Ok(name) = entry.file_name().into_string() else {
                 continue;
             };
-            if meta.is_file() && name.ends_with(ENDING) {
+            if meta.is_file() && ENDINGS.iter().any(|ending| name.ends_with(ending)) {
                 let bytes = meta.len();
                 found.push((meta.modified()?, Kept { name, bytes }));
             }
@@ -72,10 +74,23 @@ impl Store {
 
     /// The path of an incident's capture.
     pub fn path(dir: &Path, incident: &str, host: &str, rule: &str) -> PathBuf {
+        Store::file(dir, (incident, host, rule), CAPTURE)
+    }
+
+    /// The path of the transcript of a conversation, the incident's of this number.
+    pub fn transcript(dir: &Path, incident: &str, host: &str, rule: &str, number: u64) -> PathBuf {
+        Store::file(
+            dir,
+            (&format!("{incident}-{number}"), host, rule),
+            TRANSCRIPT,
+        )
+    }
+
+    fn file(dir: &Path, (incident, host, rule): (&str, &str, &str), ending: &str) -> PathBuf {
         // Addresses of IPv6 and MAC addresses have colons, which not every file system takes.
         let host = host.replace([':', BETWEEN], "-");
         let rule = rule.replace(BETWEEN, "-");
-        dir.join(format!("{incident}{BETWEEN}{host}{BETWEEN}{rule}{ENDING}"))
+        dir.join(format!("{incident}{BETWEEN}{host}{BETWEEN}{rule}{ending}"))
     }
 
     /// Makes room for a capture of up to `bytes` of the host that is in its name: its own oldest go first, then the oldest of all. `reserved` bytes are for captures that are being

@@ -85,11 +85,19 @@ pub(super) async fn capture(
     });
     let attachment = format!("attachment; filename=\"{name}\"");
     let about = [
-        (header::CONTENT_TYPE, "application/vnd.tcpdump.pcap".into()),
+        (header::CONTENT_TYPE, kind(&name).to_owned()),
         (header::CONTENT_DISPOSITION, attachment),
         (header::CONTENT_LENGTH, len.to_string()),
     ];
     (about, Body::from_stream(pieces)).into_response()
+}
+
+/// What a file of evidence is, by its name: a capture, or the transcript of a conversation.
+fn kind(name: &str) -> &'static str {
+    match name.ends_with(".txt") {
+        true => "text/plain; charset=utf-8",
+        false => "application/vnd.tcpdump.pcap",
+    }
 }
 
 #[cfg(test)]

@@ -31,8 +31,10 @@ use serde::Serialize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::sync::mpsc::Receiver;
 
 /// Connections at once; others wait.
 const CONNECTIONS: usize = 128;
@@ -72,13 +74,16 @@ impl Shared {
     }
 }
 
+/// Where askers come from.
+pub struct Doors {
+    /// The kernel's.
+    pub listener: Option<TcpListener>,
+    /// The box's own stack.
+    pub inband: Option<Receiver<DuplexStream>>,
+}
+
 /// Serves for ever. `evidence` is the folder of the captures.
-pub async fn serve(
-    listener: TcpListener,
-    gate: Arc<Gate>,
-    access: Access,
-    evidence: Option<PathBuf>,
-) {
+pub async fn serve(doors: Doors, gate: Arc<Gate>, access: Access, evidence: Option<PathBuf>) {
     let beats = Arc::new(Beats::default());
     let shared = Shared {
         gate: Arc::clone(&gate),
@@ -86,15 +91,30 @@ pub async fn serve(
         beats: Arc::clone(&beats),
         writing: Arc::new(Semaphore::new(WRITING)),
     };
+    let router = router(shared, access);
+    let Doors { listener, inband } = doors;
+    let by_kernel = async {
+        match listener {
+            Some(listener) => accept(listener, &router).await,
+            None => std::future::pending().await,
+        }
+    };
+    let by_stack = async {
+        match inband {
+            Some(inband) => take_in(inband, &router).await,
+            None => std::future::pending().await,
+        }
+    };
     tokio::select! {
         // Ends with the server: a task of its own would outlive it.
         () = beats.run(gate) => {}
-        () = accept(listener, router(shared, access)) => {}
+        () = by_kernel => {}
+        () = by_stack => {}
     }
 }
 
 /// Lets connections in for ever, so many at once, and none of them silent for long.
-async fn accept(listener: TcpListener, router: Router) {
+async fn accept(listener: TcpListener, router: &Router) {
     let seats = Arc::new(Semaphore::new(CONNECTIONS));
     while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
         let Ok((stream, _)) = listener.accept().await else {
@@ -104,19 +124,30 @@ async fn accept(listener: TcpListener, router: Router) {
         };
         // A socket that cannot have it is closed by its other end, as ever.
         let _ = setsockopt(&stream, TcpUserTimeout, &SILENT_MS);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(PATIENCE)
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(router.clone()),
-            );
+        let router = router.clone();
         tokio::spawn(async move {
-            // Whoever goes away in the middle gets no answer: nothing else depends on it.
-            let _ = connection.await;
+            answer(stream, router).await;
             drop(seat);
         });
     }
+}
+
+/// The same for connections to the box's own address, of which its stack has a bounded number.
+async fn take_in(mut inband: Receiver<DuplexStream>, router: &Router) {
+    while let Some(stream) = inband.recv().await {
+        tokio::spawn(answer(stream, router.clone()));
+    }
+    std::future::pending().await
+}
+
+/// Answers what one connection asks.
+async fn answer(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // Whoever goes away in the middle gets no answer: nothing else depends on it.
+    let _ = connection.await;
 }
 
 fn router(shared: Shared, access: Access) -> Router {

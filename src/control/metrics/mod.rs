@@ -4,6 +4,7 @@
 
 mod family;
 mod health;
+mod hoststack;
 mod lines;
 mod open;
 mod policy;
@@ -13,6 +14,7 @@ mod traffic;
 use super::evidence::EvidenceStatus;
 use super::handover::TakenOver;
 use super::hosts::Loudest;
+use super::hoststack::{DecoyStatus, InbandStatus};
 use super::reload::ReloadStatus;
 use super::sink::queue::SinkStatus;
 use super::snapshot::Snapshot;
@@ -58,6 +60,10 @@ pub struct Source<'a> {
     pub healthy: bool,
     /// What was taken over from the process before.
     pub taken: Option<&'a TakenOver>,
+    /// What decoys did.
+    pub decoys: DecoyStatus,
+    /// What the box's own address did; `None` where it has none.
+    pub inband: Option<InbandStatus>,
     /// Nanoseconds of the workers' steady clock.
     pub now: u64,
     /// Seconds since the start.
@@ -122,6 +128,8 @@ fn families(source: &Source<'_>) -> Vec<MetricFamily> {
     telling::detectors(&mut families, source);
     telling::sinks(&mut families, source);
     telling::evidence(&mut families, source);
+    hoststack::decoys(&mut families, source);
+    hoststack::inband(&mut families, source);
     health::ports(&mut families, source);
     health::workers(&mut families, source);
     families.done()

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config;
+use crate::control::hoststack::{DecoyStatus, InbandStatus};
 use crate::telemetry::WorkerCounters;
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +58,17 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
             waiting: [7, 2],
             ..TakenOver::default()
         }),
+        decoys: DecoyStatus {
+            open: 2,
+            begun: 9,
+            refused: 4,
+            refused_host: 1,
+            ..DecoyStatus::default()
+        },
+        inband: Some(InbandStatus {
+            received: 70,
+            ..InbandStatus::default()
+        }),
         now: 4_500_000_000,
         uptime: 9.9,
     };
@@ -64,6 +76,11 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
 }
 
 const COMMON: &[&str] = &[
+    "portcullis_decoy_conversations 2",
+    "portcullis_decoy_conversations_total 9",
+    "portcullis_decoy_refused_total{bound=\"all\"} 4",
+    "portcullis_decoy_refused_total{bound=\"host\"} 1",
+    "portcullis_inband_received_frames_total 70",
     "portcullis_handover_taken 1",
     "portcullis_handover_gap_seconds 0.0615",
     "portcullis_handover_waiting_frames{port=\"uplink\"} 2",

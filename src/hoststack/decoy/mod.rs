@@ -1,4 +1,9 @@
-//! Conversations in place of a forbidden destination: what a server there would say, and a record of what was said.
+//! Answering a forbidden connection in place of its destination, to learn what it would have said.
 
+mod hall;
 pub mod persona;
+mod talk;
 pub mod transcript;
+
+pub use hall::{Hall, Tally, ended};
+pub use talk::{Ended, Report, Settings};

@@ -10,6 +10,7 @@ use super::rule::{Origin, Policy, Rule};
 use super::table::Table;
 use super::{AppSet, Key, RuleId, Verdict, admit, oracle};
 use crate::frame::Meta;
+use crate::telemetry::Reason;
 use serde::Serialize;
 
 /// One decision, explained.
@@ -106,8 +107,9 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
     Ok(Explanation {
         verdict: verdict.name(),
         reason: match verdict {
-            Verdict::Forward => None,
+            Verdict::Forward | Verdict::Own => None,
             Verdict::Drop(reason) | Verdict::Reject(reason) => Some(reason.name()),
+            Verdict::Decoy(_) => Some(Reason::Rule.name()),
         },
         rule: rule.name.clone(),
         alert: rule.alert.map(super::Severity::name),

@@ -145,6 +145,7 @@ impl Table {
             Action::Drop if id == last => Verdict::Drop(Reason::Default),
             Action::Drop => Verdict::Drop(Reason::Rule),
             Action::Reject => Verdict::Reject(Reason::Rule),
+            Action::Decoy(manners) => Verdict::Decoy(manners),
         };
         let actions = policy.rules.iter().map(|rule| rule.action);
         Ok(Table {

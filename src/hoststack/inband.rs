@@ -1,0 +1,375 @@
+//! The box's own address: ARP, neighbour discovery and ping by smoltcp, and connections to one port, handed to whoever serves them.
+
+use super::paths::Paths;
+use super::wire::Wire;
+use crate::frame::{self, Meta};
+use crate::policy::Side;
+use crate::telemetry::Counter;
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
+use smoltcp::phy::Medium;
+use smoltcp::socket::tcp;
+use smoltcp::time::{Duration, Instant};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv6Address, Ipv6Cidr};
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
+use tokio::sync::mpsc::Sender;
+
+/// Connections at once.
+const CONNECTIONS: usize = 16;
+/// Bytes of a request that wait.
+const RECEIVES: usize = 4096;
+/// Bytes of an answer that wait: what a peer some milliseconds away has not acknowledged yet.
+const SENDS: usize = 64 * 1024;
+/// Bytes between the stack and who serves.
+const PIPE: usize = 64 * 1024;
+/// A peer that acknowledges nothing for so long is gone.
+const SILENT: Duration = Duration::from_secs(20);
+/// One that is asked nothing and says nothing is asked whether it is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Packets that one poll sends at most.
+const BURST: usize = 16;
+/// Machines whose side is remembered.
+const MACHINES: usize = 256;
+const BROADCAST: u8 = 1;
+
+/// What the address counts. One writer, any reader.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Frames that it was given.
+    pub received: Counter,
+    /// Frames that it sent.
+    pub sent: Counter,
+    /// Frames that found no room on their way out.
+    pub unsent: Counter,
+    /// Connections now.
+    pub open: AtomicU64,
+    /// Connections since the start.
+    pub opened: Counter,
+    /// Connections that nobody served: there were too many.
+    pub refused: Counter,
+    /// Messages of routers that were heeded.
+    pub narrowed: Counter,
+}
+
+/// Where the box is on the wire.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Its MAC address.
+    pub mac: [u8; 6],
+    /// Its addresses, each with the length of its network's prefix.
+    pub addresses: Vec<ipnet::IpNet>,
+    /// At most one of a family.
+    pub gateways: Vec<IpAddr>,
+    /// The VLAN; `None` for untagged frames.
+    pub vlan: Option<u16>,
+    /// By side: whether it is there.
+    pub sides: [bool; 2],
+    /// The TCP port.
+    pub port: u16,
+}
+
+/// The stack of the address.
+pub struct Inband {
+    settings: Settings,
+    wire: Wire,
+    iface: Interface,
+    sockets: SocketSet<'static>,
+    connections: Vec<Connection>,
+    paths: Paths,
+    /// On which side each machine was heard last.
+    sides: HashMap<[u8; 6], Side>,
+    serve: Sender<DuplexStream>,
+    tally: Arc<Tally>,
+    frame: Vec<u8>,
+}
+
+struct Connection {
+    socket: SocketHandle,
+    /// To whoever serves; `None` where nobody is connected.
+    pipe: Option<DuplexStream>,
+    /// The peer has said all, and it was passed on.
+    read: bool,
+}
+
+/// The interface identifier that a MAC address makes (RFC 4291 appendix A), in the link-local prefix.
+pub fn link_local(mac: [u8; 6]) -> Ipv6Address {
+    let [a, b, c, d, e, f] = mac.map(u16::from);
+    let parts = [(a ^ 2) << 8 | b, c << 8 | 0xff, 0xfe00 | d, e << 8 | f];
+    Ipv6Address::new(0xfe80, 0, 0, 0, parts[0], parts[1], parts[2], parts[3])
+}
+
+impl Inband {
+    /// Connections are handed over as the other end of a pipe.
+    pub fn new(settings: Settings, serve: Sender<DuplexStream>, seed: u64, now: Instant) -> Inband {
+        let mut wire = Wire::new(Medium::Ethernet);
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(settings.mac)));
+        config.random_seed = seed;
+        let mut iface = Interface::new(config, &mut wire, now);
+        let v6 = settings.addresses.iter().any(|net| net.addr().is_ipv6());
+        iface.update_ip_addrs(|addresses| {
+            let own = settings.addresses.iter();
+            let own = own.map(|net| IpCidr::new(net.addr().into(), net.prefix_len()));
+            let local = IpCidr::Ipv6(Ipv6Cidr::new(link_local(settings.mac), 64));
+            for cidr in own.chain(v6.then_some(local)) {
+                // There is room for as many as the config allows.
+                let _ = addresses.push(cidr);
+            }
+        });
+        for gateway in &settings.gateways {
+            // As above.
+            let _ = match gateway {
+                IpAddr::V4(ip) => iface.routes_mut().add_default_ipv4_route(*ip),
+                IpAddr::V6(ip) => iface.routes_mut().add_default_ipv6_route(*ip),
+            };
+        }
+        let mut sockets = SocketSet::new(Vec::with_capacity(CONNECTIONS));
+        let connection = |_| Connection {
+            socket: sockets.add(socket(settings.port)),
+            pipe: None,
+            read: false,
+        };
+        let connections = (0..CONNECTIONS).map(connection).collect();
+        Inband {
+            settings,
+            wire,
+            iface,
+            sockets,
+            connections,
+            paths: Paths::default(),
+            sides: HashMap::new(),
+            serve,
+            tally: Arc::default(),
+            frame: Vec::new(),
+        }
+    }
+
+    /// What it counts.
+    pub fn tally(&self) -> Arc<Tally> {
+        Arc::clone(&self.tally)
+    }
+
+    /// Whether somebody is connected.
+    pub fn is_busy(&self) -> bool {
+        self.connections.iter().any(|one| one.pipe.is_some())
+    }
+
+    /// Takes a frame that came in by `side`; what answers it is handed to `send`, which has room for `room` frames.
+    pub fn take(
+        &mut self,
+        bytes: &[u8],
+        side: Side,
+        (now, room): (Instant, usize),
+        send: impl FnMut(&[u8], Side) -> bool,
+    ) {
+        self.tally.received.add(1);
+        let Ok(meta) = frame::parse(bytes) else {
+            return;
+        };
+        if self.sides.len() < MACHINES || self.sides.contains_key(&meta.src_mac) {
+            self.sides.insert(meta.src_mac, side);
+        }
+        if self.hear_of_paths(bytes, &meta, now) {
+            return;
+        }
+        self.wire.incoming = Some(untagged(bytes, &meta));
+        self.wire.room = room.min(super::wire::OUTGOING);
+        self.iface
+            .poll_ingress_single(now, &mut self.wire, &mut self.sockets);
+        self.wire.incoming = None;
+        self.flush(now, send);
+    }
+
+    /// Moves connections on: what they say and are told, what has to be sent again. A bounded piece.
+    pub fn turn(
+        &mut self,
+        (now, room): (Instant, usize),
+        mut send: impl FnMut(&[u8], Side) -> bool,
+    ) {
+        let mut left = room.min(BURST);
+        for at in 0..self.connections.len() {
+            self.serve(at);
+        }
+        while left > 0 {
+            self.wire.room = left.min(super::wire::OUTGOING);
+            let moved = self
+                .iface
+                .poll_egress(now, &mut self.wire, &mut self.sockets);
+            let sent = self.wire.outgoing.len();
+            self.flush(now, &mut send);
+            if sent == 0 && moved == PollResult::None {
+                break;
+            }
+            left = left.saturating_sub(sent.max(1));
+        }
+        let open = self.connections.iter().filter(|one| one.pipe.is_some());
+        self.tally.open.store(open.count() as u64, Relaxed);
+    }
+
+    fn hear_of_paths(&mut self, bytes: &[u8], meta: &Meta, now: Instant) -> bool {
+        let error = matches!((meta.proto, meta.sport), (1, 3) | (58, 2));
+        if !error {
+            return false;
+        }
+        let (sockets, connections) = (&self.sockets, &self.connections);
+        let talks = |ip: IpAddr, port: u16| {
+            let mut remotes = connections
+                .iter()
+                .filter_map(|one| sockets.get::<tcp::Socket>(one.socket).remote_endpoint());
+            remotes.any(|end| IpAddr::from(end.addr) == ip && end.port == port)
+        };
+        let heeded = self.paths.hear(bytes, meta, now, talks);
+        self.tally.narrowed.add(heeded.into());
+        true
+    }
+
+    /// Moves bytes between one socket and its pipe.
+    fn serve(&mut self, at: usize) {
+        let Connection { socket, pipe, read } = &mut self.connections[at];
+        let socket = self.sockets.get_mut::<tcp::Socket>(*socket);
+        let mut context = Context::from_waker(Waker::noop());
+        if pipe.is_none() {
+            match socket.state() {
+                tcp::State::Listen | tcp::State::SynReceived => return,
+                tcp::State::Closed => {
+                    // In a moment somebody else may come.
+                    let _ = socket.listen(self.settings.port);
+                    return;
+                }
+                _ => {}
+            }
+            if !socket.may_send() {
+                return;
+            }
+            let (ours, theirs) = tokio::io::duplex(PIPE);
+            if self.serve.try_send(theirs).is_err() {
+                self.tally.refused.add(1);
+                socket.abort();
+                return;
+            }
+            self.tally.opened.add(1);
+            (*pipe, *read) = (Some(ours), false);
+        }
+        let Some(stream) = pipe else { return };
+        while socket.can_recv() {
+            let passed = socket.recv(|bytes| {
+                match Pin::new(&mut *stream).poll_write(&mut context, bytes) {
+                    Poll::Ready(Ok(len)) => (len, len),
+                    // It is closed: what comes is of no interest to anybody.
+                    Poll::Ready(Err(_)) => (bytes.len(), bytes.len()),
+                    Poll::Pending => (0, 0),
+                }
+            });
+            if !matches!(passed, Ok(1..)) {
+                break;
+            }
+        }
+        if !*read && !socket.may_recv() && socket.recv_queue() == 0 {
+            *read = Pin::new(&mut *stream)
+                .poll_shutdown(&mut context)
+                .is_ready();
+        }
+        let mut over = false;
+        while socket.can_send() && !over {
+            let sent = socket.send(|room| {
+                let mut buf = ReadBuf::new(room);
+                match Pin::new(&mut *stream).poll_read(&mut context, &mut buf) {
+                    Poll::Ready(Ok(())) => (buf.filled().len(), Some(buf.filled().len())),
+                    Poll::Ready(Err(_)) => (0, Some(0)),
+                    Poll::Pending => (0, None),
+                }
+            });
+            match sent {
+                Ok(Some(0)) => over = true,
+                Ok(Some(_)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        if over {
+            // All is said. The pipe stays until the peer has it, so that the place is not given away.
+            socket.close();
+        }
+        if matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait) {
+            *pipe = None;
+            if socket.state() == tcp::State::TimeWait {
+                // A segment that comes late gets an RST; nobody waits a minute for it.
+                socket.abort();
+            }
+        }
+    }
+
+    fn flush(&mut self, now: Instant, mut send: impl FnMut(&[u8], Side) -> bool) {
+        let outgoing = std::mem::take(&mut self.wire.outgoing);
+        for whole in &outgoing {
+            let (vlan, frame, tally) = (self.settings.vlan, &mut self.frame, &self.tally);
+            let (sides, heard) = (self.settings.sides, &self.sides);
+            self.paths.cut(whole, now, |piece| {
+                tag(piece, vlan, frame);
+                for side in ways(piece, sides, heard) {
+                    match send(frame, side) {
+                        true => tally.sent.add(1),
+                        false => tally.unsent.add(1),
+                    }
+                }
+            });
+        }
+        self.wire.outgoing = outgoing;
+        self.wire.outgoing.clear();
+    }
+}
+
+fn socket(port: u16) -> tcp::Socket<'static> {
+    let mut socket = tcp::Socket::new(
+        tcp::SocketBuffer::new(vec![0; RECEIVES]),
+        tcp::SocketBuffer::new(vec![0; SENDS]),
+    );
+    socket.set_timeout(Some(SILENT));
+    socket.set_keep_alive(Some(KEEP_ALIVE));
+    socket.set_nagle_enabled(false);
+    // A port that is not 0, on a socket that is closed.
+    let _ = socket.listen(port);
+    socket
+}
+
+/// Where a frame goes: to the side where its machine was heard, and to all where that is not known.
+fn ways(
+    frame: &[u8],
+    sides: [bool; 2],
+    heard: &HashMap<[u8; 6], Side>,
+) -> impl Iterator<Item = Side> {
+    let to: [u8; 6] = frame.first_chunk().copied().unwrap_or([0xff; 6]);
+    let known = heard.get(&to).copied().filter(|_| to[0] & BROADCAST == 0);
+    Side::BOTH
+        .into_iter()
+        .filter(move |side| sides[*side as usize] && known.is_none_or(|known| known == *side))
+}
+
+/// The frame without its VLAN tags.
+fn untagged(bytes: &[u8], meta: &Meta) -> Vec<u8> {
+    let tags = 4 * usize::from(meta.vlan_depth);
+    let mut frame = Vec::with_capacity(bytes.len());
+    frame.extend(bytes.get(..12).unwrap_or_default());
+    frame.extend(bytes.get(12 + tags..).unwrap_or_default());
+    frame
+}
+
+/// The frame with a VLAN tag, where it is to have one, and as long as Ethernet asks for (IEEE 802.3), into `out`.
+fn tag(frame: &[u8], vlan: Option<u16>, out: &mut Vec<u8>) {
+    const SHORTEST: usize = 60;
+    out.clear();
+    match (vlan, frame.split_at_checked(12)) {
+        (Some(vlan), Some((addresses, rest))) => {
+            out.extend(addresses);
+            out.extend([0x81, 0x00]);
+            out.extend(vlan.to_be_bytes());
+            out.extend(rest);
+        }
+        _ => out.extend(frame),
+    }
+    out.resize(out.len().max(SHORTEST), 0);
+}
