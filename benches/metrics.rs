@@ -57,6 +57,8 @@ fn scrape(c: &mut Criterion) {
                         flows_limit: 1,
                         healthy: true,
                         taken: None,
+                        decoys: Default::default(),
+                        inband: None,
                         now: 0,
                         uptime: 0.0,
                     };

@@ -16,6 +16,7 @@ const SYN_ACK: u8 = 0x12;
 const TCP: u8 = 6;
 /// Senders that are told apart, about: those that share a place share its rate.
 const PLACES: usize = 256;
+const _: () = assert!(PLACES.is_power_of_two());
 /// One sender may have this part of the rate.
 const SHARE: u64 = 4;
 /// How much of a second's frames may come at once.
@@ -92,7 +93,8 @@ struct Rate {
     interval: u64,
     all: u64,
     senders: Box<[u64; PLACES]>,
-    seed: RandomState,
+    /// Odd, and known to nobody outside: senders cannot choose the place that they share.
+    seed: u64,
 }
 
 impl Rate {
@@ -101,12 +103,20 @@ impl Rate {
             interval: 1_000_000_000 / u64::from(frames.max(1)),
             all: 0,
             senders: Box::new([0; PLACES]),
-            seed: RandomState::new(),
+            seed: RandomState::new().hash_one(0) | 1,
         }
     }
 
+    fn place(&self, meta: &Meta) -> usize {
+        let [a, b, c, d, e, f] = meta.src_mac;
+        let mac = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+        let address = (meta.src as u64) ^ ((meta.src >> 64) as u64).rotate_left(32);
+        let mixed = (address ^ mac.rotate_left(16)).wrapping_mul(self.seed);
+        (mixed >> (u64::BITS - PLACES.trailing_zeros())) as usize
+    }
+
     fn admits(&mut self, meta: &Meta, now: u64) -> bool {
-        let place = self.seed.hash_one((meta.src_mac, meta.src)) as usize % PLACES;
+        let place = self.place(meta);
         let ahead = 1_000_000_000 / AT_ONCE;
         let fits = |full: u64| full.saturating_sub(now) <= ahead;
         if !fits(self.all) || !fits(self.senders[place]) {
@@ -183,5 +193,68 @@ impl<P: Port> Worker<P> {
         }
         self.send_replies(side, 0, now.steady);
         self.host = Some(host);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn of(host: u32, mac: u8) -> Meta {
+        Meta {
+            src: host.into(),
+            src_mac: [2, 0, 0, 0, 0, mac],
+            ..Meta::NONE
+        }
+    }
+
+    /// How many of a second's frames are admitted, one a millisecond from each sender in turn.
+    fn admitted(rate: &mut Rate, senders: &[Meta], from: u64) -> Vec<usize> {
+        let mut counts = vec![0; senders.len()];
+        for ms in 0..1000 {
+            for (count, sender) in counts.iter_mut().zip(senders) {
+                *count += usize::from(rate.admits(sender, from + ms * 1_000_000));
+            }
+        }
+        counts
+    }
+
+    #[test]
+    fn one_sender_has_a_quarter_of_the_rate_and_leaves_the_rest() {
+        let mut rate = Rate::new(400);
+        let loud = of(1, 1);
+        let counts = admitted(&mut rate, &[loud], 10 * SECOND);
+        assert!((100..=106).contains(&counts[0]), "{counts:?}");
+        // One that is in another place gets its own share beside it.
+        let mut others = (2..).map(|n| of(n, 2));
+        let other = others
+            .find(|other| rate.place(other) != rate.place(&loud))
+            .unwrap();
+        let counts = admitted(&mut rate, &[loud, other], 20 * SECOND);
+        assert!(
+            counts.iter().all(|count| (100..=106).contains(count)),
+            "{counts:?}"
+        );
+    }
+
+    #[test]
+    fn all_together_have_the_rate_and_what_may_come_at_once() {
+        let mut rate = Rate::new(1000);
+        let many: Vec<Meta> = (0..200).map(|n| of(n, n as u8)).collect();
+        let counts = admitted(&mut rate, &many, 10 * SECOND);
+        let all: usize = counts.iter().sum();
+        assert!((1000..=1052).contains(&all), "{all}");
+    }
+
+    #[test]
+    fn senders_spread_over_the_places() {
+        let rate = Rate::new(1000);
+        let mut places = std::collections::HashSet::new();
+        for host in 0..1000 {
+            places.insert(rate.place(&of(0x0a4d_0000 + host, host as u8)));
+        }
+        assert!(places.len() > PLACES / 4, "{}", places.len());
     }
 }
