@@ -9,6 +9,7 @@ use super::{baseline, hosts, set, strict, tunnels, warn};
 use crate::policy::table::MAX_RULES;
 use crate::policy::{
     Action, AddrRange, Clause, DEFAULT_RULE, Direction, FlagMatch, Origin, Policy, ProtoSet, Rule,
+    Severity,
 };
 use std::collections::HashMap;
 
@@ -154,6 +155,10 @@ fn push_own(reader: &mut Reader, policy: &mut Policy, stated: &Stated) {
     };
     let origin = Origin::User { line: stated.line };
     let mut rule = Rule::new(&stated.name, action, clauses, origin);
+    if let Action::Decoy(_) = action {
+        // What it hears stands in its alerts.
+        rule.alert = Some(Severity::Medium);
+    }
     run_time(reader, &mut rule, stated);
     only_outwards(reader, &rule, stated);
     can_decoy(reader, &rule, stated);
@@ -212,6 +217,23 @@ fn can_decoy(reader: &mut Reader, rule: &Rule, stated: &Stated) {
     if let Some((label, help)) = found {
         let message = format!("the rule `{}` cannot answer by a decoy", rule.name);
         reader.error(stated.action_span.clone(), message, label, help);
+    } else if rule.quarantine.is_some() {
+        let message = format!("the decoy of the rule `{}` will hear nothing", rule.name);
+        let help = "its first packet puts the host in quarantine, and what follows is dropped: take one of them out";
+        let label = "a decoy, and `quarantine` beside it";
+        reader.warn(stated.action_span.clone(), message, label, help);
+    } else if rule.alert.is_none() {
+        let message = format!(
+            "nobody will know what the decoy of the rule `{}` hears",
+            rule.name
+        );
+        let help = "what is said to a decoy stands in the alerts of its rule: give it an `alert`";
+        reader.warn(
+            stated.action_span.clone(),
+            message,
+            "a decoy without an alert",
+            help,
+        );
     }
 }
 

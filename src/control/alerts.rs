@@ -375,6 +375,9 @@ impl Incidents {
 
     /// The same for a conversation of a decoy: a line of its own, as many as a window may have.
     pub fn take_report(&mut self, report: &Report) -> Option<Line> {
+        // One that does not alert does not tell either.
+        let generation = self.policy.load_full();
+        generation.roster().info(report.rule)?.alert?;
         let event = decoys::event(report);
         // An incident is open since its first frame; where that was not told, it begins now.
         let begun = self.add(&event, None);

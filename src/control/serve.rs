@@ -521,8 +521,15 @@ fn announce(state: &State, config: &Config, manager: Option<Manager>) {
     if let Some(manager) = manager {
         tell(manager.ready(&format!("filtering: {} {}", port(0), port(1))));
     }
+    let inband = config.inband.as_ref().map_or(String::new(), |inband| {
+        let at = |net: &ipnet::IpNet| {
+            let at = std::net::SocketAddr::new(net.addr(), inband.port);
+            format!(" inband=http://{at}/")
+        };
+        inband.addresses.iter().map(at).collect()
+    });
     eprintln!(
-        "portcullis: ready: {} {} workers={} metrics={metrics}",
+        "portcullis: ready: {} {} workers={} metrics={metrics}{inband}",
         port(0),
         port(1),
         state.workers.len()

@@ -70,6 +70,8 @@ reasons! {
     PayloadHidden = "payload-hidden",
     /// Longer than a UMEM chunk, or a GSO/GRO super-frame.
     Oversize = "oversize",
+    /// A rule has it answered by a decoy, and there is no room: as many conversations as may be, more frames than the stack is given, or its ring is full.
+    DecoyFull = "decoy-full",
     /// To the box's own address, from an address that gets no answer.
     InbandRefused = "inband-refused",
     /// To the box's own address, beyond what its stack is given of one sender or of all, or its ring is full.

@@ -198,7 +198,8 @@ pub(super) fn found(
 
 /// The ruling on a frame that belongs to nothing: dropped for `reason`, but where it goes on with a connection that was answered in the destination's place. No flow was opened for that
 /// one, so its rule is asked once more.
-#[inline]
+#[cold]
+#[inline(never)]
 pub(super) fn unknown(court: &Court<'_>, shadow: bool, meta: &Meta, reason: Reason) -> Ruling {
     match reason == Reason::NoFlow && court.generation.has_decoys() {
         true => of_decoy(court, shadow, meta),
@@ -206,7 +207,6 @@ pub(super) fn unknown(court: &Court<'_>, shadow: bool, meta: &Meta, reason: Reas
     }
 }
 
-#[cold]
 fn of_decoy(court: &Court<'_>, shadow: bool, meta: &Meta) -> Ruling {
     let none = Ruling::new(Verdict::Drop(Reason::NoFlow));
     if court.side != Side::Lan || meta.proto != 6 {

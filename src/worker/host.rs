@@ -71,7 +71,7 @@ impl Host {
     ) -> Result<(), Reason> {
         let (rate, reason) = match lane {
             Lane::Own => (&mut self.to_own, Reason::InbandRate),
-            Lane::Decoy(..) => (&mut self.to_decoys, Reason::Rule),
+            Lane::Decoy(..) => (&mut self.to_decoys, Reason::DecoyFull),
         };
         let begins = meta.proto != TCP || meta.tcp_flags & SYN_ACK == SYN;
         let full = begins && matches!(lane, Lane::Decoy(..)) && self.end.is_full();

@@ -6,6 +6,7 @@ use super::court::{
 };
 use super::held::MOST as MOST_HELD;
 use super::looks::looked;
+use super::own::Own;
 use crate::flow::{Control, Found, Kind, Look, Seen, Track, Why};
 use crate::frame::{self, Frag, Meta, tunnel};
 use crate::policy::admit::{Admit, admit};
@@ -106,6 +107,9 @@ impl Burst {
             court.umem.prefetch(frame);
         }
         self.parse(&court);
+        if let Some(own) = court.own {
+            self.keep_own(own, &court);
+        }
         let count = self.received.len();
         for (plan, track) in self.plans.iter().zip(&mut self.tracks).take(count) {
             if let Plan::Seek = plan {
@@ -146,13 +150,6 @@ impl Burst {
             let bytes = court.umem.bytes(frame);
             // The shortest way: what the branches below would come to, for a frame that none of them is about.
             let ordinary = frame::parse_ordinary(bytes, meta);
-            if let Some(own) = court.own
-                && ordinary
-                && let Some(verdict) = own.verdict(meta, bytes, court.side)
-            {
-                (*ruling, *plan) = (Ruling::new(verdict), Plan::Done);
-                continue;
-            }
             if ordinary
                 && court.generation.looks_into(meta).is_none()
                 && (court.tracker).prepare_ordinary(meta, bytes, court.side, track)
@@ -165,13 +162,8 @@ impl Burst {
                 true => Ok(()),
                 false => frame::parse_rest(bytes, meta),
             };
-            let own = match (court.own, parsed) {
-                (Some(own), Ok(())) => own.verdict(meta, bytes, court.side),
-                _ => None,
-            };
             let verdict = match parsed {
                 Err(reason) => Verdict::Drop(reason),
-                Ok(()) if own.is_some() => own.unwrap_or(UNJUDGED),
                 Ok(()) => match admit(meta, court.side) {
                     Admit::Pass => Verdict::Forward,
                     Admit::Ask => match court.generation.looks_into(meta) {
@@ -206,6 +198,22 @@ impl Burst {
             };
             *ruling = Ruling::new(verdict);
             *plan = Plan::Done;
+        }
+    }
+
+    /// Takes out what is for the box itself. A frame that is dropped already stays so: what could not be read is not looked at again.
+    #[inline(never)]
+    fn keep_own(&mut self, own: &Own, court: &Court<'_>) {
+        let frames = self.received.iter().zip(&self.metas);
+        let rulings = self.rulings.iter_mut().zip(&mut self.plans);
+        for ((frame, meta), (ruling, plan)) in frames.zip(rulings) {
+            let dropped = matches!((&plan, ruling.verdict), (Plan::Done, Verdict::Drop(_)));
+            if dropped {
+                continue;
+            }
+            if let Some(verdict) = own.verdict(meta, court.umem.bytes(frame), court.side) {
+                (*ruling, *plan) = (Ruling::new(verdict), Plan::Done);
+            }
         }
     }
 

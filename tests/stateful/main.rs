@@ -5,6 +5,7 @@ mod app_tricks;
 mod apps;
 mod connections;
 mod datagrams;
+mod decoys;
 mod lab;
 mod limits;
 mod reasons;

@@ -143,6 +143,15 @@ fn case(reason: Reason) -> Option<(Lab, Vec<Vec<u8>>, Vec<u8>)> {
             }
             (lab, vec![], asks)
         }
+        Reason::DecoyFull => {
+            let decoy =
+                "[[rule]]\nname = \"odd\"\naction = \"decoy\"\nproto = \"tcp\"\ndport = 4444\n";
+            let (end, stack) = rings::pair(4);
+            stack.set_full(true);
+            let rates = Rates { own: 10, decoy: 10 };
+            let lab = Lab::new(decoy).with_host(Host::new(end, None, rates));
+            (lab, vec![], tcp(IN, "93.184.216.34:4444", SYN, 1, 0))
+        }
         // Of a replay, which knows the length of what it has cut off: tests/replay.rs. A live port never sees such a frame whole.
         Reason::Oversize => return None,
     })
