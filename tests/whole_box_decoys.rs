@@ -319,3 +319,57 @@ fn what_nobody_knows_is_read_over_tcp_and_udp_and_ends_in_silence() {
     nothing_left(&uplink);
     assert_accounts(&gate);
 }
+
+#[test]
+fn there_are_as_many_conversations_as_may_be_and_one_host_has_not_all_of_them() {
+    let Some(lab) = Lab::addressed() else { return };
+    let uplink = Wire::open(&lab, "uplink", "up0");
+    lab.ip("lan", "address add 10.77.0.8/24 dev lan0");
+    let few = DECOYS.replacen("[decoy]\n", "[decoy]\nat_most = 3\nfor_a_host = 2\n", 1);
+    let gate = Gate::with(&lab, &config(&lab, "", &few));
+    let program = "import socket, sys\n\
+        held = []\n\
+        def opens(src):\n    c = socket.socket(); c.settimeout(1.5); c.bind((src, 0))\n    try: c.connect(('93.184.216.34', 4444))\n    except OSError: return False\n    held.append(c); return True\n\
+        print([opens(src) for src in ['10.77.0.9'] * 3 + ['10.77.0.8'] * 2])\n\
+        [c.close() for c in held]; held.clear()\n\
+        import time; time.sleep(1)\n\
+        print(opens('10.77.0.9'))\n";
+    let done = client(&lab, "python3", &["-c", program]);
+    assert_eq!(
+        text(&done),
+        "[True, True, False, True, False]\nTrue\n",
+        "the third of one host, the fourth of all; and room when they are over"
+    );
+    let status = gate.status();
+    assert!(
+        status["decoys"]["refused_host"].as_u64() > Some(0),
+        "{status:#}"
+    );
+    let dropped = &status["ports"]["lan"]["dropped"]["decoy-full"];
+    assert!(dropped.as_u64() > Some(0), "{status:#}");
+    nothing_left(&uplink);
+    assert_accounts(&gate);
+}
+
+#[test]
+fn a_transcript_is_kept_as_a_file_beside_the_capture() {
+    let Some(lab) = Lab::addressed() else { return };
+    let dir = lab.dir().join("evidence");
+    let more = format!("[evidence]\ndir = \"{}\"\n{DECOYS}", dir.display());
+    let gate = Gate::with(&lab, &config(&lab, "", &more));
+    client(&lab, "curl", &["-sS", "http://93.184.216.34/x"]);
+    let line = told(&gate, "web");
+    let file = line["decoy"]["evidence"].as_str().expect("a file");
+    assert!(file.ends_with("_10.77.0.9_web.decoy.txt"), "{file}");
+    let kept = until("the file", SOON, || std::fs::read_to_string(file).ok());
+    for wanted in [
+        "10.77.0.9",
+        "93.184.216.34:80",
+        "C: GET /x HTTP/1.1",
+        "S: HTTP/1.1 503",
+    ] {
+        assert!(kept.contains(wanted), "{wanted:?} in\n{kept}");
+    }
+    let capture = line["alert"]["evidence"].as_str().expect("a capture");
+    assert!(capture.ends_with(".pcapng") && Path::new(capture).exists());
+}

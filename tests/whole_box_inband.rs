@@ -4,13 +4,14 @@
 
 mod common;
 
-use common::craft::{ethernet, padded, tagged};
-use common::gate::{config, number};
+use common::craft::{ethernet, numbered, padded, tagged};
+use common::gate::{config, dropped, number};
 use common::lab::Cables;
 use common::{Gate, Lab, SOON, Wire, until};
 use etherparse::PacketBuilder;
 use serde_json::Value;
-use std::process::Output;
+use std::process::{Output, Stdio};
+use std::time::Duration;
 
 const ADDRESS: &str = "10.77.0.2";
 const ADDRESS6: &str = "fd77::2";
@@ -100,7 +101,7 @@ fn who_is_not_of_the_list_gets_nothing_and_neither_does_the_uplink() {
         &["-n", "-c", "1", "-W", "1", "-I", "10.77.0.8", ADDRESS],
     );
     assert!(!pinged.status.success());
-    let refused = || number(&gate.status()["ports"]["lan"]["dropped"]["inband-refused"]);
+    let refused = || dropped(&gate.status(), "lan", "inband-refused");
     assert!(refused() > 0, "{:#}", gate.status());
     assert!(
         pings(&lab, "lan", ADDRESS),
@@ -299,4 +300,46 @@ fn a_second_queue_and_a_second_worker_reach_the_same_stack() {
     }
     let status: Value = gate.assert_balanced();
     assert_eq!(status["workers"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_flood_at_it_takes_nothing_of_what_passes_and_leaves_another_administrator_an_answer() {
+    let Some(lab) = Lab::addressed() else { return };
+    lab.ip("lan", "address add 10.77.0.10/24 dev lan0");
+    let more = INBAND.replace("\"10.77.0.9\"", "\"10.77.0.9\", \"10.77.0.10\"");
+    let gate = Gate::with(&lab, &config(&lab, "idle = \"spin\"", &more));
+    assert!(pings(&lab, "lan", ADDRESS), "and its MAC address is known");
+    // Some 20,000 pings a second of one host, four times what all may. They end with this thread at the latest.
+    let mut flood = lab
+        .command("lan", "hping3")
+        .args(["-q", "-n", "-1", "-i", "u50", ADDRESS])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("hping3 is needed");
+    let refused = || dropped(&gate.status(), "lan", "inband-rate");
+    until("more pings than may be", SOON, || {
+        (refused() > 1000).then_some(())
+    });
+    for n in 0..5 {
+        let from = ["--interface", "10.77.0.10", "http://10.77.0.2:9155/healthz"];
+        assert!(curl(&lab, "lan", &from).0, "question {n}");
+    }
+    // Meanwhile a host sends allowed datagrams, of which none is lost.
+    let (lan, uplink) = Wire::both(&lab);
+    for n in 0..2000 {
+        lan.send(&numbered(n));
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    let mut seen = 0;
+    until("all of them", SOON, || {
+        let ours = |frame: &Vec<u8>| frame.len() == 60 && frame[36..38] == [0, 53];
+        seen += uplink.drain().iter().filter(|frame| ours(frame)).count();
+        (seen == 2000).then_some(())
+    });
+    let still = flood.try_wait().expect("a child").is_none();
+    let _ = flood.kill();
+    let _ = flood.wait();
+    assert!(still, "the flood went on all the while");
+    gate.assert_balanced();
 }
