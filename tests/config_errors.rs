@@ -82,7 +82,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
     (
         "[[rule]]\nname = \"a\"\naction = ⟦\"deny\"\n",
         "`action` cannot be \"deny\"",
-        "\"allow\", \"drop\", \"reject\"",
+        "\"allow\", \"drop\", \"reject\", \"decoy\"",
     ),
     (
         "[[rule]]\nname = \"a\"\naction = \"drop\"\ndirection = ⟦\"outbound\"\n",
@@ -238,12 +238,7 @@ const ERRORS: &[(&str, &str, &str)] = &[
         "neither a number nor a range",
         "from 0 to 255",
     ),
-    // Of the language, and not of this version.
-    (
-        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\n",
-        "this version does not have the action \"decoy\"",
-        "use \"drop\" or \"reject\"",
-    ),
+    // [bridge].
     (
         "[bridge]\nlan = \"a\"\nuplink = \"b\"\non_failure = ⟦\"opened\"\n",
         "`on_failure` cannot be \"opened\"",

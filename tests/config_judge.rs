@@ -120,6 +120,27 @@ fn covered_rules_are_told_at_both_names_and_by_how_the_actions_stand() {
 }
 
 #[test]
+fn rules_with_decoys_are_the_same_where_they_speak_the_same() {
+    let config = rules(
+        r#"rule = [
+{ name = "chat", action = "decoy", decoy = "irc", proto = "tcp", dport = "1000-1999" },
+{ name = "again", action = "decoy", decoy = "irc", proto = "tcp", dport = 1500 },
+{ name = "silent", action = "decoy", decoy = "raw", proto = "tcp", dport = 1500 },
+{ name = "plain", action = "drop", proto = "tcp", dport = 1500 },
+{ name = "twin", action = "decoy", proto = "tcp", dport = "1000-1999" },
+]"#,
+    );
+    let expected = [
+        "the rule `again` is redundant: `chat` before it matches all that it matches, and decoys it as irc too",
+        "the rule `silent` never decides: `chat` before it matches all that it matches, and decoys as irc what `silent` decoys as raw",
+        "the rule `plain` never decides: `chat` before it matches all that it matches, and decoys as irc what `plain` drops",
+        "the rules `chat` and `twin` contradict each other: both match the very same, `chat` comes first and decoys as irc, and `twin` never decoys",
+    ];
+    let found: Vec<_> = said(&config).into_iter().map(|(_, said)| said).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
 fn a_rule_with_an_end_or_in_shadow_covers_nothing_and_one_with_a_limit_says_what_it_drops() {
     let covered = |more: &str| {
         rules(&format!(

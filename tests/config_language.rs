@@ -1,7 +1,7 @@
 //! What each form of each rule key means: a rule, a packet that it matches, and one that it nearly matches.
 
 use portcullis::config::{self, Config};
-use portcullis::policy::{Action, Limit, Policy, Rule, oracle};
+use portcullis::policy::{self, Action, Limit, Policy, Rule, Table, oracle};
 use std::path::Path;
 use std::time::Duration;
 
@@ -327,4 +327,38 @@ fn a_set_remembers_the_file_that_it_came_from() {
     assert_eq!(config::load_set(file).unwrap(), partners.ranges);
     assert_eq!(config.policy.set("friends").unwrap().file, None);
     assert_eq!(config.policy.set("lan").unwrap().file, None);
+}
+
+#[test]
+fn a_test_may_expect_a_decoy_and_finds_none_where_nobody_can_answer() {
+    let text = r#"
+lan.prefixes = ["10.0.0.0/8"]
+[[rule]]
+name   = "irc"
+action = "decoy"
+[[rule]]
+name   = "tftp"
+action = "decoy"
+[[test]]
+packet = { proto = "tcp", src = "10.0.0.9:4000", dst = "20.0.0.1:6667" }
+expect = { verdict = "decoy", rule = "irc" }
+[[test]]
+packet = { proto = "tcp", src = "10.0.0.9:4000", dst = "20.0.0.1:6667", app = "irc" }
+expect = { verdict = "decoy", rule = "irc" }
+[[test]]
+packet = { proto = "tcp", src = "10.0.0.9:4000", dst = "20.0.0.1:8080", app = "irc" }
+expect = { verdict = "drop", rule = "irc" }
+[[test]]
+packet = { proto = "tcp", src = "10.0.0.9:4000", dst = "20.0.0.1:6667", fragment = true }
+expect = { verdict = "drop", rule = "irc" }
+[[test]]
+packet = { proto = "udp", src = "10.0.0.9:4000", dst = "20.0.0.1:1069", app = "tftp" }
+expect = { verdict = "decoy", rule = "tftp" }
+"#;
+    let config = config(text);
+    let table = Table::compile(&config.policy).unwrap();
+    for test in &config.tests {
+        assert_eq!(policy::test::run(&config.policy, &table, test), Ok(()), "line {}", test.line);
+    }
+    assert_eq!(config.tests.len(), 5);
 }

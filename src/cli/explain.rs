@@ -304,6 +304,51 @@ forward by rule ssh, alert low
     }
 
     #[test]
+    fn a_decoy_is_told_with_what_it_speaks_and_a_packet_that_it_does_not_answer_with_why() {
+        let text = r#"
+lan.prefixes = ["10.77.0.0/24"]
+rule = [
+    { name = "irc", action = "decoy" },
+    { name = "odd", action = "decoy", decoy = "raw", proto = ["tcp", "udp"], dport = 4444, alert = "high" },
+]
+"#;
+        let config = config::parse(text, "p.toml", Path::new(".")).unwrap();
+        let table = Table::compile(&config.policy).unwrap();
+        let told = |dst, app| {
+            let packet = Packet {
+                direction: "out",
+                proto: "tcp",
+                src: "10.77.0.9:40000",
+                dst,
+                app,
+                ..Packet::default()
+            };
+            let key = packet.key().unwrap();
+            let text = human(
+                &explain::explain(&config.policy, &table, &key).unwrap(),
+                false,
+            );
+            let lines: Vec<_> = text.lines().map(str::to_owned).collect();
+            lines
+        };
+        assert_eq!(
+            told("93.184.216.34:6667", None)[..2],
+            [
+                "decoy by rule irc, alert high, speaks irc",
+                "  why: the first rule that matches is `irc` (line 4 of the config): direction out, proto tcp, dport 6660-6669"
+            ]
+        );
+        let silent = told("93.184.216.34:4444", None);
+        assert_eq!(silent[0], "decoy by rule odd, alert high, says nothing");
+        let late = told("93.184.216.34:8080", Some("irc"));
+        assert_eq!(late[0], "drop (rule) by rule irc, alert high");
+        assert_eq!(
+            late[2],
+            "  note: the connection is open to its destination when its payload is known, and no decoy can take its place: it is dropped"
+        );
+    }
+
+    #[test]
     fn lines_for_a_terminal_are_broken_at_spaces_and_nothing_is_lost() {
         let text = explained(true);
         let narrow = wrapped(&text);

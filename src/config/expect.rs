@@ -33,6 +33,7 @@ pub(super) fn test(reader: &mut Reader, mut section: Section<'_>) -> Option<Poli
         ("allow", "forward"),
         ("drop", "drop"),
         ("reject", "reject"),
+        ("decoy", "decoy"),
     ];
     let verdict = expect
         .take("verdict")

@@ -8,8 +8,8 @@ use super::section::Section;
 use super::{baseline, hosts, set, strict, tunnels, warn};
 use crate::policy::table::MAX_RULES;
 use crate::policy::{
-    Action, AddrRange, Clause, DEFAULT_RULE, Direction, FlagMatch, Origin, Policy, ProtoSet, Rule,
-    Severity,
+    Action, AddrRange, Clause, DEFAULT_RULE, Direction, FlagMatch, Manners, Origin, Policy, ProtoSet,
+    Rule, Severity,
 };
 use std::collections::HashMap;
 
@@ -214,6 +214,12 @@ fn can_decoy(reader: &mut Reader, rule: &Rule, stated: &Stated) {
             "what speaks over TCP is known when the connection is open to its destination, and a decoy has to answer its first packet: add a clause by ports, or use \"drop\"",
         ))
     });
+    let found = found.or_else(|| {
+        loses_blocks(rule).then_some((
+            "as a TFTP server, on what a datagram turns out to be",
+            "only the request is known by its payload: the decoy would have the client send its file, and the blocks go to the real destination; write `dport` instead of `app`, or `decoy = \"raw\"`",
+        ))
+    });
     if let Some((label, help)) = found {
         let message = format!("the rule `{}` cannot answer by a decoy", rule.name);
         reader.error(stated.action_span.clone(), message, label, help);
@@ -234,6 +240,35 @@ fn can_decoy(reader: &mut Reader, rule: &Rule, stated: &Stated) {
             "a decoy without an alert",
             help,
         );
+    }
+}
+
+/// Whether it acknowledges a file's request, and does not match the blocks that follow: each datagram is asked about by itself.
+fn loses_blocks(rule: &Rule) -> bool {
+    const UDP: u8 = 17;
+    const TFTP: u16 = 69;
+    let Action::Decoy(manners) = rule.action else {
+        return false;
+    };
+    let over_udp = |clause: &&Clause| clause.protos.contains(UDP);
+    let mut by_app = rule
+        .clauses
+        .iter()
+        .filter(over_udp)
+        .filter(|c| c.app.is_some());
+    match manners {
+        Manners::Tftp => by_app.next().is_some(),
+        // Elsewhere than at its port nothing is said.
+        Manners::Port => {
+            let mut by_port = rule
+                .clauses
+                .iter()
+                .filter(over_udp)
+                .filter(|c| c.app.is_none());
+            by_app.any(|clause| clause.dport.contains(TFTP))
+                && !by_port.any(|clause| clause.dport.contains(TFTP))
+        }
+        Manners::Irc | Manners::Smtp | Manners::Http | Manners::Raw => false,
     }
 }
 

@@ -116,6 +116,30 @@ impl Manners {
         ("tftp", Manners::Tftp),
         ("raw", Manners::Raw),
     ];
+
+    /// As it is written in a rule.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Manners::Port => "port",
+            Manners::Irc => "irc",
+            Manners::Smtp => "smtp",
+            Manners::Http => "http",
+            Manners::Tftp => "tftp",
+            Manners::Raw => "raw",
+        }
+    }
+
+    /// What it is at a port of TCP or UDP: never [`Manners::Port`]. Where TLS comes first (465, 6697, 443), that is `Raw`: there is no certificate to show.
+    pub const fn at(self, udp: bool, port: u16) -> Manners {
+        match (self, udp, port) {
+            (Manners::Port, false, 25 | 587 | 2525) => Manners::Smtp,
+            (Manners::Port, false, 194 | 6660..=6669 | 7000) => Manners::Irc,
+            (Manners::Port, false, 80 | 3128 | 8000 | 8080 | 8888) => Manners::Http,
+            (Manners::Port, true, 69) => Manners::Tftp,
+            (Manners::Port, _, _) => Manners::Raw,
+            (manners, _, _) => manners,
+        }
+    }
 }
 
 impl Action {

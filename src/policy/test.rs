@@ -7,7 +7,7 @@ use super::table::Table;
 /// How a policy test failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// What the policy does: `forward`, `drop` or `reject`.
+    /// What the policy does: `forward`, `drop`, `reject` or `decoy`.
     pub verdict: &'static str,
     /// The rule that decides.
     pub rule: String,

@@ -1,4 +1,4 @@
-//! The errors of the sections for what the box itself answers, `[inband]` and `[decoy]`, each with `⟦` before its place, a
+//! The errors of what the box itself answers, `[inband]`, `[decoy]` and rules with a decoy, each with `⟦` before its place, a
 //! part of the message and a part of the help.
 
 /// Whole configs.
@@ -452,5 +452,96 @@ pub const CONFIGS: &[(&str, &str, &str)] = &[
         "[decoy]\n⟦colour = 1\n",
         "unknown key `colour`",
         "the keys of [decoy] are: at_most, for_a_host, deadline, silence, record, rate, name",
+    ),
+    // A rule with a decoy.
+    (
+        "[[rule]]\nname = \"a\"\naction = \"drop\"\nproto = \"tcp\"\ndecoy = ⟦\"raw\"\n",
+        "`decoy` says what a decoy speaks, and the rule has none",
+        "write `action = \"decoy\"` beside it",
+    ),
+    (
+        "[[rule]]\nname = \"irc\"\ndecoy = ⟦\"irc\"\n",
+        "`decoy` says what a decoy speaks, and the rule has none",
+        "write `action = \"decoy\"` beside it",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = \"decoy\"\nproto = \"tcp\"\ndecoy = ⟦\"icr\"\n",
+        "`decoy` cannot be \"icr\"",
+        "did you mean \"irc\"?",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = \"decoy\"\nproto = \"tcp\"\ndecoy = ⟦\"ssh\"\n",
+        "`decoy` cannot be \"ssh\"",
+        "it may be \"port\", \"irc\", \"smtp\", \"http\", \"tftp\", \"raw\"",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = \"decoy\"\nproto = \"tcp\"\ndecoy = ⟦true\n",
+        "`decoy` must be one of \"port\", \"irc\"",
+        "write one of",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "add `proto = \"tcp\"`, `\"udp\"`, or both",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = \"decoy\"\nproto = [\"tcp\", \"sctp\"]\ndecoy = ⟦\"raw\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "add `proto = \"tcp\"`, `\"udp\"`, or both",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\nethertype = \"arp\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "nothing else is answered",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\nproto = \"tcp\"\ndirection = \"in\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "leave `direction` out: a decoy answers hosts of the LAN",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\nproto = \"tcp\"\ndirection = \"both\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "leave `direction` out: a decoy answers hosts of the LAN",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\nproto = \"tcp\"\ntcp_flags = \"syn\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "take `tcp_flags` and `fragment` out",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\nproto = \"udp\"\nfragment = false\n",
+        "the rule `a` cannot answer by a decoy",
+        "take `tcp_flags` and `fragment` out",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\nproto = \"tcp\"\napp = \"ssh\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "add a clause by ports, or use \"drop\"",
+    ),
+    (
+        "[[rule]]\nname = \"snmp\"\naction = ⟦\"decoy\"\nproto = \"tcp\"\napp = \"snmp\"\n",
+        "the rule `snmp` cannot answer by a decoy",
+        "add a clause by ports, or use \"drop\"",
+    ),
+    (
+        "[[rule]]\nname = \"bogon-destination\"\naction = ⟦\"decoy\"\n",
+        "the rule `bogon-destination` cannot answer by a decoy",
+        "add `proto = \"tcp\"`, `\"udp\"`, or both",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = \"decoy\"\nproto = \"tcp\"\nlimit = ⟦\"10/s\"\n",
+        "the rule `a` answers by a decoy, and a limit on frames would cut its conversations short",
+        "[decoy] (at_most, for_a_host, rate)",
+    ),
+    (
+        "[[rule]]\nname = \"tftp\"\naction = \"decoy\"\ndecoy = ⟦\"tftp\"\n",
+        "the rule `tftp` cannot answer by a decoy",
+        "write `dport` instead of `app`",
+    ),
+    (
+        "[[rule]]\nname = \"a\"\naction = ⟦\"decoy\"\nproto = \"udp\"\napp = \"tftp\"\n",
+        "the rule `a` cannot answer by a decoy",
+        "the blocks go to the real destination",
     ),
 ];

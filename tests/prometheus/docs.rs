@@ -62,7 +62,8 @@ fn printed(page: &str) -> Metrics {
 fn the_page_has_every_metric_of_a_live_gate_and_no_other() {
     let Some(lab) = Lab::addressed() else { return };
     let more = format!(
-        "[metrics]\nlisten = \"127.0.0.1:9155\"\nhosts = 10\n[evidence]\ndir = \"{}\"\n",
+        "[metrics]\nlisten = \"127.0.0.1:9155\"\nhosts = 10\n[evidence]\ndir = \"{}\"\n\
+         [inband]\naddress = \"10.77.0.2/24\"\nallow = \"10.77.0.9\"\n",
         lab.dir().join("kept").display()
     );
     let config = with_a_set_file(&lab, &config(&lab, "", &more));

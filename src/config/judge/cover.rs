@@ -1,6 +1,6 @@
 //! Rules that never decide because rules before them match all that they match.
 
-use super::{Text, does, names};
+use super::{Text, does, does_it, names};
 use crate::config::error::Problem;
 use crate::policy::judge::{Agreement, Finding, agreement};
 use crate::policy::{Origin, RuleId};
@@ -11,7 +11,7 @@ pub(super) fn problem(text: &Text<'_>, id: RuleId, by: &[RuleId], same: bool) ->
     let name = &rule.name;
     let agreed = agreement(rule.action, by.iter().map(|by| text.rule(*by).action));
     let list = names(by.iter().map(|by| text.rule(*by).name.as_str()));
-    let does_it = does(rule.action);
+    let (never, it) = (does(rule.action), does_it(rule.action));
     let first = text.rule(by[0]);
     let before = match first.origin {
         Origin::Builtin => "before it (built in)",
@@ -20,20 +20,20 @@ pub(super) fn problem(text: &Text<'_>, id: RuleId, by: &[RuleId], same: bool) ->
     let message = match (by.len(), same, agreed) {
         (1, true, Agreement::Redundant) => {
             format!(
-                "the rule `{name}` is redundant: {list} {before} matches the very same, and {does_it} it too"
+                "the rule `{name}` is redundant: {list} {before} matches the very same, and {it} too"
             )
         }
         (1, true, _) => format!(
-            "the rules {list} and `{name}` contradict each other: both match the very same, {list} comes first and {}, and `{name}` never {does_it}",
+            "the rules {list} and `{name}` contradict each other: both match the very same, {list} comes first and {}, and `{name}` never {never}",
             does(first.action)
         ),
         (1, false, Agreement::Redundant) => {
             format!(
-                "the rule `{name}` is redundant: {list} {before} matches all that it matches, and {does_it} it too"
+                "the rule `{name}` is redundant: {list} {before} matches all that it matches, and {it} too"
             )
         }
         (1, false, _) => format!(
-            "the rule `{name}` never decides: {list} {before} matches all that it matches, and {} what `{name}` {does_it}",
+            "the rule `{name}` never decides: {list} {before} matches all that it matches, and {} what `{name}` {never}",
             does(first.action)
         ),
         (_, _, Agreement::Redundant) => {
@@ -43,7 +43,7 @@ pub(super) fn problem(text: &Text<'_>, id: RuleId, by: &[RuleId], same: bool) ->
         }
         (_, _, Agreement::Contradicting) => {
             format!(
-                "the rule `{name}` never decides: {list} before it together match all that it matches, and none of them {does_it}"
+                "the rule `{name}` never decides: {list} before it together match all that it matches, and none of them {never}"
             )
         }
         (_, _, Agreement::Mixed) => {
@@ -114,10 +114,10 @@ pub(super) fn builtin(text: &Text<'_>, findings: &[Finding]) -> Vec<Problem> {
             let them = if rules.len() == 1 { ("it", "it matches") } else { ("them", "they match") };
             let what = match by {
                 [one] => format!(
-                    "{list} before {} matches all that {}, and {} it",
+                    "{list} before {} matches all that {}, and {}",
                     them.0,
                     them.1,
-                    does(text.rule(*one).action)
+                    does_it(text.rule(*one).action)
                 ),
                 _ => format!("{list} before {} together match all that {}", them.0, them.1),
             };

@@ -8,7 +8,7 @@ mod sets;
 use super::error::{Lines, Problem};
 use super::{Config, Places};
 use crate::policy::judge::{self as policy_judge, Finding};
-use crate::policy::{Action, Origin, Policy, Rule, RuleId};
+use crate::policy::{Action, Manners, Origin, Policy, Rule, RuleId};
 use std::ops::Range;
 
 /// Problems beyond this are counted and not told one by one.
@@ -115,27 +115,54 @@ fn names<'a>(list: impl ExactSizeIterator<Item = &'a str>) -> String {
     }
 }
 
-/// What an action does, for a sentence.
-fn does(action: Action) -> &'static str {
-    match action {
-        Action::Allow => "allows",
-        Action::Drop => "drops",
-        Action::Reject => "rejects",
-        Action::Decoy(_) => "answers by a decoy",
-    }
+/// An action as a verb, and how it does that.
+fn verb(action: Action) -> (&'static str, String) {
+    let verb = match action {
+        Action::Allow => "allow",
+        Action::Drop => "drop",
+        Action::Reject => "reject",
+        Action::Decoy(_) => "decoy",
+    };
+    let how = match action {
+        Action::Decoy(Manners::Port) => String::new(),
+        Action::Decoy(manners) => format!(" as {}", manners.name()),
+        _ => String::new(),
+    };
+    (verb, how)
 }
 
-/// The same after "they".
-fn infinitive(action: Action) -> &'static str {
-    match action {
-        Action::Decoy(_) => "answer by a decoy",
-        other => does(other).trim_end_matches('s'),
-    }
+/// What an action does, for a sentence: `drops`, `decoys as irc`.
+fn does(action: Action) -> String {
+    let (verb, how) = verb(action);
+    format!("{verb}s{how}")
+}
+
+/// The same with its object: `drops it`, `decoys it as irc`.
+fn does_it(action: Action) -> String {
+    let (verb, how) = verb(action);
+    format!("{verb}s it{how}")
+}
+
+/// The same after "they": `drop`, `decoy as irc`.
+fn infinitive(action: Action) -> String {
+    let (verb, how) = verb(action);
+    format!("{verb}{how}")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_action_makes_a_sentence() {
+        let said = |action| (does(action), does_it(action), infinitive(action));
+        let three = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
+        assert_eq!(said(Action::Drop), three("drops", "drops it", "drop"));
+        let decoy = said(Action::Decoy(Manners::Port));
+        assert_eq!(decoy, three("decoys", "decoys it", "decoy"));
+        let irc = three("decoys as irc", "decoys it as irc", "decoy as irc");
+        assert_eq!(said(Action::Decoy(Manners::Irc)), irc);
+    }
 
     #[test]
     fn a_list_of_names_is_a_phrase_and_stays_short() {

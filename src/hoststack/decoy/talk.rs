@@ -207,6 +207,7 @@ impl Talk {
                 sockets.add(socket)
             }
         };
+        let kind = Kind::of(manners, who.proto == UDP, who.server_port);
         Some(Talk {
             rule,
             meta: *meta,
@@ -217,7 +218,7 @@ impl Talk {
             iface,
             sockets,
             socket,
-            persona: Persona::new(kind(manners, &who), &settings.name, Limits::default()),
+            persona: Persona::new(kind, &settings.name, Limits::default()),
             transcript: Transcript::new(settings.record),
             saying: Vec::new(),
             start: now,
@@ -402,15 +403,4 @@ fn say(socket: &mut tcp::Socket<'_>, saying: &mut Vec<u8>, transcript: &mut Tran
 
 fn since(then: Instant, now: Instant) -> Duration {
     Duration::from_micros((now.total_micros() - then.total_micros()).max(0) as u64)
-}
-
-fn kind(manners: Manners, who: &Who) -> Kind {
-    match manners {
-        Manners::Port => Kind::for_port(who.proto == UDP, who.server_port),
-        Manners::Irc => Kind::Irc,
-        Manners::Smtp => Kind::Smtp,
-        Manners::Http => Kind::Http,
-        Manners::Tftp => Kind::Tftp,
-        Manners::Raw => Kind::Raw,
-    }
 }

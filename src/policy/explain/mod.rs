@@ -8,15 +8,16 @@ pub use near::{FieldMiss, MOST, Miss};
 
 use super::rule::{Origin, Policy, Rule};
 use super::table::Table;
-use super::{AppSet, Key, RuleId, Verdict, admit, oracle};
+use super::{AppSet, Key, Manners, RuleId, Verdict, admit, oracle};
 use crate::frame::Meta;
-use crate::telemetry::Reason;
 use serde::Serialize;
+
+const TCP: u8 = 6;
 
 /// One decision, explained.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Explanation {
-    /// `forward`, `drop` or `reject`.
+    /// `forward`, `drop`, `reject` or `decoy`.
     pub verdict: &'static str,
     /// The reason of a drop or a reject.
     pub reason: Option<&'static str>,
@@ -24,7 +25,7 @@ pub struct Explanation {
     pub rule: String,
     /// `low`, `medium` or `high`; `None` where the rule does not alert.
     pub alert: Option<&'static str>,
-    /// What else there is to know of the rule: `ttl 1h`, `limit 5 in 1s`.
+    /// What else there is to know: `speaks irc` (the decoy that answers this packet), `ttl 1h`, `limit 5 in 1s`.
     pub marks: Vec<String>,
     /// One sentence with the clause that matched.
     pub why: String,
@@ -107,18 +108,19 @@ pub fn explain(policy: &Policy, table: &Table, key: &Key) -> Result<Explanation,
     Ok(Explanation {
         verdict: verdict.name(),
         reason: match verdict {
-            Verdict::Forward | Verdict::Own => None,
+            Verdict::Forward | Verdict::Decoy(_) | Verdict::Own => None,
             Verdict::Drop(reason) | Verdict::Reject(reason) => Some(reason.name()),
-            Verdict::Decoy(_) => Some(Reason::Rule.name()),
         },
         rule: rule.name.clone(),
         alert: rule.alert.map(super::Severity::name),
-        marks: marks(rule),
+        marks: voice(verdict, key).into_iter().chain(marks(rule)).collect(),
         why: why(policy, rule, key),
         origin: origin(rule.origin),
-        note: note(key).or(policy.shadow.then_some(
-            "the whole policy is in shadow: this is counted and alerted on, and the frame is forwarded",
-        )),
+        note: note(key)
+            .or(policy.shadow.then_some(
+                "the whole policy is in shadow: this is counted and alerted on, and the frame is forwarded",
+            ))
+            .or(unanswered(table.verdict(found), verdict, key)),
         once_known: once_known(&policy.rules[..found.index()], policy, key),
         in_shadow: in_shadow.map(|rule| rule.name.clone()).collect(),
         misses,
@@ -151,8 +153,39 @@ pub fn verdict(policy: &Policy, table: &Table, rule: RuleId, key: &Key) -> Verdi
     let is_default = rules.get(rule.index()).map(|rule| rule.origin) == Some(Origin::Default);
     match key.family() {
         None if is_default => admit::unnamed(key.net, key.ethertype),
+        _ if is_beyond_decoys(policy, table, key) => table.verdict(rule).without_decoy(),
         _ => table.verdict(rule),
     }
+}
+
+/// Whether it is a packet that no decoy answers: a fragment; a segment whose payload has shown what a connection is that was opened to its destination.
+fn is_beyond_decoys(policy: &Policy, table: &Table, key: &Key) -> bool {
+    let is_open = || {
+        let opening = Key { app: 0, ..*key };
+        let opened_by = deciding(policy, table, &opening);
+        !matches!(table.verdict(opened_by), Verdict::Decoy(_))
+    };
+    key.fragment || (key.proto == TCP && key.app != 0 && is_open())
+}
+
+/// What the decoy speaks that answers the packet.
+fn voice(verdict: Verdict, key: &Key) -> Option<String> {
+    let Verdict::Decoy(manners) = verdict else {
+        return None;
+    };
+    Some(match manners.at(key.proto != TCP, key.dport) {
+        Manners::Raw => "says nothing".to_owned(),
+        manners => format!("speaks {}", manners.name()),
+    })
+}
+
+/// Why a rule with a decoy has none for this packet.
+fn unanswered(stated: Verdict, verdict: Verdict, key: &Key) -> Option<&'static str> {
+    let has_none = stated != verdict && matches!(stated, Verdict::Decoy(_));
+    has_none.then_some(match key.fragment {
+        true => "a decoy answers no fragments, so this is dropped",
+        false => "the connection is open to its destination when its payload is known, and no decoy can take its place: it is dropped",
+    })
 }
 
 /// The rule that decides a packet: the first that matches and is not in shadow.

@@ -15,6 +15,7 @@ mod tftp;
 
 use crate::app::details::LONGEST;
 use crate::app::safe_text;
+use crate::policy;
 use std::time::Duration;
 
 /// The longest name that a server gives itself.
@@ -53,14 +54,19 @@ impl Kind {
         }
     }
 
-    /// What a client expects to listen at a port. Where TLS comes first (465, 6697, 443), that is `Raw`: there is no certificate to show.
+    /// What a client expects to listen at a port.
     pub const fn for_port(udp: bool, port: u16) -> Kind {
-        match (udp, port) {
-            (false, 25 | 587 | 2525) => Kind::Smtp,
-            (false, 194 | 6660..=6669 | 7000) => Kind::Irc,
-            (false, 80 | 3128 | 8000 | 8080 | 8888) => Kind::Http,
-            (true, 69) => Kind::Tftp,
-            _ => Kind::Raw,
+        Kind::of(policy::Manners::Port, udp, port)
+    }
+
+    /// What a rule has speak at a port.
+    pub const fn of(manners: policy::Manners, udp: bool, port: u16) -> Kind {
+        match manners.at(udp, port) {
+            policy::Manners::Irc => Kind::Irc,
+            policy::Manners::Smtp => Kind::Smtp,
+            policy::Manners::Http => Kind::Http,
+            policy::Manners::Tftp => Kind::Tftp,
+            policy::Manners::Port | policy::Manners::Raw => Kind::Raw,
         }
     }
 }
