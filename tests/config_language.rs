@@ -358,7 +358,12 @@ expect = { verdict = "decoy", rule = "tftp" }
     let config = config(text);
     let table = Table::compile(&config.policy).unwrap();
     for test in &config.tests {
-        assert_eq!(policy::test::run(&config.policy, &table, test), Ok(()), "line {}", test.line);
+        assert_eq!(
+            policy::test::run(&config.policy, &table, test),
+            Ok(()),
+            "line {}",
+            test.line
+        );
     }
     assert_eq!(config.tests.len(), 5);
 }

@@ -22,7 +22,9 @@ fn blocks(info: &str) -> Vec<String> {
 fn table(head: &str) -> Vec<Vec<String>> {
     let page = page();
     let from = page.find(head).unwrap_or_else(|| panic!("no table {head}"));
-    let rows = page[from..].lines().take_while(|line| line.starts_with('|'));
+    let rows = page[from..]
+        .lines()
+        .take_while(|line| line.starts_with('|'));
     let cells = |row: &str| {
         let cells = row.trim_matches('|').split('|').map(str::trim);
         cells.map(str::to_owned).collect()
@@ -100,16 +102,65 @@ fn a_chat_client_hears_what_the_table_says() {
     let registered = "NICK BOT\r\nUSER USER 0 * :x\r\n";
     // Of each row words of its first cell, and what has to come of them.
     let heard: &[(&str, &[&str])] = &[
-        ("CAP LS\r\nCAP LIST\r\nCAP REQ :sasl\r\nCAP x\r\n", &[":NAME CAP BOT LS :", "LIST :", ":NAME CAP BOT NAK :sasl", " 410 "]),
-        ("JOIN #c key\r\nJOIN #1,#2,#3,#4,#5,#6,#7,#8,#9,#10,#11,#12,#13,#14,#15,#16\r\nJOIN x\r\n", &[":BOT!~USER@users.NAME JOIN :#c", "331 BOT #c :No topic is set", "353 BOT = #c :@BOT", " 366 ", " 405 ", " 403 "]),
-        ("JOIN #c\r\nPART #c\r\nPART #c\r\nTOPIC #c\r\nNAMES #c\r\nLIST\r\n", &[" PART #c", " 442 ", " 331 ", " 366 ", " 323 "]),
-        ("MODE #c\r\nMODE #c +i\r\nMODE #c b\r\nMODE BOT\r\n", &["324 BOT #c +nt", ":BOT!~USER@users.NAME MODE #c +i", " 368 ", "221 BOT +"]),
-        ("WHO #c\r\nWHOIS a\r\nISON a\r\nUSERHOST BOT\r\nLUSERS\r\nMOTD\r\nVERSION\r\nAWAY x\r\nAWAY\r\n", &[" 315 ", " 401 ", " 318 ", "303 BOT :\r", "302 BOT :BOT=+", " 251 ", " 422 ", "351 BOT 2.11.2p3 NAME :", " 306 ", " 305 "]),
+        (
+            "CAP LS\r\nCAP LIST\r\nCAP REQ :sasl\r\nCAP x\r\n",
+            &[
+                ":NAME CAP BOT LS :",
+                "LIST :",
+                ":NAME CAP BOT NAK :sasl",
+                " 410 ",
+            ],
+        ),
+        (
+            "JOIN #c key\r\nJOIN #1,#2,#3,#4,#5,#6,#7,#8,#9,#10,#11,#12,#13,#14,#15,#16\r\nJOIN x\r\n",
+            &[
+                ":BOT!~USER@users.NAME JOIN :#c",
+                "331 BOT #c :No topic is set",
+                "353 BOT = #c :@BOT",
+                " 366 ",
+                " 405 ",
+                " 403 ",
+            ],
+        ),
+        (
+            "JOIN #c\r\nPART #c\r\nPART #c\r\nTOPIC #c\r\nNAMES #c\r\nLIST\r\n",
+            &[" PART #c", " 442 ", " 331 ", " 366 ", " 323 "],
+        ),
+        (
+            "MODE #c\r\nMODE #c +i\r\nMODE #c b\r\nMODE BOT\r\n",
+            &[
+                "324 BOT #c +nt",
+                ":BOT!~USER@users.NAME MODE #c +i",
+                " 368 ",
+                "221 BOT +",
+            ],
+        ),
+        (
+            "WHO #c\r\nWHOIS a\r\nISON a\r\nUSERHOST BOT\r\nLUSERS\r\nMOTD\r\nVERSION\r\nAWAY x\r\nAWAY\r\n",
+            &[
+                " 315 ",
+                " 401 ",
+                " 318 ",
+                "303 BOT :\r",
+                "302 BOT :BOT=+",
+                " 251 ",
+                " 422 ",
+                "351 BOT 2.11.2p3 NAME :",
+                " 306 ",
+                " 305 ",
+            ],
+        ),
         ("PRIVMSG #c :x\r\nNOTICE #c :x\r\n", &[]),
         ("PING x\r\n", &[":NAME PONG NAME :x"]),
-        ("QUIT\r\n", &["ERROR :Closing Link: ~USER@users.NAME (Client Quit)"]),
+        (
+            "QUIT\r\n",
+            &["ERROR :Closing Link: ~USER@users.NAME (Client Quit)"],
+        ),
         ("HELLO\r\n", &["421 BOT HELLO :Unknown command"]),
-        (&"PING xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n".repeat(400), &["ERROR :Closing Link: ~USER@users.NAME (Excess Flood)"]),
+        (
+            &"PING xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n".repeat(400),
+            &["ERROR :Closing Link: ~USER@users.NAME (Excess Flood)"],
+        ),
     ];
     assert_eq!(rows.len(), heard.len());
     let welcome = says(Kind::Irc, registered).len();
@@ -143,7 +194,10 @@ fn every_answer_of_a_mail_server_on_the_page_is_one_that_it_gives() {
         "STARTTLS\r\nAUTH PLAIN\r\nBDAT 1\r\nEXPN a\r\nHELP\r\nTURN\r\nETRN a\r\n".to_owned(),
         "x\r\n".repeat(30),
     ];
-    let said: String = dialogues.iter().map(|words| says(Kind::Smtp, words)).collect();
+    let said: String = dialogues
+        .iter()
+        .map(|words| says(Kind::Smtp, words))
+        .collect();
     let said: Vec<&str> = said.split_terminator("\r\n").collect();
     let mut answers = 0;
     for row in table("| the client says | it hears |\n|---|---|\n| (it connects)") {
@@ -155,9 +209,16 @@ fn every_answer_of_a_mail_server_on_the_page_is_one_that_it_gives() {
         }
     }
     assert!(answers > 10, "{answers}");
-    for (words, number) in [("MAIL FROM:<a>\r\n", "503"), ("EHLO\r\n", "501"), ("x\r\n", "500")] {
+    for (words, number) in [
+        ("MAIL FROM:<a>\r\n", "503"),
+        ("EHLO\r\n", "501"),
+        ("x\r\n", "500"),
+    ] {
         let said = says(Kind::Smtp, words);
-        assert!(said.contains(&format!("\r\n{number} ")) && said.contains("Error:") || number == "501", "{said}");
+        assert!(
+            said.contains(&format!("\r\n{number} ")) && said.contains("Error:") || number == "501",
+            "{said}"
+        );
     }
     let commands = dialogues[5].matches("\r\n").count();
     let refused = says(Kind::Smtp, &dialogues[5]);
@@ -169,12 +230,21 @@ fn web_and_file_servers_say_what_stands_on_the_page() {
     let page = page();
     for (words, line) in [
         ("GET / HTTP/1.1\r\n\r\n", "503 Service Unavailable"),
-        ("POST / HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n", "503 Service Unavailable"),
+        (
+            "POST / HTTP/1.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n",
+            "503 Service Unavailable",
+        ),
         ("\u{16}\u{3}\u{1}", "400 Bad Request"),
-        (&format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(9000)), "431 Request Header Fields Too Large"),
+        (
+            &format!("GET / HTTP/1.1\r\nx: {}", "x".repeat(9000)),
+            "431 Request Header Fields Too Large",
+        ),
     ] {
         let said = says(Kind::Http, words);
-        assert!(said.starts_with(&format!("HTTP/1.1 {line}\r\n")) && page.contains(line), "{said}");
+        assert!(
+            said.starts_with(&format!("HTTP/1.1 {line}\r\n")) && page.contains(line),
+            "{said}"
+        );
         assert!(!said.contains("Date:") && !said.contains("Server:"));
     }
     let ok = says(Kind::Http, "GET / HTTP/1.1\r\n\r\n");
@@ -200,7 +270,10 @@ fn web_and_file_servers_say_what_stands_on_the_page() {
     ] {
         let expected = [&[0, 5, 0, number][..], text.as_bytes(), &[0]].concat();
         assert_eq!(answer(datagrams), expected);
-        assert!(page.contains(&format!("`{text}` (error {number})")), "{text}");
+        assert!(
+            page.contains(&format!("`{text}` (error {number})")),
+            "{text}"
+        );
     }
     assert_eq!(answer(&full[..2]), [0, 4, 0, 1]);
 }

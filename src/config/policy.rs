@@ -8,8 +8,8 @@ use super::section::Section;
 use super::{baseline, hosts, set, strict, tunnels, warn};
 use crate::policy::table::MAX_RULES;
 use crate::policy::{
-    Action, AddrRange, Clause, DEFAULT_RULE, Direction, FlagMatch, Manners, Origin, Policy, ProtoSet,
-    Rule, Severity,
+    Action, AddrRange, Clause, DEFAULT_RULE, Direction, FlagMatch, Manners, Origin, Policy,
+    ProtoSet, Rule, Severity,
 };
 use std::collections::HashMap;
 
