@@ -58,9 +58,7 @@ impl Own {
             (true, false) => return None,
             (false, false) => false,
             // To all of them: ours where it asks for one of our addresses.
-            (true, true) => match self.asks_for_ours(meta, bytes)? {
-                by => self.may_ask(by),
-            },
+            (true, true) => self.may_ask(self.asks_for_ours(meta, bytes)?),
             (false, true) => self.is_answered(meta, bytes),
         };
         Some(match answered {

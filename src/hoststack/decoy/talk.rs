@@ -10,7 +10,7 @@ use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::Medium;
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpListenEndpoint};
+use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr, IpListenEndpoint};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -327,8 +327,7 @@ impl Talk {
             self.heard = now;
             self.transcript.client(&bytes[..len]);
             let next = self.persona.hear_datagram(&bytes[..len], &mut answer);
-            let to = IpEndpoint::from(from.endpoint);
-            if !answer.is_empty() && socket.send_slice(&answer, to).is_ok() {
+            if !answer.is_empty() && socket.send_slice(&answer, from.endpoint).is_ok() {
                 self.transcript.server(&answer);
             }
             if next == Next::Close && self.ended.is_none() {
