@@ -141,6 +141,31 @@ fn rules_with_decoys_are_the_same_where_they_speak_the_same() {
 }
 
 #[test]
+fn a_decoy_that_nobody_hears_of_or_that_ends_with_its_first_packet_is_told() {
+    let config = rules(
+        r#"rule = [
+{ name = "heard", action = "decoy", proto = "tcp", dport = 1 },
+{ name = "unheard", action = "decoy", proto = "tcp", dport = 2, alert = "none" },
+{ name = "short", action = "decoy", proto = "tcp", dport = 3, quarantine = "1h" },
+{ name = "netbios", action = "decoy", alert = "low" },
+]"#,
+    );
+    let column = "{ name = \"short\", action = ".len() + 1;
+    let expected = [
+        (
+            vec![(5, column + 2)],
+            "nobody will know what the decoy of the rule `unheard` hears",
+        ),
+        (
+            vec![(6, column)],
+            "the decoy of the rule `short` will hear nothing",
+        ),
+    ];
+    let expected = expected.map(|(places, message)| (places, message.to_owned()));
+    assert_eq!(said(&config), expected);
+}
+
+#[test]
 fn a_rule_with_an_end_or_in_shadow_covers_nothing_and_one_with_a_limit_says_what_it_drops() {
     let covered = |more: &str| {
         rules(&format!(
