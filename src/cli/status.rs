@@ -117,6 +117,8 @@ fn human(status: &Value) -> String {
         }
     }
     out += &flows(&status["flows"]);
+    out += &decoys(status);
+    out += &inband(&status["inband"]);
     out += &format!(
         "\n{:<24}{:>14}{:>18}{:>10}\n",
         "rule", "packets", "bytes", "alerts"
@@ -210,6 +212,74 @@ fn flows(flows: &Value) -> String {
     out
 }
 
+/// What decoys did, where a rule has them speak or had until a reload.
+fn decoys(status: &Value) -> String {
+    let decoys = &status["decoys"];
+    let mut rules = status["rules"].as_object().into_iter().flatten();
+    if !rules.any(|(_, rule)| rule["action"] == "decoy") && decoys["begun"].as_u64() == Some(0) {
+        return String::new();
+    }
+    let mut out = format!(
+        "\ndecoys  {} conversations open, {} begun, {} refused",
+        decoys["open"],
+        decoys["begun"],
+        decoys["refused"].as_u64().unwrap_or(0) + decoys["refused_host"].as_u64().unwrap_or(0),
+    );
+    if decoys["refused_host"].as_u64().is_some_and(|n| n > 0) {
+        out += &format!(
+            " ({} to a host that had as many as it may)",
+            decoys["refused_host"]
+        );
+    }
+    out += &besides(
+        decoys,
+        &[
+            ("strays", "frames of no conversation"),
+            ("unsent", "frames found no room on their way out"),
+            ("unreported", "that no alert tells of"),
+        ],
+    );
+    out
+}
+
+/// The box's own address, and who uses it.
+fn inband(inband: &Value) -> String {
+    if inband.is_null() {
+        return String::new();
+    }
+    let addresses = inband["addresses"].as_array().into_iter().flatten();
+    let addresses: Vec<&str> = addresses.filter_map(Value::as_str).collect();
+    let mut out = format!(
+        "\nin band  {} port {}, {} connections open, {} served, frames: {} received, {} sent",
+        addresses.join(" and "),
+        inband["port"],
+        inband["open"],
+        inband["opened"],
+        inband["received"],
+        inband["sent"],
+    );
+    out += &besides(
+        inband,
+        &[
+            ("refused", "connections that nobody had time for"),
+            ("unsent", "frames found no room on their way out"),
+            ("narrowed", "messages that a packet was too big"),
+        ],
+    );
+    out
+}
+
+/// The counts that are not nothing, and the end of the line.
+fn besides(counts: &Value, names: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    for (key, words) in names {
+        if counts[*key].as_u64().is_some_and(|n| n > 0) {
+            out += &format!(", {} {words}", counts[*key]);
+        }
+    }
+    out + "\n"
+}
+
 /// The sets that come from files, and what is wrong with those files.
 fn sets(status: &Value) -> String {
     let mut out = String::new();
@@ -242,4 +312,36 @@ fn balance(port: &Value) -> String {
 
 fn text(value: &Value) -> &str {
     value.as_str().unwrap_or("?")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn decoys_are_told_of_where_there_are_some() {
+        let counts = |begun: u64| json!({ "open": 1, "begun": begun, "refused": 4, "refused_host": 3, "strays": 0, "unsent": 2, "unreported": 0 });
+        let with = |action: &str, begun| {
+            let rules = json!({ "irc": { "action": action } });
+            decoys(&json!({ "decoys": counts(begun), "rules": rules }))
+        };
+        let told = "\ndecoys  1 conversations open, 9 begun, 7 refused (3 to a host that had as many as it may), 2 frames found no room on their way out\n";
+        assert_eq!(with("decoy", 9), told);
+        assert_eq!(with("drop", 9), told);
+        assert!(with("decoy", 0).contains("0 begun"));
+        assert_eq!(with("drop", 0), "");
+    }
+
+    #[test]
+    fn the_boxs_own_address_is_told_of_where_there_is_one() {
+        assert_eq!(inband(&Value::Null), "");
+        let told = inband(&json!({
+            "addresses": ["10.77.0.2", "fd77::2"], "port": 9155, "received": 70, "sent": 65, "unsent": 0, "open": 1, "opened": 12, "refused": 3, "narrowed": 0,
+        }));
+        assert_eq!(
+            told,
+            "\nin band  10.77.0.2 and fd77::2 port 9155, 1 connections open, 12 served, frames: 70 received, 65 sent, 3 connections that nobody had time for\n"
+        );
+    }
 }

@@ -26,7 +26,18 @@ pub struct Tallies {
     /// Of decoys.
     pub decoy: Arc<decoy::Tally>,
     /// Of the box's own address; `None` where it has none.
-    pub inband: Option<Arc<inband::Tally>>,
+    pub inband: Option<InbandTally>,
+}
+
+/// The box's own address, and what it counts.
+#[derive(Clone, Debug)]
+pub struct InbandTally {
+    /// One, or one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// The TCP port.
+    pub port: u16,
+    /// Its counts.
+    pub tally: Arc<inband::Tally>,
 }
 
 /// What decoys did.
@@ -48,9 +59,12 @@ pub struct DecoyStatus {
 }
 
 /// What the box's own address did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 #[allow(missing_docs)]
 pub struct InbandStatus {
+    pub addresses: Vec<IpAddr>,
+    /// The TCP port of the page.
+    pub port: u16,
     /// Frames.
     pub received: u64,
     pub sent: u64,
@@ -80,8 +94,14 @@ impl Tallies {
 
     /// What the box's own address did until now.
     pub fn inband(&self) -> Option<InbandStatus> {
-        let tally = self.inband.as_ref()?;
+        let InbandTally {
+            addresses,
+            port,
+            tally,
+        } = self.inband.as_ref()?;
         Some(InbandStatus {
+            addresses: addresses.clone(),
+            port: *port,
             received: tally.received.get(),
             sent: tally.sent.get(),
             unsent: tally.unsent.get(),
@@ -143,7 +163,14 @@ pub fn make(config: &Config, ready: &mut Ready) -> Made {
     });
     let tallies = Tallies {
         decoy: hall.tally(),
-        inband: inband.as_ref().map(Inband::tally),
+        inband: inband
+            .as_ref()
+            .zip(config.inband.as_ref())
+            .map(|(inband, config)| InbandTally {
+                addresses: config.addresses.iter().map(|net| net.addr()).collect(),
+                port: config.port,
+                tally: inband.tally(),
+            }),
     };
     let (stack, reports) = Stack::new(ends, hall, inband);
     Made {

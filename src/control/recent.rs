@@ -1,11 +1,14 @@
 //! The last incidents, each as its last line has it: what the page and `top` show without reading a file.
 
+use super::decoys::Conversation;
 use super::line::{Line, timestamp};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// Incidents that are remembered.
 pub const MOST: usize = 200;
+/// What is remembered of a transcript, bytes: all of it is in the alert file, and all incidents go to each who looks at the page.
+const SAID: usize = 4096;
 
 /// The last incidents, the one that was told of last at the end, each with the key under which it may still be open.
 #[derive(Debug)]
@@ -19,17 +22,47 @@ impl<K> Recent<K> {
 
     /// A line takes the place of the one before it of its incident.
     pub fn put(&mut self, key: K, line: &Line) {
+        let mut line = line.clone();
         let incident = &line.alert.incident;
-        self.0.retain(|(_, old)| old.alert.incident != *incident);
+        let place = self
+            .0
+            .iter()
+            .position(|(_, old)| old.alert.incident == *incident);
+        let before = place.and_then(|place| self.0.remove(place));
+        if let Some(now) = &mut line.decoy {
+            shorten(now);
+            let before = before.as_ref().and_then(|(_, old)| old.decoy.as_ref());
+            before.into_iter().for_each(|before| go_on(before, now));
+        }
         if self.0.len() >= MOST {
             self.0.pop_front();
         }
-        self.0.push_back((key, Arc::new(line.clone())));
+        self.0.push_back((key, Arc::new(line)));
     }
 
     /// At most so many, the one that was told of last first.
     pub fn latest(&self, most: usize) -> impl Iterator<Item = &(K, Arc<Line>)> {
         self.0.iter().rev().take(most)
+    }
+}
+
+/// No more of a transcript than is remembered.
+fn shorten(conversation: &mut Conversation) {
+    let mut bytes = 0;
+    let fits = |line: &&String| {
+        bytes += line.len();
+        bytes <= SAID
+    };
+    let fitting = conversation.transcript.iter().take_while(fits).count();
+    conversation.cut |= fitting < conversation.transcript.len();
+    conversation.transcript.truncate(fitting);
+}
+
+/// A later line tells of the same conversation, and has not what was said in it.
+fn go_on(before: &Conversation, now: &mut Conversation) {
+    if now.transcript.is_empty() && now.conversations == before.conversations {
+        now.transcript.clone_from(&before.transcript);
+        now.cut = before.cut;
     }
 }
 

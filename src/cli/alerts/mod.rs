@@ -87,6 +87,9 @@ pub(super) struct Alerts {
     /// Every line, not only the latest of each incident
     #[arg(long)]
     all: bool,
+    /// What was said to decoys, line by line: of each incident the last conversation, with --all each that a line tells of
+    #[arg(long, conflicts_with = "json")]
+    transcript: bool,
 }
 
 const EXAMPLES: &str = "Examples:
@@ -95,6 +98,7 @@ const EXAMPLES: &str = "Examples:
   portcullis alerts --since 1h --rule irc           who spoke IRC in the last hour
   portcullis alerts --host 10.77.0.9 --all          all lines of one machine
   portcullis alerts --host 52:54:00:12:34:56
+  portcullis alerts --rule irc --transcript         and what they said to the decoy
   portcullis alerts --host 10.77.3.0/24 --json | jq -r .alert.signature | sort | uniq -c
 
 An incident is a rule and an inside host; the file has a line when it begins and one for each window in which it goes on. The latest has the counts of all, so it alone is shown; --all shows each. Times are UTC.";
@@ -125,7 +129,7 @@ impl Alerts {
             Err(()) => unread += 1,
         })?;
         let mut out = io::stdout().lock();
-        let mut table = Table::new(newest.values());
+        let mut table = Table::new(newest.values()).with_transcripts(self.transcript);
         if !self.json && (self.follow || newest.values().next().is_some()) {
             out.write_all(table.head().as_bytes())?;
         }

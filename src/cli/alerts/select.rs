@@ -116,13 +116,14 @@ impl Newest {
         }
     }
 
-    pub fn add(&mut self, line: &str, value: Value) {
+    pub fn add(&mut self, line: &str, mut value: Value) {
         let place = self.next;
         self.next += 1;
         if let (false, Some(incident)) = (self.all, value["alert"]["incident"].as_str())
             && let Some(before) = self.incidents.insert(incident.to_owned(), place)
+            && let Some((_, before)) = self.lines.remove(&before)
         {
-            self.lines.remove(&before);
+            keep_transcript(&before, &mut value);
         }
         self.lines.insert(place, (line.to_owned(), value));
         if self.lines.len() > self.limit
@@ -149,6 +150,18 @@ impl Newest {
     /// There were others.
     pub fn left_out(&self) -> bool {
         self.left_out
+    }
+}
+
+/// A later line tells of the same conversation, and has not what was said in it.
+fn keep_transcript(before: &Value, line: &mut Value) {
+    let said = &before["decoy"]["transcript"];
+    let Some(decoy) = line["decoy"].as_object_mut() else {
+        return;
+    };
+    let same = before["decoy"].get("conversations") == decoy.get("conversations");
+    if same && said.is_array() && !decoy.contains_key("transcript") {
+        decoy.insert("transcript".to_owned(), said.clone());
     }
 }
 
@@ -211,6 +224,22 @@ mod tests {
         }
         let late = Select::new(None, None, Some(SystemTime::UNIX_EPOCH));
         assert_eq!(late.takes("{\"alert\":{}}"), Ok(None), "without a time");
+    }
+
+    #[test]
+    fn what_was_said_to_a_decoy_outlives_later_lines_of_the_same_conversation() {
+        let mut newest = Newest::new(10, false);
+        let mut add = |decoy: Value| {
+            let value = serde_json::json!({ "alert": { "incident": "1" }, "decoy": decoy });
+            newest.add("", value);
+            newest.values().next().unwrap()["decoy"]["transcript"].clone()
+        };
+        let said = serde_json::json!(["C: hello"]);
+        add(serde_json::json!({ "conversations": 1, "transcript": said }));
+        let later = add(serde_json::json!({ "conversations": 1 }));
+        assert_eq!(later, said);
+        assert_eq!(add(serde_json::json!({ "conversations": 2 })), Value::Null);
+        assert_eq!(add(Value::Null), Value::Null);
     }
 
     #[test]

@@ -35,6 +35,8 @@ pub(super) struct Table {
     columns: [usize; 6],
     /// There is room for names beside addresses; else they have the second line.
     names: bool,
+    /// What was said to decoys is shown line by line.
+    transcripts: bool,
 }
 
 impl Table {
@@ -59,6 +61,15 @@ impl Table {
             width,
             columns: if fits { named } else { bare },
             names: fits,
+            transcripts: false,
+        }
+    }
+
+    /// The same with what was said to decoys, where that is wanted.
+    pub fn with_transcripts(self, transcripts: bool) -> Table {
+        Table {
+            transcripts,
+            ..self
         }
     }
 
@@ -67,7 +78,7 @@ impl Table {
         self.line(COLUMNS.map(str::to_owned), "", "to")
     }
 
-    /// One alert: its line, what the payload showed, where its frames are, and what to do.
+    /// One alert: its line, what the payload showed, what it said to a decoy, where its frames are, and what to do.
     pub fn row(&self, line: &Value) -> String {
         let name = text(&line["alert"]["host_name"]).filter(|_| !self.names);
         let name = name.map_or(String::new(), |name| format!("{name} "));
@@ -75,11 +86,22 @@ impl Table {
         if let Some(shown) = shown(line) {
             out += &format!("{}\n", cut(&format!("{INDENT}{shown}"), self.width));
         }
+        let mut told = |text: String| {
+            out += &format!("{}\n", cut(&format!("{INDENT}{text}"), self.width));
+        };
+        if let Some(held) = conversation(line) {
+            told(format!("decoy: {held}"));
+            if self.transcripts {
+                transcript(line)
+                    .into_iter()
+                    .for_each(|said| told(format!("  {said}")));
+            }
+            if let Some(file) = text(&line["decoy"]["evidence"]) {
+                told(format!("transcript: {file}"));
+            }
+        }
         if let Some(capture) = text(&line["alert"]["evidence"]) {
-            out += &format!(
-                "{}\n",
-                cut(&format!("{INDENT}frames: {capture}"), self.width)
-            );
+            told(format!("frames: {capture}"));
         }
         if let Some(hint) = line["alert"]["hint"].as_str() {
             out += &wrapped(&safe(hint), self.width);
@@ -180,6 +202,37 @@ pub(in crate::cli) fn shown(line: &Value) -> Option<String> {
             .trim_end_matches([':', ' '])
             .to_owned(),
     )
+}
+
+/// The last conversation with a decoy, in a sentence.
+pub(in crate::cli) fn conversation(line: &Value) -> Option<String> {
+    let decoy = &line["decoy"];
+    decoy.is_object().then(|| {
+        let mut told = format!(
+            "spoke {} for {} s, {}; {} bytes of the client, {} of the decoy",
+            word(&decoy["protocol"]),
+            word(&decoy["seconds"]),
+            word(&decoy["ended"]),
+            word(&decoy["client_bytes"]),
+            word(&decoy["decoy_bytes"]),
+        );
+        match decoy["conversations"].as_u64() {
+            Some(n @ 2..) => told += &format!("; the last of {n} conversations"),
+            _ => {}
+        }
+        told
+    })
+}
+
+/// What was said in it, in lines; the last says where there was more.
+pub(in crate::cli) fn transcript(line: &Value) -> Vec<String> {
+    let decoy = &line["decoy"];
+    let lines = decoy["transcript"].as_array().into_iter().flatten();
+    let mut lines: Vec<String> = lines.map(word).collect();
+    if decoy["cut"] == true {
+        lines.push("(more was said than is kept here)".to_owned());
+    }
+    lines
 }
 
 /// A value as one text; none where there is none.
@@ -289,6 +342,37 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_with_a_decoy_is_told_of_and_shown_where_that_is_wanted() {
+        let mut line = line();
+        line["alert"]["verdict"] = "decoy".into();
+        line["decoy"] = serde_json::json!({
+            "protocol": "irc", "began": "2026-01-01T00:00:07.000000+0000", "seconds": 3.25, "ended": "the client closed it",
+            "client_bytes": 61, "decoy_bytes": 240, "transcript": ["C: NICK zombie", "S: :relay 001 zombie :\u{1b}[2J"], "cut": true,
+            "conversations": 3, "evidence": "/var/lib/portcullis/evidence/1-3_10.77.0.9_tftp.decoy.txt",
+        });
+        let row = |transcripts| {
+            let table = Table::wide(200, [&line].into_iter());
+            table.with_transcripts(transcripts).row(&line)
+        };
+        let told = [
+            "    decoy: spoke irc for 3.25 s, the client closed it; 61 bytes of the client, 240 of the decoy; the last of 3 conversations",
+            "    transcript: /var/lib/portcullis/evidence/1-3_10.77.0.9_tftp.decoy.txt",
+        ];
+        let short = row(false);
+        let rows: Vec<&str> = short.lines().collect();
+        assert!(rows[0].contains("  decoy  "), "{short}");
+        assert_eq!(rows[2..4], told);
+        let long = row(true);
+        let rows: Vec<&str> = long.lines().collect();
+        let said = [
+            "      C: NICK zombie",
+            "      S: :relay 001 zombie :\\x1b[2J",
+            "      (more was said than is kept here)",
+        ];
+        assert_eq!(rows[2..7], [&told[..1], &said, &told[1..]].concat());
+    }
+
+    #[test]
     fn whatever_is_in_the_file_nothing_moves_the_cursor() {
         let hostile = "\u{1b}[2J\u{9b}31m\u{202e}\r\n\u{7}漢\\";
         let mut line = line();
@@ -300,12 +384,13 @@ mod tests {
             *value = hostile.into();
         }
         line["dest_port"] = serde_json::json!({ hostile: hostile });
+        line["decoy"] = serde_json::json!({ "ended": hostile, "protocol": [hostile], "transcript": [hostile, { hostile: 1 }], "evidence": hostile });
         for width in [NARROWEST, 80, ENDLESS] {
-            let table = Table::wide(width, [&line].into_iter());
+            let table = Table::wide(width, [&line].into_iter()).with_transcripts(true);
             let row = table.row(&line);
             let bad = |c: char| c.is_control() && c != '\n' || c == '\u{202e}';
             assert!(!row.contains(bad), "{row:?}");
-            assert!(row.lines().count() <= 12, "{row}");
+            assert!(row.lines().count() <= 16, "{row}");
         }
         Table::wide(80, std::iter::empty()).row(&serde_json::json!({}));
     }

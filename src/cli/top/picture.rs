@@ -32,6 +32,7 @@ impl Picture {
     ) -> Result<Picture, String> {
         let strange = |what: &str| format!("what answers is no gate of this version ({what})");
         let status = Status::deserialize(made_safe(status)).map_err(|e| strange(&e.to_string()))?;
+        let status = status.with_decoyed();
         let lines = incidents["incidents"].as_array();
         let lines = lines.ok_or_else(|| strange("it knows no incidents"))?;
         Ok(Picture {
@@ -106,6 +107,33 @@ pub(super) struct Status {
     pub reloads: Reloads,
     #[serde(default)]
     pub quarantine: Vec<serde_json::Value>,
+    #[serde(default)]
+    pub inband: Inband,
+}
+
+/// The box's own address.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Inband {
+    /// Frames that it was given.
+    pub received: u64,
+}
+
+impl Status {
+    /// What the gate's own stack was given is for decoys but for what its address got, and what is for decoys is of the LAN.
+    fn with_decoyed(mut self) -> Status {
+        let given: u64 = self
+            .ports
+            .0
+            .iter()
+            .map(|(_, port)| port.to_host_stack)
+            .sum();
+        let decoyed = given.saturating_sub(self.inband.received);
+        for (_, port) in self.ports.0.iter_mut().filter(|(name, _)| name == "lan") {
+            port.decoyed = decoyed;
+        }
+        self
+    }
 }
 
 /// What became of other configs.
@@ -133,19 +161,28 @@ pub(super) struct Port {
     pub tx_failed: u64,
     #[serde(default)]
     pub replies: u64,
+    #[serde(default)]
+    pub to_host_stack: u64,
+    /// Of these, frames for decoys.
+    #[serde(skip)]
+    pub decoyed: u64,
 }
 
 impl Port {
     /// Frames that did not pass.
     pub fn stopped(&self) -> u64 {
-        self.dropped.0.iter().map(|(_, n)| n).sum::<u64>() + self.rejected
+        self.dropped.0.iter().map(|(_, n)| n).sum::<u64>() + self.rejected + self.decoyed
     }
 
     /// Why frames did not leave, and how many; some of zero.
     pub fn reasons(&self) -> impl Iterator<Item = (&str, u64)> {
         let dropped = self.dropped.0.iter();
         let dropped = dropped.map(|(reason, count)| (reason.as_str(), *count));
-        dropped.chain([("rejected", self.rejected), ("not sent", self.tx_failed)])
+        dropped.chain([
+            ("rejected", self.rejected),
+            ("to decoys", self.decoyed),
+            ("not sent", self.tx_failed),
+        ])
     }
 }
 

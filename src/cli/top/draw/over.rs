@@ -4,7 +4,7 @@ use super::super::form::{Answer, FIELDS, Form};
 use super::super::view::{Over, View, note};
 use super::tables::verdict;
 use super::words::{Tone, fitted, left, line, span, style, width, wrapped};
-use crate::cli::alerts::table::{end, to};
+use crate::cli::alerts::table::{conversation, end, to, transcript};
 use ratatui::Frame;
 use ratatui::layout::{Position, Rect};
 use ratatui::text::Line;
@@ -174,6 +174,12 @@ fn incident(line: &Value) -> Vec<(String, String)> {
             tell(app, text(value).map(|value| format!("{name} = {value}")));
         }
     }
+    tell("decoy", conversation(line));
+    tell("began", text(&line["decoy"]["began"]));
+    for (at, said) in transcript(line).into_iter().enumerate() {
+        tell(if at == 0 { "was said" } else { "" }, Some(said));
+    }
+    tell("transcript", text(&line["decoy"]["evidence"]));
     tell("evidence", text(&alert["evidence"]));
     tell("what to do", text(&alert["hint"]));
     tell("incident", text(&alert["incident"]));
@@ -185,6 +191,9 @@ fn in_words(alert: &Value) -> String {
         ("shadow", Some(would)) => format!("in shadow: passed; it would have been: {would}"),
         ("drop", _) => "drop: it did not pass".to_owned(),
         ("reject", _) => "reject: it did not pass, and the sender was told".to_owned(),
+        ("decoy", _) => {
+            "decoy: it did not pass, and the gate answered in its destination's place".to_owned()
+        }
         (other, _) => other.to_owned(),
     }
 }

@@ -215,6 +215,36 @@ fn what_others_wrote_moves_nothing_and_hides_nothing() {
 }
 
 #[test]
+fn a_conversation_with_a_decoy_is_in_the_list_and_all_of_it_in_the_details() {
+    let mut status = status();
+    status["ports"]["lan"]["to_host_stack"] = 57.into();
+    status["inband"] = json!({ "received": 15 });
+    let mut line = incident("3", "irc", "high", "10.77.0.9");
+    line["alert"]["verdict"] = "decoy".into();
+    line["decoy"] = json!({
+        "protocol": "irc", "began": "1970-01-01T12:04:01.000000+0000", "seconds": 3.25, "ended": "the client closed it", "client_bytes": 61,
+        "decoy_bytes": 240, "transcript": ["C: NICK zombie", "S: :relay.example.net 001 zombie :\u{1b}[2J"], "conversations": 1,
+        "evidence": "/var/lib/portcullis/evidence/3-1_10.77.0.9_irc.decoy.txt",
+    });
+    let (mut view, now) = seen(&status, &json!({ "incidents": [line] }));
+    key(&mut view, KeyCode::Tab);
+    let text = drawn(&mut view, now, (80, 24));
+    assert_says(&text, &["high   decoy   10.77.0.9 irc", "to decoys 42"]);
+    key(&mut view, KeyCode::Enter);
+    let text = drawn(&mut view, now, (100, 40));
+    assert_says(
+        &text,
+        &[
+            "decoy: it did not pass, and the gate answered in its destination's place",
+            "decoy       spoke irc for 3.25 s, the client closed it; 61 bytes of the client, 240 of the decoy",
+            "was said    C: NICK zombie",
+            "            S: :relay.example.net 001 zombie :\\x1b[2J",
+            "transcript  /var/lib/portcullis/evidence/3-1_10.77.0.9_irc.decoy.txt",
+        ],
+    );
+}
+
+#[test]
 fn a_gate_that_has_seen_nothing_says_so() {
     let mut status = status();
     for port in ["lan", "uplink"] {

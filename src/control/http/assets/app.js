@@ -111,10 +111,15 @@ function counters(status) {
     }
     add(`reason ${name} rejected`, port.rejected);
     add("blocked", port.rejected);
+    add("given", port.to_host_stack);
     add("passed", port.forwarded);
     add("passed bytes", port.forwarded_bytes);
   }
   for (const [name, rule] of Object.entries(status.rules)) add(`rule ${name}`, rule.packets);
+  // What the gate's own stack was given is for decoys but for what its address got, and what is for decoys is of the LAN.
+  const decoyed = Math.max(0, all.get("given") - (status.inband?.received ?? 0));
+  add("decoyed lan", decoyed);
+  add("blocked", decoyed);
   return all;
 }
 
@@ -196,8 +201,8 @@ function showBanner() {
   banner.hidden = told.length === 0;
 }
 
-const SIGNS = { drop: "✕ drop", reject: "↩ reject", allow: "✓ allow", forward: "✓ forward" };
-const KINDS = { drop: "bad", reject: "bad", allow: "good", forward: "good" };
+const SIGNS = { drop: "✕ drop", reject: "↩ reject", decoy: "⇄ decoy", allow: "✓ allow", forward: "✓ forward" };
+const KINDS = { drop: "bad", reject: "bad", decoy: "bad", allow: "good", forward: "good" };
 
 function ruleList() {
   return Object.entries(status.rules).map(([name, rule]) => ({ name, ...rule, total: rule.packets, rate: speed(`rule ${name}`) }));
@@ -228,6 +233,10 @@ function showNow() {
     };
     for (const [reason, n] of Object.entries(of.dropped)) add("reason", reason, n);
     add("reason", "rejected", of.rejected, " with an answer");
+    if (port === "lan") {
+      const [key, total] = ["decoyed lan", samples.at(-1).all.get("decoyed lan")];
+      if (total > 0) reasons.push({ key, reason: "answered by decoys", way, total, rate: speed(key), place: 0 });
+    }
     for (const [reason, n] of Object.entries(of.shadow)) add("shadow", reason, n, ", in shadow");
   }
   table("by-reason", reasons.sort(byRate).slice(0, MOST).map((reason) => ({
@@ -267,7 +276,7 @@ function showMachine() {
     cells: [
       [`${port.interface} (${name})`], [port.balanced ? "✓ all accounted for" : "… counting", port.balanced ? "good" : "soft"], [`${port.mode}, ${count(port.queues)} ${port.queues === 1 ? "queue" : "queues"}`],
       [count(port.rx), "n"], [bytes(port.rx_bytes), "n"], [count(port.forwarded), "n"], [count(sum(Object.values(port.dropped))), "n"], [count(port.rejected), "n"],
-      [count(port.tx_failed), "n"], [count(lost(port)), "n"],
+      [count(port.to_host_stack), "n"], [count(port.tx_failed), "n"], [count(lost(port)), "n"],
     ],
   })));
   table("workers", status.workers.map((worker, at) => {
@@ -299,6 +308,9 @@ function showMachine() {
     ["Alert lines", `${count(status.alerts)}, ${count(status.alerts_lost)} lost`],
   ];
   for (const [name, set] of Object.entries(status.sets)) facts.push([`Set ${name}`, `${count(set.entries)} entries, ${set.error ? `not as its file is: ${set.error}` : "as its file is"}`]);
+  const { decoys, inband } = status;
+  if (decoys?.begun || ruleList().some((rule) => rule.action === "decoy")) facts.push(["Conversations of decoys", `${count(decoys.open)} open, ${count(decoys.begun)} begun, ${count(decoys.refused + decoys.refused_host)} refused`]);
+  if (inband) facts.push(["Address of the box", `${inband.addresses.join(", ")} port ${inband.port}: ${count(inband.open)} connections, ${count(inband.received)} frames received, ${count(inband.sent)} sent`]);
   if (status.evidence) facts.push(["Evidence", `${count(status.evidence.captures)} captures, ${bytes(status.evidence.bytes)}`]);
   const list = $("facts");
   const text = JSON.stringify(facts.slice(1));
@@ -342,9 +354,17 @@ function shown(line) {
   return [...pairs(line.app_proto && line[line.app_proto]), ...pairs(line.behaviour)];
 }
 
+/** What the client has said to a decoy; undefined where it has said nothing. */
+function conversation(decoy) {
+  if (!decoy) return undefined;
+  const told = [`Spoke ${decoy.protocol} with a decoy for ${span(decoy.seconds)}: ${decoy.ended}.`, `${bytes(decoy.client_bytes)} from it, ${bytes(decoy.decoy_bytes)} to it.`];
+  if (decoy.conversations > 1) told.push(`The last of ${count(decoy.conversations)} conversations.`);
+  return { told: told.join(" "), said: [...(decoy.transcript ?? []), ...(decoy.cut ? ["(more was said than is kept here)"] : [])] };
+}
+
 function outcome(alert) {
-  const word = { drop: "dropped", reject: "rejected", forward: "passed" }[alert.verdict] ?? alert.verdict;
-  if (alert.action === "blocked") return [`✕\u00a0${word}`, "bad"];
+  const word = { drop: "dropped", reject: "rejected", decoy: "answered by a decoy", forward: "passed" }[alert.verdict] ?? alert.verdict;
+  if (alert.action === "blocked") return [alert.verdict === "decoy" ? `⇄\u00a0${word}` : `✕\u00a0${word}`, "bad"];
   return alert.shadow ? [`▲\u00a0passed; would be ${word}`, "warn"] : ["✓\u00a0passed, alert only", "warn"];
 }
 
@@ -366,7 +386,9 @@ function incidentRow(line) {
   const to = place(line.dest_ip, line.dest_port) || line.ether?.dest_mac || "";
   const others = alert.destinations > 1 ? `and ${alert.more_destinations ? "more than " : ""}${count(alert.destinations - 1)} other${alert.destinations > 2 ? "s" : ""}` : "";
   const pairs = shown(line);
+  const held = conversation(line.decoy);
   const name = alert.evidence?.split("/").at(-1);
+  const record = line.decoy?.evidence?.split("/").at(-1);
   const packet = packetOf(line);
   const told = alert.host_name ?? alert.host;
   return {
@@ -378,21 +400,24 @@ function incidentRow(line) {
       [word, `${kind} word`, "Outcome"],
       [count(alert.packets), "n", "Packets"],
       [made([to, line.proto, others], () => [el("span", {}, to, el("span", { class: "sub" }, [line.proto, others].filter(Boolean).join(", ")))]), "to", "To"],
-      [made([pairs, line.app_proto, alert.hint], () => {
+      [made([pairs, line.app_proto, alert.hint, held], () => {
         const list = pairs.length ? el("dl", { class: "shown" }, ...pairs.flatMap(([k, v]) => [el("dt", {}, k), el("dd", {}, v)])) : "";
         const head = line.app_proto && !pairs.length ? el("span", {}, line.app_proto) : "";
-        return [el("div", {}, head, list, alert.hint ? el("p", { class: "hint" }, alert.hint) : "")];
-      }), pairs.length || line.app_proto || alert.hint ? "" : "empty", "Payload"],
-      [made([name, packet], () => {
+        const talk = held ? el("p", { class: "hint" }, held.told) : "";
+        const said = held?.said.length ? el("details", { class: "said" }, el("summary", {}, "What was said"), el("pre", { tabindex: "0", role: "region", "aria-label": `What ${told} said to the decoy of ${alert.signature}` }, held.said.join("\n"))) : "";
+        return [el("div", {}, head, list, talk, said, alert.hint ? el("p", { class: "hint" }, alert.hint) : "")];
+      }), pairs.length || line.app_proto || alert.hint || held ? "" : "empty", "Payload"],
+      [made([name, record, packet], () => {
         const doors = el("div", { class: "doors" });
         if (name) doors.append(el("a", { href: `/evidence/${encodeURIComponent(name)}`, download: name, "aria-label": `Capture of ${alert.signature} by ${told}` }, "Capture"));
+        if (record) doors.append(el("a", { href: `/evidence/${encodeURIComponent(record)}`, download: record, "aria-label": `Transcript of ${alert.signature} by ${told}` }, "Transcript"));
         if (packet) {
           const why = el("button", { type: "button", class: "plain", "aria-label": `Explain ${alert.signature} by ${told}` }, "Explain");
           why.addEventListener("click", () => explainThis(packet));
           doors.append(why);
         }
         return [doors];
-      }), name || packet ? "" : "empty", "More"],
+      }), name || record || packet ? "" : "empty", "More"],
     ],
   };
 }
