@@ -123,6 +123,7 @@ fn panels_are_of_the_chosen_box_and_data_source_and_show_no_address() {
         "Egress verdicts by rule",
         "Alerts by rule",
         "Drops by reason",
+        "Decoys and the address of the box",
         "Data-plane health",
         "Latency",
     ];
