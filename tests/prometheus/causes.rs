@@ -1,6 +1,6 @@
 //! Each alert rule fires when its cause is made, on a live gate, with the shipped rules in a hurry (see [`rules::write_short`]).
 
-use super::common::craft::{HOST, HOST4, Packet, ROUTER, SERVER4, UDP};
+use super::common::craft::{HOST, HOST4, Packet, ROUTER, SERVER4, TCP, UDP};
 use super::common::gate::{config, get};
 use super::common::{Gate, Lab, Wire, until};
 use super::held::Held;
@@ -138,6 +138,7 @@ fn each_alert_fires_when_its_cause_is_made() {
     a_worker_or_the_control_thread_stands_still(&mut watch, &lan);
     all_is_in_shadow_and_telling_goes_wrong(&mut watch, &lan);
     flows_find_no_room(&mut watch, (&lan, &uplink));
+    the_own_stack_has_more_to_do_than_it_may(&mut watch, &lan);
     frames_pass_unfiltered_and_a_config_is_refused(&mut watch, &lan);
     nothing_passes(&mut watch, &lan);
     assert_eq!(watch.prometheus.broken_rules(), [""; 0]);
@@ -376,6 +377,84 @@ fn flows_find_no_room(watch: &mut Watch<'_>, (lan, uplink): (&Wire, &Wire)) {
         ("PortcullisHostFlowsRefused", &[("why", "host")]),
         ("PortcullisFlowTableNearlyFull", &[]),
     ]);
+    drop(gate);
+}
+
+/// Hosts begin more conversations than there is room for, and more than are taken note of; and somebody who may not asks the box.
+fn the_own_stack_has_more_to_do_than_it_may(watch: &mut Watch<'_>, lan: &Wire) {
+    watch.quiet(&[
+        "PortcullisDecoysRefused",
+        "PortcullisDecoysUnreported",
+        "PortcullisInbandRefused",
+    ]);
+    const ODD: u16 = 4444;
+    let more = r#"
+[decoy]
+at_most    = 1024
+for_a_host = 32
+deadline   = "1s"
+silence    = "1s"
+rate       = 1000000
+
+[[rule]]
+name   = "odd"
+proto  = "udp"
+dport  = 4444
+action = "decoy"
+decoy  = "raw"
+alert  = "low"
+
+[inband]
+address = "10.77.0.2/24"
+mac     = "02:00:00:00:00:fe"
+allow   = ["10.77.0.9"]
+"#;
+    let gate = watch.gate("", more);
+    let hello = |host: u8, port: u16| {
+        let packet = Packet::out(UDP, ODD).from([10, 77, 0, host]).sport(port);
+        packet.payload(b"hello").frame()
+    };
+    let begin = |ports: u16| {
+        for host in 10..50 {
+            for port in 0..ports {
+                lan.try_send(&hello(host, 10_000 + port));
+            }
+            // What else a LAN does: a gate that lets nothing out is another cause.
+            lan.try_send(&Packet::out(UDP, NTP).sport(20_000).frame());
+            // The stack looks once in a while, and a ring has room for few.
+            std::thread::sleep(Duration::from_millis(3));
+        }
+    };
+    // A host may have half of these.
+    begin(64);
+    watch.fire(&[("PortcullisDecoysRefused", &[("bound", "host")])]);
+    let unreported = || {
+        let page = get(watch.lab, "/metrics").1;
+        page.lines().any(|line| {
+            line.starts_with("portcullis_decoy_unreported_total") && !line.ends_with(" 0")
+        })
+    };
+    for _ in 0..10 {
+        let control = Held::new(&gate, "portcullis");
+        let held = Instant::now();
+        while held.elapsed() < Duration::from_secs(4) {
+            begin(32);
+        }
+        drop(control);
+        if unreported() {
+            break;
+        }
+    }
+    watch.fire(&[("PortcullisDecoysUnreported", &[])]);
+    for n in 0..50 {
+        let mut ask = Packet::out(TCP, 9155).from([10, 77, 0, 99]).sport(n + 1024);
+        ask.dst4 = [10, 77, 0, 2].into();
+        let mut frame = ask.frame();
+        frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 0xfe]);
+        lan.send(&frame);
+    }
+    let refused = [("port", "lan"), ("reason", "inband-refused")];
+    watch.fire(&[("PortcullisInbandRefused", &refused)]);
     drop(gate);
 }
 

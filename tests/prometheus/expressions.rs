@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-/// A part of everything that has series of its own: a sink that is dead, captures, a rule in shadow, one that has ended.
+/// A part of everything that has series of its own: a sink that is dead, captures, a rule in shadow, one that has ended, decoys, an address in band.
 const EVERYTHING: &str = r#"
 [metrics]
 listen = "127.0.0.1:9155"
@@ -21,6 +21,17 @@ dport  = 8080
 action = "drop"
 alert  = "low"
 shadow = true
+
+[[rule]]
+name   = "odd"
+proto  = "tcp"
+dport  = 4444
+action = "decoy"
+decoy  = "raw"
+
+[inband]
+address = "10.77.0.2/24"
+allow   = ["10.77.0.9"]
 
 [[rule]]
 name   = "visitor"
@@ -73,7 +84,7 @@ fn sh(lab: &Lab, role: &str, script: &str) -> Running {
     Running(child.expect("sh"))
 }
 
-/// A web server, and a host that gets pages, pings, and tries TFTP, mail and what a rule in shadow lets through.
+/// A web server, and a host that gets pages, pings, asks the box itself, talks to a decoy, and tries TFTP, mail and what a rule in shadow lets through.
 fn traffic(lab: &Lab) -> [Running; 2] {
     let serve =
         "exec /usr/bin/python3 -m http.server -b 93.184.216.34 -d /usr/share/common-licenses 80";
@@ -93,6 +104,8 @@ fn traffic(lab: &Lab) -> [Running; 2] {
         curl -s -m 0.2 -o /dev/null tftp://$s/boot; \
         curl -s -m 0.2 -o /dev/null smtp://$s:25; \
         curl -s -m 0.2 -o /dev/null http://$s:8080/; \
+        curl -s -m 0.2 -o /dev/null http://$s:4444/; \
+        curl -s -m 1 -o /dev/null http://10.77.0.2:9155/healthz; \
         ping -q -n -c 20 -i 0.005 -W 1 $s >/dev/null; done";
     [server, sh(lab, "lan", client)]
 }
@@ -210,16 +223,73 @@ fn a_gate_that_wants_a_token_is_scraped_with_what_scrape_yml_says_of_it() {
             "/etc/prometheus/portcullis.token",
             token.to_str().expect("UTF-8"),
         );
-    let up_with = |scrape: &str| {
-        let prometheus = Prometheus::scraping(&lab, scrape);
-        until("a scrape", SOON, || {
-            let up = prometheus
-                .query("up{job=\"portcullis\"}")
-                .expect("an answer");
-            up.first().copied()
-        })
-    };
-    assert_eq!(up_with(&scrape), 1.0);
+    assert_eq!(up_with(&lab, "gate", &scrape), 1.0);
+    assert_eq!(up_with(&lab, "gate", &shipped), 0.0);
+}
+
+/// What a Prometheus in this namespace says of its first scrape.
+fn up_with(lab: &Lab, role: &'static str, scrape: &str) -> f64 {
+    let prometheus = Prometheus::scraping(lab, role, scrape);
+    let up = until("a scrape", SOON, || {
+        let up = prometheus
+            .query("up{job=\"portcullis\"}")
+            .expect("an answer");
+        up.first().copied()
+    });
+    drop(prometheus);
     std::fs::remove_dir_all(lab.dir().join("prometheus")).expect("what it has kept");
-    assert_eq!(up_with(&shipped), 0.0);
+    up
+}
+
+/// The box's own address, for one machine of the LAN.
+const INBAND: &str = "[inband]\naddress = \"10.77.0.2/24\"\nallow = [\"10.77.0.9\"]\n";
+
+#[test]
+fn a_prometheus_of_the_lan_scrapes_the_address_of_the_box_and_the_counters_grow() {
+    let Some(lab) = Lab::addressed() else { return };
+    let gate = Gate::with(&lab, &config(&lab, "", INBAND));
+    let scrape = super::read("deploy/prometheus/scrape.yml").replace("127.0.0.1", "10.77.0.2");
+    let prometheus = Prometheus::scraping(&lab, "lan", &scrape);
+    // Each scrape is of frames of its own, so the counter has grown from one to the next.
+    let grown =
+        "increase(portcullis_inband_received_frames_total{instance=\"10.77.0.2:9155\"}[10s])";
+    let grown = until("a counter that grows", SOON * 3, || {
+        let values = prometheus.query(grown).expect("an answer");
+        values.into_iter().find(|value| *value > 0.0)
+    });
+    let missed = "min_over_time(up{job=\"portcullis\"}[1m])";
+    assert_eq!(prometheus.query(missed), Ok(vec![1.0]));
+    // All of the page came: its last family too.
+    let ask = ["-s", "-m", "5", "http://10.77.0.2:9155/metrics"];
+    let page = lab.command("lan", "curl").args(ask).output().expect("curl");
+    let page = String::from_utf8(page.stdout).expect("UTF-8");
+    let last = page.lines().last().expect("a line");
+    let last = last.split(['{', ' ']).next().expect("a name");
+    let values = prometheus.query(last).expect("an answer");
+    assert!(!values.is_empty(), "no {last}");
+    println!("{grown:.1} frames in ten seconds; {last} is there");
+    gate.assert_balanced();
+}
+
+#[test]
+fn a_prometheus_of_the_lan_needs_the_token_at_the_address_of_the_box_too() {
+    let Some(lab) = Lab::addressed() else { return };
+    let token = lab.dir().join("page.token");
+    std::fs::write(&token, "open-sesame\n").expect("a token");
+    let more = format!(
+        "{INBAND}[metrics]\nlisten = \"off\"\ntoken_file = \"{}\"\n",
+        token.display()
+    );
+    let gate = Gate::with(&lab, &config(&lab, "", &more));
+    let bare = super::read("deploy/prometheus/scrape.yml").replace("127.0.0.1", "10.77.0.2");
+    let scrape = bare
+        .replace("# authorization:", "authorization:")
+        .replace("#   credentials_file:", "  credentials_file:")
+        .replace(
+            "/etc/prometheus/portcullis.token",
+            token.to_str().expect("UTF-8"),
+        );
+    assert_eq!(up_with(&lab, "lan", &scrape), 1.0);
+    assert_eq!(up_with(&lab, "lan", &bare), 0.0);
+    gate.assert_balanced();
 }

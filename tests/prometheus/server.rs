@@ -1,4 +1,4 @@
-//! A Prometheus in the gate's namespace, asked by its HTTP API.
+//! A Prometheus in a namespace of the lab, asked by its HTTP API.
 
 use super::common::{Lab, SOON, until};
 use super::{of_debian, rules};
@@ -10,17 +10,18 @@ use std::process::{Child, Stdio};
 /// Scrapes the gate of a lab every second; ended when it is dropped.
 pub struct Prometheus<'lab> {
     lab: &'lab Lab,
+    role: &'static str,
     child: Child,
 }
 
 impl<'lab> Prometheus<'lab> {
-    /// With the shipped scrape config and rules, in a hurry; see [`rules::write_short`]. Waits until it answers.
+    /// Beside the gate, with the shipped scrape config and rules, in a hurry; see [`rules::write_short`]. Waits until it answers.
     pub fn start(lab: &'lab Lab) -> Prometheus<'lab> {
-        Prometheus::scraping(lab, &super::read("deploy/prometheus/scrape.yml"))
+        Prometheus::scraping(lab, "gate", &super::read("deploy/prometheus/scrape.yml"))
     }
 
-    /// The same, with a scrape config of one's own.
-    pub fn scraping(lab: &'lab Lab, scrape: &str) -> Prometheus<'lab> {
+    /// The same in the namespace of `role`, with a scrape config of one's own.
+    pub fn scraping(lab: &'lab Lab, role: &'static str, scrape: &str) -> Prometheus<'lab> {
         let dir = lab.dir().join("prometheus");
         std::fs::create_dir(&dir).expect("a folder");
         rules::write_short(&dir);
@@ -31,7 +32,7 @@ impl<'lab> Prometheus<'lab> {
         let log = std::fs::File::create(lab.dir().join("prometheus.log")).expect("a log");
         let program = of_debian("prometheus");
         let child = lab
-            .command("gate", program.to_str().expect("UTF-8"))
+            .command(role, program.to_str().expect("UTF-8"))
             .arg(format!("--config.file={}", config.display()))
             .arg(format!(
                 "--storage.tsdb.path={}",
@@ -44,7 +45,7 @@ impl<'lab> Prometheus<'lab> {
             .stderr(log)
             .spawn()
             .expect("Prometheus starts");
-        let server = Prometheus { lab, child };
+        let server = Prometheus { lab, role, child };
         until("Prometheus", SOON, || {
             server.get("/-/ready").filter(|(ok, _)| *ok)
         });
@@ -53,7 +54,7 @@ impl<'lab> Prometheus<'lab> {
 
     /// Whether the answer to a GET is 200, and its body; `None` while nobody listens.
     fn get(&self, path: &str) -> Option<(bool, String)> {
-        self.lab.within("gate", || {
+        self.lab.within(self.role, || {
             let mut stream = TcpStream::connect("127.0.0.1:9090").ok()?;
             stream.set_read_timeout(Some(SOON)).expect("a timeout");
             // HTTP/1.0: the body ends with the connection.
