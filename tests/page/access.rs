@@ -2,7 +2,7 @@
 
 use crate::common::gate::config;
 use crate::common::{Gate, Lab, SOON, until};
-use crate::{METRICS, PAGE, Running, ask, hold_worker, page_config};
+use crate::{METRICS, PAGE, Running, ask, decoy_config, hold_worker, page_config, say_markup};
 use serde_json::Value;
 use std::net::TcpStream;
 use std::process::Stdio;
@@ -95,6 +95,44 @@ fn without_a_token_only_who_names_the_address_is_answered_and_nothing_can_be_cha
         let code = ask(&lab, &["-m", "2", &events]).0;
         (code == 200).then_some(())
     });
+}
+
+#[test]
+fn a_transcript_is_a_text_to_be_saved_and_no_browser_looks_for_more_in_it() {
+    let Some(lab) = Lab::addressed() else { return };
+    let _gate = Gate::with(&lab, &decoy_config(&lab));
+    say_markup(&lab);
+    let path = until("the conversation", SOON, || {
+        let (_, body) = ask(&lab, &[&format!("{PAGE}api/incidents")]);
+        let said: Value = serde_json::from_str(&body).expect("JSON");
+        let told = said["incidents"].as_array()?.iter();
+        let mut paths = told.filter_map(|line| line["decoy"]["evidence"].as_str());
+        paths.next().map(str::to_owned)
+    });
+    let name = path.rsplit('/').next().expect("a name");
+    assert!(name.ends_with("_web.decoy.txt"), "{name}");
+    let url = format!("{PAGE}evidence/{name}");
+    let text = until("the file", SOON, || {
+        let (code, text) = ask(&lab, &["-i", &url]);
+        (code == 200).then_some(text)
+    });
+    let (head, body) = text.split_once("\r\n\r\n").expect("a head");
+    for line in [
+        "content-type: text/plain; charset=utf-8",
+        "x-content-type-options: nosniff",
+        &format!("content-disposition: attachment; filename=\"{name}\""),
+        "default-src 'none'",
+    ] {
+        assert!(head.contains(line), "no {line} in {head}");
+    }
+    assert!(
+        body.starts_with("What 10.77.0.9 said to a decoy in place of 93.184.216.34:8080"),
+        "{body}"
+    );
+    assert!(
+        body.contains("\nC: <script>window.caught=1</script>\n"),
+        "{body}"
+    );
 }
 
 #[test]

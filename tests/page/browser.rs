@@ -1,4 +1,4 @@
-//! Headless Chromium in the gate's namespace, driven over WebDriver.
+//! Headless Chromium in a namespace of the lab, driven over WebDriver.
 
 use crate::common::{Lab, SOON, until};
 use fantoccini::elements::Element;
@@ -18,12 +18,13 @@ const PORT: u16 = 9515;
 pub struct Driver(Child);
 
 impl Driver {
-    pub fn start(lab: &Lab) -> Driver {
+    /// In the namespace of `role`.
+    pub fn start(lab: &Lab, role: &str) -> Driver {
         for program in ["chromium", "chromedriver"] {
             let found = Command::new(program).arg("--version").output();
             assert!(found.is_ok(), "{program} is not there; {INSTALL}");
         }
-        let mut command = lab.command("gate", "unshare");
+        let mut command = lab.command(role, "unshare");
         command.args(["--pid", "--fork", "--kill-child", "--mount-proc"]);
         command.args(["chromedriver", &format!("--port={PORT}")]);
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null());
@@ -65,7 +66,7 @@ impl WebDriverCompatibleCommand for Special {
 }
 
 impl Browser {
-    /// A browser with nothing remembered, that asks nobody but who it is told to. For a thread in the gate's namespace.
+    /// A browser with nothing remembered, that asks nobody but who it is told to. For a thread in the driver's namespace.
     pub async fn open(lab: &Lab) -> Browser {
         let profile = lab.dir().join("chromium");
         let data = format!("--user-data-dir={}", profile.display());
@@ -184,9 +185,9 @@ fn pictures() -> PathBuf {
     target.join("screenshots")
 }
 
-/// Does `work` on a thread in the gate's namespace.
-pub fn in_gate<T: Send>(lab: &Lab, work: impl AsyncFnOnce() -> T + Send) -> T {
-    lab.within("gate", || {
+/// Does `work` on a thread in the namespace of `role`.
+pub fn inside<T: Send>(lab: &Lab, role: &str, work: impl AsyncFnOnce() -> T + Send) -> T {
+    lab.within(role, || {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_all().build().expect("a runtime");
         runtime.block_on(work())
@@ -194,8 +195,8 @@ pub fn in_gate<T: Send>(lab: &Lab, work: impl AsyncFnOnce() -> T + Send) -> T {
 }
 
 /// Waits for chromedriver's port.
-pub fn wait_for_driver(lab: &Lab) {
-    lab.within("gate", || {
+pub fn wait_for_driver(lab: &Lab, role: &str) {
+    lab.within(role, || {
         until("chromedriver", SOON, || {
             std::net::TcpStream::connect(("127.0.0.1", PORT)).ok()
         });

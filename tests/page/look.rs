@@ -1,20 +1,23 @@
 //! The page in a browser.
 
-use crate::browser::{Browser, Driver, in_gate, wait_for_driver};
+use crate::browser::{Browser, Driver, inside, wait_for_driver};
 use crate::common::gate::config;
 use crate::common::{Gate, Lab};
-use crate::{PAGE, ask, checks, client, get_tftp, hold_worker, page_config, reader, web};
+use crate::{
+    PAGE, ask, checks, client, decoy_config, get_tftp, hold_worker, page_config, reader,
+    say_hello_on_irc, say_markup, web,
+};
 use serde_json::Value;
 
 #[test]
 fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
     let Some(lab) = Lab::addressed() else { return };
     let lab = &lab;
-    let _driver = Driver::start(lab);
+    let _driver = Driver::start(lab, "gate");
     let gate = Gate::with(lab, &page_config(lab));
     let _web = web(lab);
-    wait_for_driver(lab);
-    in_gate(lab, async || {
+    wait_for_driver(lab, "gate");
+    inside(lab, "gate", async || {
         let browser = Browser::open(lab).await;
         // Its own first tab asks for this and that.
         browser.goto("about:blank").await;
@@ -137,7 +140,7 @@ fn the_page_shows_what_passes_and_what_does_not_as_it_happens() {
 fn a_browser_that_has_the_token_shows_shadow_and_hundreds_of_rules_in_their_order() {
     let Some(lab) = Lab::addressed() else { return };
     let lab = &lab;
-    let _driver = Driver::start(lab);
+    let _driver = Driver::start(lab, "gate");
     std::fs::write(lab.dir().join("page.token"), "open-sesame\n").expect("a file");
     lab.ip("gate", "address add 192.0.2.7/32 dev lo");
     // Names that an object of JavaScript would put into an order of its own.
@@ -149,8 +152,8 @@ fn a_browser_that_has_the_token_shows_shadow_and_hundreds_of_rules_in_their_orde
         "[policy]\nshadow = true\n{rules}[metrics]\nlisten = \"192.0.2.7:9155\"\ntoken_file = \"page.token\"\n"
     );
     let _gate = Gate::with(lab, &config(lab, "", &more));
-    wait_for_driver(lab);
-    in_gate(lab, async || {
+    wait_for_driver(lab, "gate");
+    inside(lab, "gate", async || {
         let browser = Browser::open(lab).await;
         browser
             .goto("http://anybody:open-sesame@192.0.2.7:9155/")
@@ -160,12 +163,7 @@ fn a_browser_that_has_the_token_shows_shadow_and_hundreds_of_rules_in_their_orde
         browser.until("the first beat", says).await;
         get_tftp(lab);
         client(lab, &["http://93.184.216.34:10007/"]);
-        let row = |rule: &str| {
-            format!(
-                "return [...document.querySelectorAll('#incidents-table tbody tr')].find((row) => row.innerText.includes('{rule}'))?.innerText"
-            )
-        };
-        let told = browser.until("the incident", &row("tftp")).await;
+        let told = browser.until("the incident", &row_of("tftp")).await;
         assert!(
             told.as_str().expect("text").contains("would be dropped"),
             "{told}"
@@ -210,6 +208,142 @@ fn a_browser_that_has_the_token_shows_shadow_and_hundreds_of_rules_in_their_orde
         }
         browser.close().await;
     });
+}
+
+/// What the table says of the incident of this rule.
+fn row_of(rule: &str) -> String {
+    format!(
+        "return [...document.querySelectorAll('#incidents-table tbody tr')].find((row) => row.innerText.includes('{rule}'))?.innerText"
+    )
+}
+
+#[test]
+fn what_was_said_to_a_decoy_is_text_and_nothing_else() {
+    let Some(lab) = Lab::addressed() else { return };
+    let lab = &lab;
+    let _driver = Driver::start(lab, "gate");
+    let _gate = Gate::with(lab, &decoy_config(lab));
+    wait_for_driver(lab, "gate");
+    inside(lab, "gate", async || {
+        let browser = Browser::open(lab).await;
+        browser.goto("about:blank").await;
+        browser.log("browser").await;
+        browser.log("performance").await;
+        browser.goto(PAGE).await;
+        say_markup(lab);
+        say_hello_on_irc(lab);
+        let has = "const row = [...document.querySelectorAll('#incidents-table tbody tr')].find((row) => row.innerText.includes('web')); return row?.querySelector('details pre')?.textContent";
+        let said = browser.until("the conversation", has).await;
+        let said = said.as_str().expect("text");
+        for line in [
+            "C: POST /<b>bold</b> HTTP/1.1",
+            "C: User-Agent: <img src=x onerror=\"window.caught=1\">",
+            "C: <script>window.caught=1</script>",
+            "S: HTTP/1.1 503 Service Unavailable",
+        ] {
+            assert!(
+                said.lines().any(|there| there == line),
+                "no {line} in {said}"
+            );
+        }
+        let row = browser.until("the row", &row_of("web")).await;
+        let row = row.as_str().expect("text");
+        for words in [
+            "answered by a decoy",
+            "Spoke http with a decoy",
+            "Transcript",
+        ] {
+            assert!(row.contains(words), "no {words} in {row}");
+        }
+        browser.until("the other", &row_of("irc")).await;
+        let made = "return document.querySelectorAll('main b, main script, #incidents-table img').length + (window.caught ?? 0)";
+        assert_eq!(browser.run(made).await, 0, "markup of a client");
+        let by = "return document.getElementById('by-reason').innerText.includes('answered by decoys') && document.getElementById('by-rule').innerText.includes('decoy')";
+        browser.until("what the decoys took", by).await;
+        assert_ne!(browser.text("blocked-total").await, "0");
+        let facts = browser.text("facts").await;
+        assert!(facts.contains("Conversations of decoys"), "{facts}");
+        let given = "const at = [...document.querySelectorAll('#ports thead th')].findIndex((name) => name.textContent === 'To the gate'); return Number(document.querySelector('#ports tbody tr').cells[at].textContent) > 8";
+        browser.until("frames to the gate", given).await;
+
+        // The file is for a disk: neither drawn nor run, whatever is in it.
+        let link = "return [...document.querySelectorAll('#incidents-table a')].find((door) => door.textContent === 'Transcript' && door.href.includes('_web'))?.href";
+        let link = browser.run(link).await;
+        let link = link.as_str().expect("a link");
+        browser
+            .run(&format!("fetch('{link}').then(async (got) => {{ window.file = [got.headers.get('content-type'), got.headers.get('content-disposition'), await got.text()] }})"))
+            .await;
+        let file = browser.until("the file", "return window.file").await;
+        assert_eq!(file[0], "text/plain; charset=utf-8");
+        assert!(file[1].as_str().expect("text").starts_with("attachment; "));
+        assert!(
+            file[2]
+                .as_str()
+                .expect("text")
+                .contains("C: <script>window.caught=1</script>")
+        );
+        browser.goto(link).await;
+        let here = browser.run("return location.href").await;
+        assert_eq!(here, PAGE, "the transcript was opened");
+
+        browser
+            .run("document.querySelectorAll('#incidents-table details').forEach((all) => { all.open = true })")
+            .await;
+        for (width, scheme, name) in [
+            (1440, "light", "decoy-1440.png"),
+            (1440, "dark", "decoy-1440-dark.png"),
+            (375, "light", "decoy-375.png"),
+            (375, "dark", "decoy-375-dark.png"),
+            (800, "light", "decoy-800.png"),
+        ] {
+            stands_up(&browser, width, scheme).await;
+            browser.picture(name).await;
+        }
+        // A beat changes counts and leaves what is open open.
+        let open = "return document.querySelectorAll('#incidents-table details[open]').length";
+        assert_eq!(browser.run(open).await, 2);
+        said_nothing_elsewhere(&browser).await;
+        browser.close().await;
+    });
+}
+
+#[test]
+fn from_the_lan_the_page_at_the_address_of_the_box_counts_on() {
+    let Some(lab) = Lab::addressed() else { return };
+    let lab = &lab;
+    let _driver = Driver::start(lab, "lan");
+    let inband = "[inband]\naddress = \"10.77.0.2/24\"\nallow = [\"10.77.0.9\"]\n";
+    let gate = Gate::with(lab, &config(lab, "", inband));
+    let _web = web(lab);
+    wait_for_driver(lab, "lan");
+    inside(lab, "lan", async || {
+        let browser = Browser::open(lab).await;
+        browser.goto("http://10.77.0.2:9155/").await;
+        let says = "return document.getElementById('state').textContent === 'Filtering'";
+        browser.until("the first beat", says).await;
+        browser.run("window.sameAsBefore = true").await;
+        let _reader = reader(lab);
+        let passed = |more: u64| {
+            format!(
+                "const n = Number(document.getElementById('passed-total').textContent.replaceAll(',', '')); return n > {more} && n"
+            )
+        };
+        let mut last = 0;
+        for _ in 0..5 {
+            let now = browser.until("more of what passed", &passed(last)).await;
+            last = now.as_u64().expect("a number");
+        }
+        get_tftp(lab);
+        browser.until("the incident", &row_of("tftp")).await;
+        let facts = "const text = document.getElementById('facts').innerText; return text.includes('10.77.0.2 port 9155') && text";
+        browser.until("its own address", facts).await;
+        assert_eq!(browser.run("return window.sameAsBefore").await, true);
+        assert_eq!(browser.run(says.trim_end()).await, true);
+        stands_up(&browser, 1440, "light").await;
+        browser.picture("inband-1440.png").await;
+        browser.close().await;
+    });
+    gate.assert_balanced();
 }
 
 /// The form, without a mouse.

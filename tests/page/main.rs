@@ -56,6 +56,22 @@ fn get_tftp(lab: &Lab) {
     client(lab, &["tftp://93.184.216.34/%3Cb%3Etool%3C%2Fb%3E"]);
 }
 
+/// Says to a web server that is a decoy what a page would take for markup.
+fn say_markup(lab: &Lab) {
+    let agent = "User-Agent: <img src=x onerror=\"window.caught=1\">";
+    let body = "<script>window.caught=1</script>";
+    let url = "http://93.184.216.34:8080/<b>bold</b>";
+    client(lab, &["-g", "-H", agent, "-d", body, url]);
+}
+
+/// The same for IRC, by a client that goes away.
+fn say_hello_on_irc(lab: &Lab) {
+    let said = "printf 'NICK zombie\\r\\nUSER z 0 * :<i>real</i>\\r\\n'; sleep 0.5";
+    let mut shell = lab.command("lan", "sh");
+    let pipe = format!("({said}) | curl -s -m 1 -o /dev/null telnet://93.184.216.34:6667");
+    let _ = shell.args(["-c", &pipe]).status().expect("sh");
+}
+
 /// What `curl` says of a URL that the gate serves: the status and the body.
 fn ask(lab: &Lab, arguments: &[&str]) -> (u16, String) {
     let mut curl = lab.command("gate", "curl");
@@ -89,6 +105,14 @@ fn hold_worker(gate: &Gate) -> Running {
     let mut python = std::process::Command::new("python3");
     python.args(["-c", HOLD, &worker.expect("a worker")]);
     Running(python.stdin(Stdio::piped()).spawn().expect("python3"))
+}
+
+/// The same with decoys in the place of web servers and of IRC.
+fn decoy_config(lab: &Lab) -> String {
+    let decoys = "[decoy]\nsilence = \"2s\"\ndeadline = \"5s\"\n\
+        [[rule]]\nname = \"irc\"\naction = \"decoy\"\n\
+        [[rule]]\nname = \"web\"\naction = \"decoy\"\nproto = \"tcp\"\ndport = 8080\nalert = \"medium\"\n";
+    format!("{}{decoys}", page_config(lab))
 }
 
 fn page_config(lab: &Lab) -> String {
