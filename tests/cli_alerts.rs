@@ -89,6 +89,36 @@ fn alerts_are_read_back_from_all_files_folded_and_selected() {
 }
 
 #[test]
+fn what_was_said_to_a_decoy_is_shown_where_that_is_wanted() {
+    let gate = Box::new();
+    let with = |packets, more: &str| {
+        let line = line(1, "10.77.0.9", "irc", packets);
+        line.replace(",\"alert\"", &format!(",\"decoy\":{{\"protocol\":\"irc\",\"seconds\":3.25,\"ended\":\"the client closed it\",\"client_bytes\":7,\"decoy_bytes\":9,\"conversations\":1{more}}},\"alert\""))
+    };
+    let lines = [
+        with(3, ",\"transcript\":[\"C: NICK zombie\",\"S: \\u001b[2J\"]"),
+        with(9, ""),
+    ];
+    fs::write(gate.path("alerts.jsonl"), lines.concat()).unwrap();
+    let told =
+        "decoy: spoke irc for 3.25 s, the client closed it; 7 bytes of the client, 9 of the decoy";
+    let (short, _) = gate.run(&[]);
+    assert!(short.contains(told) && !short.contains("NICK"), "{short}");
+    let (long, _) = gate.run(&["--transcript"]);
+    let said = format!("    {told}\n      C: NICK zombie\n      S: \\x1b[2J\n");
+    assert!(
+        long.ends_with(&said) && long.contains("       9  "),
+        "{long}"
+    );
+    assert_eq!(long.lines().count(), 5);
+    let (all, _) = gate.run(&["--transcript", "--all"]);
+    assert_eq!(all.matches("NICK zombie").count(), 1);
+    assert_eq!(all.matches(told).count(), 2);
+    let both = gate.command(&["--transcript", "--json"]).output().unwrap();
+    assert_eq!(both.status.code(), Some(2));
+}
+
+#[test]
 fn a_file_that_is_not_there_or_not_named_is_told_with_what_to_do() {
     let gate = Box::new();
     let told = |words: &str| {

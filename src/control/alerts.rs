@@ -646,6 +646,9 @@ impl Incidents {
 mod tests {
     use super::*;
     use crate::frame::Net;
+    use crate::hoststack::decoy::Ended;
+    use crate::hoststack::decoy::persona::Kind;
+    use crate::hoststack::decoy::transcript::Transcript;
     use crate::telemetry::Reason;
     use crate::telemetry::event::Snippet;
 
@@ -718,6 +721,51 @@ mod tests {
             "all is closed"
         );
         assert_eq!(all.lines(), 4);
+    }
+
+    /// A conversation in which a client says this.
+    fn report(incidents: &Incidents, said: &[u8], time: u64) -> Report {
+        let event = event(incidents, "tftp", 9, 0x0a4d_0009, time);
+        let Cause::Rule(rule) = event.cause else {
+            panic!("a rule")
+        };
+        let mut transcript = Transcript::new(16 << 10);
+        transcript.client(said);
+        Report {
+            rule,
+            meta: event.meta,
+            len: 60,
+            began: time,
+            lasted: Duration::from_secs(1),
+            kind: Kind::Raw,
+            ended: Ended::Silence,
+            learned: Vec::new(),
+            transcript,
+        }
+    }
+
+    #[test]
+    fn what_was_said_to_a_decoy_stays_with_the_last_incidents_up_to_a_bound() {
+        let mut all = incidents();
+        let said = |line: &Line| line.decoy.as_ref().map(|decoy| decoy.transcript.clone());
+        let first = report(&all, b"hello\r\nworld\r\n", SECOND);
+        let lines = vec!["C: hello".to_owned(), "C: world".to_owned()];
+        assert_eq!(said(&all.take_report(&first).unwrap()), Some(lines.clone()));
+        // A later line of the incident is not about it, and what is shown keeps it.
+        let again = event(&all, "tftp", 9, 0x0a4d_0009, 3 * SECOND);
+        let later = all.take(&again).unwrap();
+        assert_eq!(said(&later), Some(Vec::new()));
+        let shown = &all.latest(1).lines()[0];
+        assert_eq!((said(shown), shown.alert.packets), (Some(lines), 1));
+
+        let long = report(&all, &b"0123456789\r\n".repeat(1000), 80 * SECOND);
+        let told = all.take_report(&long).unwrap();
+        let shown = &all.latest(1).lines()[0];
+        let (told, shown) = (told.decoy.unwrap(), shown.decoy.as_ref().unwrap());
+        assert!(!told.cut && shown.cut);
+        let bytes: usize = shown.transcript.iter().map(String::len).sum();
+        assert!((4000..=4096).contains(&bytes), "{bytes}");
+        assert_eq!(told.transcript.len(), 1000);
     }
 
     #[test]

@@ -357,7 +357,7 @@ function shown(line) {
 /** What the client has said to a decoy; undefined where it has said nothing. */
 function conversation(decoy) {
   if (!decoy) return undefined;
-  const told = [`Spoke ${decoy.protocol} with a decoy for ${span(decoy.seconds)}: ${decoy.ended}.`, `${bytes(decoy.client_bytes)} from it, ${bytes(decoy.decoy_bytes)} to it.`];
+  const told = [`Spoke ${decoy.protocol} with a decoy for ${decoy.seconds < 1 ? "less than 1 s" : span(decoy.seconds)}: ${decoy.ended}.`, `${bytes(decoy.client_bytes)} from it, ${bytes(decoy.decoy_bytes)} to it.`];
   if (decoy.conversations > 1) told.push(`The last of ${count(decoy.conversations)} conversations.`);
   return { told: told.join(" "), said: [...(decoy.transcript ?? []), ...(decoy.cut ? ["(more was said than is kept here)"] : [])] };
 }
