@@ -205,6 +205,78 @@ fn an_attempt_shows_up_with_its_host_the_form_answers_and_q_gives_the_terminal_b
 }
 
 #[test]
+fn a_conversation_with_a_decoy_is_told_of_by_top_status_and_alerts() {
+    let Some(lab) = Lab::addressed() else { return };
+    let more = format!(
+        "[decoy]\nname = \"relay.example.net\"\n[[rule]]\nname = \"irc\"\naction = \"decoy\"\n\
+         [inband]\naddress = [\"10.77.0.2/24\", \"fd77::2/64\"]\nallow = [\"10.77.0.9\", \"fd77::9\"]\n[evidence]\ndir = \"{}/evidence\"\n",
+        lab.dir().display()
+    );
+    let _gate = Gate::with(&lab, &gate::config(&lab, "", &more));
+    let mut top = Tty::top(&lab, &[]);
+    top.wait(&["none since the gate started"]);
+    let said = "printf 'NICK zombie\\r\\nUSER z 0 * :really\\r\\n'; sleep 0.5";
+    let line = format!("({said}) | curl -s -m 1 -o /dev/null telnet://93.184.216.34:6667");
+    let mut shell = lab.command("lan", "sh");
+    shell.args(["-c", &line]).status().expect("sh");
+    let page = [
+        "-sS",
+        "-m",
+        "5",
+        "-o",
+        "/dev/null",
+        "http://10.77.0.2:9155/healthz",
+    ];
+    let asked = lab.command("lan", "curl").args(page).status();
+    assert!(asked.expect("curl").success());
+
+    top.wait(&["high", "decoy", "10.77.0.9", "irc", "zombie"]);
+    top.wait(&["stopped", "to decoys"]);
+    top.press("\t\r");
+    top.resize((100, 48));
+    top.wait(&[
+        "verdict",
+        "decoy: it did not pass, and the gate answered in its destination's place",
+    ]);
+    top.wait(&["decoy", "spoke irc for", "the client closed it"]);
+    top.wait(&["was said", "C: NICK zombie"]);
+    top.wait(&["S: :relay.example.net 001 zombie"]);
+    let text = top.wait(&["transcript", ".decoy.txt"]);
+    println!("{text}\n");
+
+    let ours = |arguments: &[&str]| {
+        let out = gate::portcullis(&lab, arguments);
+        assert_eq!(out.code, Some(0), "{}", out.stderr);
+        println!("{}", out.stdout);
+        out.stdout
+    };
+    let socket = lab.dir().join("control.sock");
+    let status = ours(&["status", "--socket", socket.to_str().expect("UTF-8")]);
+    let has = |text: &str, words: &[&str]| {
+        let line = |line: &str| words.iter().all(|word| line.contains(word));
+        assert!(text.lines().any(line), "no line with {words:?} in\n{text}");
+    };
+    has(
+        &status,
+        &["decoys  0 conversations open, 1 begun, 0 refused"],
+    );
+    has(
+        &status,
+        &[
+            "in band  10.77.0.2 and fd77::2 port 9155, ",
+            " 1 served, frames: ",
+        ],
+    );
+    let config = lab.dir().join("portcullis.toml");
+    let config = config.to_str().expect("UTF-8");
+    let alerts = ours(&["alerts", "-c", config, "--transcript"]);
+    has(&alerts, &["irc", "decoy", "93.184.216.34:6667"]);
+    has(&alerts, &["    decoy: spoke irc for"]);
+    has(&alerts, &["      C: NICK zombie"]);
+    has(&alerts, &["    transcript: ", ".decoy.txt"]);
+}
+
+#[test]
 fn a_gate_that_ends_leaves_an_old_picture_and_sigterm_gives_the_terminal_back() {
     let Some(lab) = Lab::new() else { return };
     let first = Gate::start(&lab);
