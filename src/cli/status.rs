@@ -220,7 +220,7 @@ fn decoys(status: &Value) -> String {
         return String::new();
     }
     let mut out = format!(
-        "\ndecoys  {} conversations open, {} begun, {} refused",
+        "decoys  {} conversations open, {} begun, {} refused",
         decoys["open"],
         decoys["begun"],
         decoys["refused"].as_u64().unwrap_or(0) + decoys["refused_host"].as_u64().unwrap_or(0),
@@ -250,7 +250,7 @@ fn inband(inband: &Value) -> String {
     let addresses = inband["addresses"].as_array().into_iter().flatten();
     let addresses: Vec<&str> = addresses.filter_map(Value::as_str).collect();
     let mut out = format!(
-        "\nin band  {} port {}, {} connections open, {} served, frames: {} received, {} sent",
+        "in band  {} port {}, {} connections open, {} served, frames: {} received, {} sent",
         addresses.join(" and "),
         inband["port"],
         inband["open"],
@@ -326,7 +326,7 @@ mod tests {
             let rules = json!({ "irc": { "action": action } });
             decoys(&json!({ "decoys": counts(begun), "rules": rules }))
         };
-        let told = "\ndecoys  1 conversations open, 9 begun, 7 refused (3 to a host that had as many as it may), 2 frames found no room on their way out\n";
+        let told = "decoys  1 conversations open, 9 begun, 7 refused (3 to a host that had as many as it may), 2 frames found no room on their way out\n";
         assert_eq!(with("decoy", 9), told);
         assert_eq!(with("drop", 9), told);
         assert!(with("decoy", 0).contains("0 begun"));
@@ -341,7 +341,7 @@ mod tests {
         }));
         assert_eq!(
             told,
-            "\nin band  10.77.0.2 and fd77::2 port 9155, 1 connections open, 12 served, frames: 70 received, 65 sent, 3 connections that nobody had time for\n"
+            "in band  10.77.0.2 and fd77::2 port 9155, 1 connections open, 12 served, frames: 70 received, 65 sent, 3 connections that nobody had time for\n"
         );
     }
 }

@@ -216,9 +216,8 @@ pub(in crate::cli) fn conversation(line: &Value) -> Option<String> {
             word(&decoy["client_bytes"]),
             word(&decoy["decoy_bytes"]),
         );
-        match decoy["conversations"].as_u64() {
-            Some(n @ 2..) => told += &format!("; the last of {n} conversations"),
-            _ => {}
+        if let Some(n @ 2..) = decoy["conversations"].as_u64() {
+            told += &format!("; the last of {n} conversations");
         }
         told
     })
