@@ -241,9 +241,19 @@ fn shown(incident: &Incident) -> Map<String, Value> {
         return shown;
     };
     let fields = details.fields.iter();
-    let fields: Map<_, _> = fields
-        .map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str())))
-        .collect();
+    let mut map = Map::new();
+    for (name, value) in fields {
+        let value = Value::from(value.as_str());
+        match map.get_mut(*name) {
+            None => {
+                map.insert((*name).to_owned(), value);
+            }
+            // What is said several times is a list.
+            Some(Value::Array(all)) => all.push(value),
+            Some(one) => *one = Value::Array(vec![one.take(), value]),
+        }
+    }
+    let fields = map;
     if !fields.is_empty() {
         shown.insert(details.app.name().to_owned(), fields.into());
     }

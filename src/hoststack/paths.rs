@@ -223,7 +223,7 @@ mod tests {
         let payload: Vec<u8> = (0..1400u32).map(|n| n as u8).collect();
         let frame = segment(&payload);
         let mut paths = Paths::default();
-        assert_eq!(sent(&mut paths, &frame, 1), [frame.clone()]);
+        assert_eq!(sent(&mut paths, &frame, 1), std::slice::from_ref(&frame));
         assert!(told(&mut paths, &too_big(600, &frame), 40_000));
         let pieces = sent(&mut paths, &frame, 1);
         let (mut stream, mut seq): (Vec<u8>, u32) = (Vec::new(), 1000);

@@ -287,7 +287,7 @@ mod tests {
         };
         let solicited = [0x33, 0x33, 0xff, 0, 0, 2];
         let asks = |src| {
-            let frame = icmp6(solicited, src, "ff02::1:ff00:2", kind.clone(), &target);
+            let frame = icmp6(solicited, src, "ff02::1:ff00:2", kind, &target);
             said(&own, &frame, Side::Lan)
         };
         assert_eq!(asks(ADMIN6), Some("own"));

@@ -379,7 +379,8 @@ impl Talk {
             meta: self.meta,
             len: self.len,
             began: self.began,
-            lasted: since(self.start, now),
+            // Not the time in which it still answered what was sent again.
+            lasted: since(self.start, self.ended.map_or(now, |(_, at)| at)),
             kind: self.persona.kind(),
             ended: match (self.ended, self.over) {
                 (Some((ended, _)), _) => ended,
