@@ -20,7 +20,8 @@ demo=(iproute2 ethtool
 # The whole-box tests compare with a Linux bridge, with and without nftables, and try what scanners and packet crafters do.
 # The tests of the sinks start rsyslogd, journald (of systemd) and Alertmanager, those of the metrics Prometheus, with configs of their own.
 # udhcpc says a host name to DHCP. The package is looked at by lintian, and runs under systemd. The page is looked at by Chromium, with the words of fonts-dejavu-core.
-test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd iodine ptunnel-ng
+# Decoys are talked to by swaks and tftp, beside clients of the demo.
+test=(nftables udhcpc nmap hping3 thc-ipv6 python3-scapy tshark atftpd iodine ptunnel-ng swaks tftp-hpa
       prometheus prometheus-alertmanager rsyslog rsyslog-gnutls "${deb[@]}" systemd lintian chromium chromium-driver fonts-dejavu-core)
 # CI builds the XDP gate again and compares it with the committed object, and checks the program for 64-bit ARM, where
 # ring (of rustls) has C to compile.
