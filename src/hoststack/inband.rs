@@ -32,11 +32,16 @@ const PIPE: usize = 64 * 1024;
 const SILENT: Duration = Duration::from_secs(20);
 /// One that is asked nothing and says nothing is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Nothing that is to be sent gets through for so long, or the peer does not close its end: it is cut off. It may acknowledge probes for ever.
+const STUCK: Duration = Duration::from_secs(30);
+/// TCP flag.
+const RST: u8 = 0x04;
 /// Packets that one poll sends at most.
 const BURST: usize = 16;
 /// Machines whose side is remembered.
 const MACHINES: usize = 256;
 const BROADCAST: u8 = 1;
+const TCP: u8 = 6;
 
 /// What the address counts. One writer, any reader.
 #[derive(Debug, Default)]
@@ -95,6 +100,8 @@ struct Connection {
     pipe: Option<DuplexStream>,
     /// The peer has said all, and it was passed on.
     read: bool,
+    /// When something moved last, and what was to be sent then.
+    moved: (Instant, usize),
 }
 
 /// The interface identifier that a MAC address makes (RFC 4291 appendix A), in the link-local prefix.
@@ -133,6 +140,7 @@ impl Inband {
             socket: sockets.add(socket(settings.port)),
             pipe: None,
             read: false,
+            moved: (now, 0),
         };
         let connections = (0..CONNECTIONS).map(connection).collect();
         Inband {
@@ -171,6 +179,11 @@ impl Inband {
         let Ok(meta) = frame::parse(bytes) else {
             return;
         };
+        let group = meta.src_mac[0] & BROADCAST != 0;
+        if group || meta.src_ip().is_some_and(|ip| ip.is_unspecified()) {
+            // Nobody that could be answered; smoltcp asserts that such do not come to its list of neighbours.
+            return;
+        }
         if self.sides.len() < MACHINES || self.sides.contains_key(&meta.src_mac) {
             self.sides.insert(meta.src_mac, side);
         }
@@ -182,7 +195,22 @@ impl Inband {
         self.iface
             .poll_ingress_single(now, &mut self.wire, &mut self.sockets);
         self.wire.incoming = None;
+        if meta.proto == TCP && meta.tcp_flags & RST != 0 {
+            self.listen_anew();
+        }
         self.flush(now, send);
+    }
+
+    /// A handshake that is taken back leaves smoltcp's socket listening with the window of that, by which it would take what there is no room for of the next.
+    fn listen_anew(&mut self) {
+        for one in &self.connections {
+            let socket = self.sockets.get_mut::<tcp::Socket>(one.socket);
+            if socket.state() == tcp::State::Listen {
+                socket.abort();
+                // As in `socket`.
+                let _ = socket.listen(self.settings.port);
+            }
+        }
     }
 
     /// Moves connections on: what they say and are told, what has to be sent again. A bounded piece.
@@ -193,7 +221,7 @@ impl Inband {
     ) {
         let mut left = room.min(BURST);
         for at in 0..self.connections.len() {
-            self.serve(at);
+            self.serve(at, now);
         }
         while left > 0 {
             self.wire.room = left.min(super::wire::OUTGOING);
@@ -229,8 +257,13 @@ impl Inband {
     }
 
     /// Moves bytes between one socket and its pipe.
-    fn serve(&mut self, at: usize) {
-        let Connection { socket, pipe, read } = &mut self.connections[at];
+    fn serve(&mut self, at: usize, now: Instant) {
+        let Connection {
+            socket,
+            pipe,
+            read,
+            moved,
+        } = &mut self.connections[at];
         let socket = self.sockets.get_mut::<tcp::Socket>(*socket);
         let mut context = Context::from_waker(Waker::noop());
         if pipe.is_none() {
@@ -253,7 +286,7 @@ impl Inband {
                 return;
             }
             self.tally.opened.add(1);
-            (*pipe, *read) = (Some(ours), false);
+            (*pipe, *read, *moved) = (Some(ours), false, (now, 0));
         }
         let Some(stream) = pipe else { return };
         while socket.can_recv() {
@@ -293,6 +326,13 @@ impl Inband {
         if over {
             // All is said. The pipe stays until the peer has it, so that the place is not given away.
             socket.close();
+        }
+        let queued = socket.send_queue();
+        // Where there is nothing to be sent it is the other's turn to speak, as long as the connection is open.
+        if queued != moved.1 || (queued == 0 && socket.may_send()) {
+            *moved = (now, queued);
+        } else if now > moved.0 + STUCK {
+            socket.abort();
         }
         if matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait) {
             *pipe = None;

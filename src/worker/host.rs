@@ -7,6 +7,7 @@ use crate::hoststack::rings::{Lane, Parcel, WorkerEnd};
 use crate::policy::{RuleSlot, Side, Verdict};
 use crate::port::{BURST, Port};
 use crate::telemetry::Reason;
+use ipnet::IpNet;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
@@ -137,6 +138,15 @@ pub(super) fn lane(verdict: Verdict, rule: Option<RuleSlot>) -> Option<Lane> {
     }
 }
 
+/// Whether the stack is given such a frame at all. Like a rejecting rule, a decoy answers hosts of the LAN alone: who is received there, and where prefixes are named, is of them.
+pub(super) fn may_answer(lane: Lane, meta: &Meta, side: Side, inside: &[IpNet]) -> bool {
+    let is_inside = |ip| inside.is_empty() || inside.iter().any(|net| net.contains(&ip));
+    match lane {
+        Lane::Own => true,
+        Lane::Decoy(..) => side == Side::Lan && meta.src_ip().is_some_and(is_inside),
+    }
+}
+
 /// What stands where no stack is: nothing answers.
 pub(super) fn refusal(verdict: Verdict) -> Reason {
     match verdict {
@@ -199,6 +209,7 @@ impl<P: Port> Worker<P> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::Manners;
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -256,5 +267,23 @@ mod tests {
             places.insert(rate.place(&of(0x0a4d_0000 + host, host as u8)));
         }
         assert!(places.len() > PLACES / 4, "{}", places.len());
+    }
+
+    #[test]
+    fn a_decoy_answers_only_what_came_in_from_the_lan_and_from_a_source_of_it() {
+        let inside: [IpNet; 1] = ["10.77.0.0/24".parse().unwrap()];
+        let from = |ip: &str| Meta {
+            src: u128::from(u32::from(ip.parse::<std::net::Ipv4Addr>().unwrap())),
+            net: crate::frame::Net::V4,
+            ..Meta::default()
+        };
+        let decoy = Lane::Decoy(RuleSlot(0), Manners::Raw);
+        let (ours, forged) = (from("10.77.0.9"), from("192.0.2.9"));
+        assert!(may_answer(decoy, &ours, Side::Lan, &inside));
+        assert!(!may_answer(decoy, &ours, Side::Uplink, &inside));
+        assert!(!may_answer(decoy, &forged, Side::Lan, &inside));
+        assert!(may_answer(decoy, &forged, Side::Lan, &[]));
+        assert!(!may_answer(decoy, &forged, Side::Uplink, &[]));
+        assert!(may_answer(Lane::Own, &forged, Side::Uplink, &inside));
     }
 }

@@ -537,7 +537,9 @@ impl Desk<'_> {
     fn keep(&mut self, frame: Frame, meta: &Meta, ruling: &Ruling) {
         let lane = host::lane(ruling.verdict, ruling.rule);
         let given = match (&mut self.host, lane) {
-            (Some(host), Some(lane)) => {
+            (Some(host), Some(lane))
+                if host::may_answer(lane, meta, self.from.0, self.generation.prefixes()) =>
+            {
                 let to = (lane, self.from.0);
                 host.give(self.umem.bytes(&frame), meta, to, self.now)
             }

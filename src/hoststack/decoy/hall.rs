@@ -27,6 +27,8 @@ pub struct Tally {
     pub full: Counter,
     /// Not begun: their host had as many as one may have.
     pub host_full: Counter,
+    /// Packets of conversations that had begun before them.
+    pub heard: Counter,
     /// Packets of no conversation.
     pub strays: Counter,
     /// Packets of the decoys that found no room on their way out.
@@ -77,6 +79,11 @@ impl Hall {
         self.talks.is_empty()
     }
 
+    /// The client of each conversation, once for each.
+    pub fn clients(&self) -> impl Iterator<Item = IpAddr> {
+        self.talks.keys().map(|who| who.client)
+    }
+
     /// Takes a packet, and hands the frames that answer it to `send`, which says whether it takes them.
     pub fn take(&mut self, parcel: &Parcel, now: Instant, send: impl FnMut(&[u8]) -> bool) {
         let Lane::Decoy(rule, manners) = parcel.lane else {
@@ -96,12 +103,14 @@ impl Hall {
     ) {
         let Some((meta, who)) = frame::parse(bytes)
             .ok()
-            .and_then(|meta| Some((meta, Who::of(&meta)?)))
+            .and_then(|meta| Some((meta, Who::of(bytes, &meta)?)))
         else {
             self.tally.strays.add(1);
             return;
         };
-        if !self.talks.contains_key(&who) {
+        if self.talks.contains_key(&who) {
+            self.tally.heard.add(1);
+        } else {
             if !begins(&meta) {
                 self.tally.strays.add(1);
                 return;

@@ -2,7 +2,7 @@
 
 use super::persona::{Kind, Limits, Next, Persona};
 use super::transcript::Transcript;
-use crate::frame::Meta;
+use crate::frame::{Frag, Meta, Net};
 use crate::hoststack::link::Link;
 use crate::hoststack::wire::{MTU, Wire};
 use crate::policy::{Manners, RuleSlot};
@@ -18,7 +18,11 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 /// TCP flags.
 const SYN: u8 = 0x02;
-const SYN_ACK: u8 = 0x12;
+const FIN_SYN_RST_ACK: u8 = 0x17;
+/// Of a MAC address's first byte: that of a group (IEEE 802.3).
+const GROUP: u8 = 0x01;
+/// Of a VLAN tag: the id, without the priority.
+const VLAN_ID: u16 = 0x0fff;
 /// A client that does not finish its handshake in this time is not one.
 const HANDSHAKE: Duration = Duration::from_secs(3);
 /// How long an ended conversation still answers what is sent again.
@@ -34,9 +38,11 @@ const SENDS: usize = 4;
 /// Of a host some hops away.
 const HOP_LIMIT: u8 = 52;
 
-/// The two ends.
+/// The two ends. The client's machine is part of it: another that forges the client's address gets none of the client's answers, and says nothing in its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Who {
+    mac: [u8; 6],
+    vlan: [u16; 2],
     pub client: IpAddr,
     client_port: u16,
     server: IpAddr,
@@ -45,12 +51,22 @@ pub(super) struct Who {
 }
 
 impl Who {
-    /// Those of a packet; `None` where nobody could be answered.
-    pub fn of(meta: &Meta) -> Option<Who> {
+    /// Those of the packet in a frame; `None` where nobody could be answered, or smoltcp would answer by an ICMP error.
+    pub fn of(frame: &[u8], meta: &Meta) -> Option<Who> {
         let (client, server) = (meta.src_ip()?, meta.dst_ip()?);
         let usable = |ip: IpAddr| IpAddress::from(ip).is_unicast() && !ip.is_loopback();
         let carried = matches!(meta.proto, TCP | UDP) && meta.sport != 0 && meta.dport != 0;
-        (carried && usable(client) && usable(server)).then_some(Who {
+        let group = (meta.src_mac[0] | meta.dst_mac[0]) & GROUP != 0;
+        // Nothing stands between the IP header and the transport header: no extension, no AH.
+        let next = match meta.net {
+            Net::V4 => 9,
+            _ => 6,
+        };
+        let plain = frame.get(usize::from(meta.l3) + next) == Some(&meta.proto);
+        let one = carried && plain && !group && meta.frag == Frag::Whole;
+        (one && usable(client) && usable(server) && client != server).then_some(Who {
+            mac: meta.src_mac,
+            vlan: meta.vlan.map(|tag| tag & VLAN_ID),
             client,
             client_port: meta.sport,
             server,
@@ -62,7 +78,7 @@ impl Who {
 
 /// Whether a packet may begin a conversation.
 pub(super) fn begins(meta: &Meta) -> bool {
-    meta.proto == UDP || (meta.proto == TCP && meta.tcp_flags & SYN_ACK == SYN)
+    meta.proto == UDP || (meta.proto == TCP && meta.tcp_flags & FIN_SYN_RST_ACK == SYN)
 }
 
 /// What ended a conversation.
@@ -167,7 +183,7 @@ impl Talk {
         (seed, began): (u64, u64),
         now: Instant,
     ) -> Option<Talk> {
-        let who = Who::of(meta).filter(|_| begins(meta))?;
+        let who = Who::of(frame, meta).filter(|_| begins(meta))?;
         let mut wire = Wire::new(Medium::Ip);
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
@@ -236,7 +252,7 @@ impl Talk {
             return;
         };
         if let Some(link) = Link::back(frame, meta) {
-            // Of the last frame: the client's machine may be reached by another way than at the beginning.
+            // Of the last frame: the client may have come to another router. Its own machine and VLAN are those of the beginning.
             self.link = link;
         }
         self.wire.incoming = Some(packet.to_owned());
@@ -255,7 +271,7 @@ impl Talk {
         // One that found no room is not kept for later: its sender repeats it.
         wire.incoming = None;
         match self.meta.proto {
-            TCP => self.converse(settings, now),
+            TCP => self.converse(now),
             _ => self.correspond(now),
         }
         for _ in 0..SENDS {
@@ -274,7 +290,7 @@ impl Talk {
     }
 
     /// A connection: what came is heard, and what the persona says is sent.
-    fn converse(&mut self, settings: &Settings, now: Instant) {
+    fn converse(&mut self, now: Instant) {
         let socket = self.sockets.get_mut::<tcp::Socket>(self.socket);
         let mut next = Next::More;
         if !self.open && socket.may_send() {
@@ -308,8 +324,8 @@ impl Talk {
         }
         self.over = match socket.state() {
             tcp::State::Closed | tcp::State::TimeWait => true,
-            // The client has given up before it was there.
-            tcp::State::Listen => since(self.start, now) > settings.silence.min(HANDSHAKE),
+            // What began it was no good, or was taken back. Another first packet begins another one: smoltcp would go on with the windows of the one before.
+            tcp::State::Listen => true,
             _ => false,
         };
     }
