@@ -2,6 +2,8 @@
 
 #[path = "../fuzz/checks.rs"]
 mod checks;
+#[path = "../fuzz/stack.rs"]
+mod stack;
 
 use std::path::Path;
 
@@ -28,6 +30,9 @@ fn everything_that_fuzzing_has_kept_passes_its_checks() {
         replay("reply", checks::reply),
         replay("config", checks::config),
         replay("app", checks::app),
+        replay("decoy", stack::decoy),
+        replay("inband", stack::inband),
+        replay("persona", stack::persona),
     ];
     assert!(counts.iter().all(|count| *count >= 20), "{counts:?}");
 }

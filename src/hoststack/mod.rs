@@ -31,7 +31,7 @@ use std::time::Duration;
 /// Frames that each way between a worker and the stack holds.
 pub const ROOM: usize = 256;
 /// Frames of one worker that are taken before time-outs are looked at again.
-const BUDGET: usize = ROOM;
+pub const BUDGET: usize = ROOM;
 /// How long nothing is looked at: while somebody is talked to, while there is an address, and while there is neither.
 const BUSY: Duration = Duration::from_millis(1);
 const IDLE: Duration = Duration::from_millis(5);

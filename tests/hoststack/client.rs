@@ -188,7 +188,6 @@ pub fn converse(
             socket
                 .connect(iface.context(), (SERVER, 7777), port)
                 .expect("a free port");
-            begin = false;
         }
         while let Ok(got) = socket.recv(|bytes| (bytes.len(), bytes.to_vec())) {
             if got.is_empty() {
@@ -237,5 +236,9 @@ pub fn converse(
         // Its handshake did not get through in three seconds, and it is not known to the hall any more.
         begin = hall.is_empty() && now > began + 4_000;
     }
-    panic!("{kind:?} goes on after half an hour: {said} said, {} heard, {} open", heard.len(), hall.clients().count());
+    panic!(
+        "{kind:?} goes on after half an hour: {said} said, {} heard, {} open",
+        heard.len(),
+        hall.clients().count()
+    );
 }

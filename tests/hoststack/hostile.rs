@@ -5,8 +5,8 @@ use etherparse::{PacketBuilder, TcpHeader};
 use portcullis::frame::parse;
 use portcullis::hoststack::decoy::{Hall, Settings};
 use portcullis::hoststack::inband::{self, Inband};
-use portcullis::policy::{Manners, RuleSlot};
 use portcullis::policy::Side;
+use portcullis::policy::{Manners, RuleSlot};
 use smoltcp::time::Instant;
 use std::time::Duration;
 
@@ -56,7 +56,10 @@ impl Segment {
         (tcp.fin, tcp.syn, tcp.rst, tcp.ack) = (flag(FIN), flag(SYN), flag(RST), flag(ACK));
         tcp.set_options_raw(self.options).expect("at most 40 bytes");
         let mut packet = Vec::new();
-        PacketBuilder::ipv4(self.src, self.dst, 64).tcp_header(tcp).write(&mut packet, &self.payload).expect("a packet");
+        PacketBuilder::ipv4(self.src, self.dst, 64)
+            .tcp_header(tcp)
+            .write(&mut packet, &self.payload)
+            .expect("a packet");
         packet
     }
 
@@ -70,7 +73,12 @@ pub fn read(frame: &[u8]) -> (u32, u32, u8, usize) {
     let meta = parse(frame).expect("a frame");
     let at = usize::from(meta.l4);
     let number = |at: usize| u32::from_be_bytes(frame[at..at + 4].try_into().expect("four"));
-    (number(at + 4), number(at + 8), meta.tcp_flags, usize::from(meta.end - meta.payload))
+    (
+        number(at + 4),
+        number(at + 8),
+        meta.tcp_flags,
+        usize::from(meta.end - meta.payload),
+    )
 }
 
 pub struct Bench {
@@ -80,15 +88,24 @@ pub struct Bench {
 
 impl Bench {
     pub fn new(settings: Settings) -> Bench {
-        Bench { hall: Hall::new(settings), now: 0 }
+        Bench {
+            hall: Hall::new(settings),
+            now: 0,
+        }
     }
 
     pub fn give(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        self.hall.take_frame(frame, (RuleSlot(0), Manners::Port), 0, Instant::from_millis(self.now), |frame| {
-            out.push(frame.to_vec());
-            true
-        });
+        self.hall.take_frame(
+            frame,
+            (RuleSlot(0), Manners::Port),
+            0,
+            Instant::from_millis(self.now),
+            |frame| {
+                out.push(frame.to_vec());
+                true
+            },
+        );
         out
     }
 
@@ -105,39 +122,70 @@ impl Bench {
     }
 
     /// Opens a connection with these options and this window; its first segment behind that, and what the server has said.
-    pub fn open(&mut self, port: u16, options: &'static [u8], window: u16) -> (Segment, Vec<Vec<u8>>) {
-        let first = Segment { options, window, ..syn(port) };
+    pub fn open(
+        &mut self,
+        port: u16,
+        options: &'static [u8],
+        window: u16,
+    ) -> (Segment, Vec<Vec<u8>>) {
+        let first = Segment {
+            options,
+            window,
+            ..syn(port)
+        };
         let answers = self.give(&first.frame(CLIENT, ROUTER));
         let (seq, ack, flags, _) = read(&answers[0]);
         assert_eq!((ack, flags & 0x3f), (1001, SYN | ACK));
-        let next = Segment { seq: 1001, ack: seq.wrapping_add(1), flags: ACK, options: &[], ..first };
+        let next = Segment {
+            seq: 1001,
+            ack: seq.wrapping_add(1),
+            flags: ACK,
+            options: &[],
+            ..first
+        };
         let said = self.give(&next.frame(CLIENT, ROUTER));
         (next, said)
     }
 }
 
 fn short() -> Settings {
-    Settings { deadline: Duration::from_secs(30), silence: Duration::from_secs(10), ..settings() }
+    Settings {
+        deadline: Duration::from_secs(30),
+        silence: Duration::from_secs(10),
+        ..settings()
+    }
 }
 
 #[test]
-fn a_second_machine_with_the_address_of_a_client_gets_no_answer_of_it_and_says_nothing_in_its_name() {
+fn a_second_machine_with_the_address_of_a_client_gets_no_answer_of_it_and_says_nothing_in_its_name()
+{
     let mut bench = Bench::new(short());
     let (next, greeting) = bench.open(40_000, &[], 65_535);
     let (seq, _, _, len) = read(&greeting[0]);
-    let said = Segment { ack: seq.wrapping_add(len as u32), payload: b"EHLO forged\r\n".to_vec(), ..next };
+    let said = Segment {
+        ack: seq.wrapping_add(len as u32),
+        payload: b"EHLO forged\r\n".to_vec(),
+        ..next
+    };
     let thief = [2, 0, 0, 0, 0, 0x66];
     assert!(bench.give(&said.frame(thief, ROUTER)).is_empty());
     let mut tagged = said.frame(CLIENT, ROUTER);
     tagged.splice(12..12, [0x81, 0, 0, 9]);
     assert!(bench.give(&tagged).is_empty(), "of another VLAN");
     assert_eq!(bench.hall.tally().strays.get(), 2);
-    let own = Segment { payload: b"EHLO own\r\n".to_vec(), ..said };
+    let own = Segment {
+        payload: b"EHLO own\r\n".to_vec(),
+        ..said
+    };
     let answers = bench.give(&own.frame(CLIENT, ROUTER));
     assert!(!answers.is_empty() && answers.iter().all(|frame| frame[..6] == CLIENT));
     bench.wait(15_000);
     let report = bench.hall.reports().next().expect("a conversation");
-    let client: Vec<String> = report.transcript.lines().filter(|line| line.starts_with('C')).collect();
+    let client: Vec<String> = report
+        .transcript
+        .lines()
+        .filter(|line| line.starts_with('C'))
+        .collect();
     assert_eq!(client, ["C: EHLO own"]);
 }
 
@@ -151,16 +199,49 @@ fn nobody_is_answered_who_is_a_group_or_the_server_itself_or_whom_smoltcp_would_
         good.frame([1, 0, 0x5e, 0, 0, 1], ROUTER),
         good.frame(CLIENT, [0xff; 6]),
         good.frame(CLIENT, [0x33, 0x33, 0, 0, 0, 1]),
-        Segment { dst: good.src, ..good.clone() }.frame(CLIENT, ROUTER),
+        Segment {
+            dst: good.src,
+            ..good.clone()
+        }
+        .frame(CLIENT, ROUTER),
     ];
-    for (src, dst) in [([0; 4], SERVER), ([255; 4], SERVER), ([224, 0, 0, 1], SERVER), ([127, 0, 0, 1], SERVER), (good.src, [0; 4]), (good.src, [255; 4]), (good.src, [239, 1, 1, 1]), (good.src, [127, 0, 0, 1])] {
-        frames.push(Segment { src, dst, ..good.clone() }.frame(CLIENT, ROUTER));
+    for (src, dst) in [
+        ([0; 4], SERVER),
+        ([255; 4], SERVER),
+        ([224, 0, 0, 1], SERVER),
+        ([127, 0, 0, 1], SERVER),
+        (good.src, [0; 4]),
+        (good.src, [255; 4]),
+        (good.src, [239, 1, 1, 1]),
+        (good.src, [127, 0, 0, 1]),
+    ] {
+        frames.push(
+            Segment {
+                src,
+                dst,
+                ..good.clone()
+            }
+            .frame(CLIENT, ROUTER),
+        );
     }
     for (sport, dport) in [(0, 25), (40_000, 0)] {
-        frames.push(Segment { sport, dport, ..good.clone() }.frame(CLIENT, ROUTER));
+        frames.push(
+            Segment {
+                sport,
+                dport,
+                ..good.clone()
+            }
+            .frame(CLIENT, ROUTER),
+        );
     }
     for flags in [SYN | FIN, SYN | RST, SYN | ACK, ACK, RST, FIN, 0] {
-        frames.push(Segment { flags, ..good.clone() }.frame(CLIENT, ROUTER));
+        frames.push(
+            Segment {
+                flags,
+                ..good.clone()
+            }
+            .frame(CLIENT, ROUTER),
+        );
     }
     // A first fragment.
     let mut fragment = frame.clone();
@@ -194,18 +275,30 @@ fn nobody_is_answered_who_is_a_group_or_the_server_itself_or_whom_smoltcp_would_
 }
 
 #[test]
-fn a_flood_of_first_packets_is_answered_by_no_more_than_three_as_short_and_is_forgotten_in_three_seconds() {
-    let mut bench = Bench::new(Settings { at_most: 64, for_a_host: 64, ..short() });
+fn a_flood_of_first_packets_is_answered_by_no_more_than_three_as_short_and_is_forgotten_in_three_seconds()
+ {
+    let mut bench = Bench::new(Settings {
+        at_most: 64,
+        for_a_host: 64,
+        ..short()
+    });
     let (mut given, mut answered) = ((0, 0), (0, 0));
     for port in 0..500 {
-        let frame = Segment { options: &[2, 4, 5, 0xb4], ..syn(1000 + port) }.frame(CLIENT, ROUTER);
+        let frame = Segment {
+            options: &[2, 4, 5, 0xb4],
+            ..syn(1000 + port)
+        }
+        .frame(CLIENT, ROUTER);
         given = (given.0 + 1, given.1 + frame.len());
         for answer in bench.give(&frame) {
             answered = (answered.0 + 1, answered.1 + answer.len());
         }
     }
     let tally = bench.hall.tally();
-    assert_eq!((tally.begun.get(), tally.full.get(), answered.0), (64, 436, 64));
+    assert_eq!(
+        (tally.begun.get(), tally.full.get(), answered.0),
+        (64, 436, 64)
+    );
     for answer in bench.wait(3_200) {
         answered = (answered.0 + 1, answered.1 + answer.len());
     }
@@ -224,7 +317,12 @@ fn a_handshake_that_is_taken_back_leaves_nothing_behind() {
     let mut bench = Bench::new(short());
     let first = bench.give(&syn(40_000).frame(CLIENT, ROUTER));
     let (seq, ..) = read(&first[0]);
-    let back = Segment { seq: 1001, ack: seq.wrapping_add(1), flags: RST, ..syn(40_000) };
+    let back = Segment {
+        seq: 1001,
+        ack: seq.wrapping_add(1),
+        flags: RST,
+        ..syn(40_000)
+    };
     assert!(bench.give(&back.frame(CLIENT, ROUTER)).is_empty());
     assert!(bench.hall.is_empty());
     let again = bench.give(&syn(40_000).frame(CLIENT, ROUTER));
@@ -237,10 +335,22 @@ fn who_takes_nothing_or_little_is_let_go_in_time_and_costs_little() {
     const TINY: &[u8] = &[2, 4, 0, 1];
     const NONE: &[u8] = &[2, 4, 0, 0];
     const WIDE: &[u8] = &[3, 3, 255, 4, 2];
-    for (options, window) in [(TINY, 65_535), (TINY, 1), (NONE, 65_535), (WIDE, 65_535), (&[][..], 0), (&[][..], 1), (WIDE, 0)] {
+    for (options, window) in [
+        (TINY, 65_535),
+        (TINY, 1),
+        (NONE, 65_535),
+        (WIDE, 65_535),
+        (&[][..], 0),
+        (&[][..], 1),
+        (WIDE, 0),
+    ] {
         let mut bench = Bench::new(short());
         let (next, mut said) = bench.open(40_000, options, window);
-        let noisy = Segment { payload: b"HELP\r\n".repeat(200), window, ..next };
+        let noisy = Segment {
+            payload: b"HELP\r\n".repeat(200),
+            window,
+            ..next
+        };
         let mut given = 2;
         // It repeats itself and acknowledges nothing: neither silence nor the other end counts.
         for _ in 0..90 {
@@ -250,7 +360,11 @@ fn who_takes_nothing_or_little_is_let_go_in_time_and_costs_little() {
         }
         assert!(bench.hall.is_empty(), "{options:?} {window}");
         let bytes: usize = said.iter().map(Vec::len).sum();
-        assert!(said.len() <= 8 * given && bytes <= given * noisy.frame(CLIENT, ROUTER).len(), "{} of {bytes} bytes to {given}, {options:?} {window}", said.len());
+        assert!(
+            said.len() <= 8 * given && bytes <= given * noisy.frame(CLIENT, ROUTER).len(),
+            "{} of {bytes} bytes to {given}, {options:?} {window}",
+            said.len()
+        );
     }
 }
 
@@ -259,11 +373,20 @@ fn who_never_closes_its_end_or_comes_back_with_the_same_is_let_go() {
     let mut bench = Bench::new(short());
     let (next, said) = bench.open(40_000, &[], 65_535);
     let (seq, _, _, len) = read(&said[0]);
-    let quit = Segment { ack: seq.wrapping_add(len as u32), payload: b"QUIT\r\n".to_vec(), ..next };
+    let quit = Segment {
+        ack: seq.wrapping_add(len as u32),
+        payload: b"QUIT\r\n".to_vec(),
+        ..next
+    };
     let answers = bench.give(&quit.frame(CLIENT, ROUTER));
     let (seq, _, flags, len) = read(answers.last().expect("an answer"));
     assert_eq!(flags & FIN, FIN);
-    let heard = Segment { seq: quit.seq + 6, ack: seq.wrapping_add(len as u32 + 1), payload: Vec::new(), ..quit };
+    let heard = Segment {
+        seq: quit.seq + 6,
+        ack: seq.wrapping_add(len as u32 + 1),
+        payload: Vec::new(),
+        ..quit
+    };
     bench.give(&heard.frame(CLIENT, ROUTER));
     assert!(!bench.hall.is_empty(), "half closed");
     let last = bench.wait(2_500);
@@ -291,8 +414,18 @@ impl Own {
             port: 9155,
         };
         let (sender, serve) = tokio::sync::mpsc::channel(16);
-        let mut own = Own { inband: Inband::new(settings, sender, 7, Instant::ZERO), serve, now: 0 };
-        let mut arp = [&[0xff; 6][..], &CLIENT, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1], &CLIENT].concat();
+        let mut own = Own {
+            inband: Inband::new(settings, sender, 7, Instant::ZERO),
+            serve,
+            now: 0,
+        };
+        let mut arp = [
+            &[0xff; 6][..],
+            &CLIENT,
+            &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1],
+            &CLIENT,
+        ]
+        .concat();
         arp.extend([10, 77, 0, 9, 0, 0, 0, 0, 0, 0]);
         arp.extend(OURS);
         assert_eq!(own.give(&arp).len(), 1);
@@ -301,28 +434,44 @@ impl Own {
 
     fn give(&mut self, frame: &[u8]) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        self.inband.take(frame, Side::Lan, (Instant::from_millis(self.now), 64), |frame, _| {
-            out.push(frame.to_vec());
-            true
-        });
+        self.inband.take(
+            frame,
+            Side::Lan,
+            (Instant::from_millis(self.now), 64),
+            |frame, _| {
+                out.push(frame.to_vec());
+                true
+            },
+        );
         out
     }
 
     fn turn(&mut self) -> Vec<Vec<u8>> {
         let mut out = Vec::new();
-        self.inband.turn((Instant::from_millis(self.now), 64), |frame, _| {
-            out.push(frame.to_vec());
-            true
-        });
+        self.inband
+            .turn((Instant::from_millis(self.now), 64), |frame, _| {
+                out.push(frame.to_vec());
+                true
+            });
         out
     }
 
     fn open(&mut self, window: u16) -> (Segment, tokio::io::DuplexStream) {
-        let first = Segment { dst: OURS, dport: 9155, window, ..syn(40_000) };
+        let first = Segment {
+            dst: OURS,
+            dport: 9155,
+            window,
+            ..syn(40_000)
+        };
         self.give(&first.frame(CLIENT, ROUTER));
         let answers = self.turn();
         let (seq, ..) = read(answers.last().expect("an answer"));
-        let next = Segment { seq: 1001, ack: seq.wrapping_add(1), flags: ACK, ..first };
+        let next = Segment {
+            seq: 1001,
+            ack: seq.wrapping_add(1),
+            flags: ACK,
+            ..first
+        };
         self.give(&next.frame(CLIENT, ROUTER));
         self.turn();
         (next, self.serve.try_recv().expect("a connection"))
@@ -334,7 +483,10 @@ impl Own {
         while self.inband.is_busy() && self.now < began + 600_000 {
             self.now += 100;
             if self.turn().iter().any(|frame| frame[..6] == CLIENT) {
-                let nod = Segment { ack: next.ack.wrapping_add(taken), ..next.clone() };
+                let nod = Segment {
+                    ack: next.ack.wrapping_add(taken),
+                    ..next.clone()
+                };
                 self.give(&nod.frame(CLIENT, ROUTER));
             }
         }
@@ -347,7 +499,11 @@ fn a_place_in_band_is_given_back_by_who_takes_nothing_and_by_who_never_closes_it
     let mut own = Own::new();
     let (next, mut stream) = own.open(0);
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let written = tokio::io::AsyncWrite::poll_write(std::pin::Pin::new(&mut stream), &mut context, &[b'x'; 1000]);
+    let written = tokio::io::AsyncWrite::poll_write(
+        std::pin::Pin::new(&mut stream),
+        &mut context,
+        &[b'x'; 1000],
+    );
     assert!(written.is_ready());
     let took = own.nod(&next, 0);
     assert!((29..=31).contains(&took), "{took} s");
@@ -363,9 +519,17 @@ fn a_place_in_band_is_given_back_by_who_takes_nothing_and_by_who_never_closes_it
 #[test]
 fn who_has_no_address_or_is_a_group_is_not_heard_in_band() {
     let mut own = Own::new();
-    let first = Segment { dst: OURS, dport: 9155, ..syn(40_000) };
+    let first = Segment {
+        dst: OURS,
+        dport: 9155,
+        ..syn(40_000)
+    };
     for frame in [
-        Segment { src: [0; 4], ..first.clone() }.frame(CLIENT, ROUTER),
+        Segment {
+            src: [0; 4],
+            ..first.clone()
+        }
+        .frame(CLIENT, ROUTER),
         first.frame([3, 0, 0, 0, 0, 9], ROUTER),
         first.frame([0xff; 6], ROUTER),
     ] {
@@ -377,13 +541,25 @@ fn who_has_no_address_or_is_a_group_is_not_heard_in_band() {
 /// not hide well, could then place bytes far behind the window; that ends in an assertion.
 #[test]
 fn a_handshake_in_band_that_is_taken_back_leaves_no_window_to_the_next() {
-    let first = Segment { dst: OURS, dport: 9155, ..syn(40_000) };
+    let first = Segment {
+        dst: OURS,
+        dport: 9155,
+        ..syn(40_000)
+    };
     let begin = |own: &mut Own| {
         own.give(&first.frame(CLIENT, ROUTER));
         let (seq, ..) = read(own.turn().last().expect("an answer"));
-        let back = Segment { seq: 1001, ack: seq.wrapping_add(1), flags: RST, ..first.clone() };
+        let back = Segment {
+            seq: 1001,
+            ack: seq.wrapping_add(1),
+            flags: RST,
+            ..first.clone()
+        };
         own.give(&back.frame(CLIENT, ROUTER));
-        let second = Segment { seq: 1000u32.wrapping_sub(1_000_000), ..first.clone() };
+        let second = Segment {
+            seq: 1000u32.wrapping_sub(1_000_000),
+            ..first.clone()
+        };
         own.give(&second.frame(CLIENT, ROUTER));
         second
     };
