@@ -34,6 +34,8 @@ const SILENT: Duration = Duration::from_secs(20);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Nothing that is to be sent gets through for so long, or the peer does not close its end: it is cut off. It may acknowledge probes for ever.
 const STUCK: Duration = Duration::from_secs(30);
+/// A client that does not finish its handshake in this time is not one, and takes no place.
+const HANDSHAKE: Duration = Duration::from_secs(3);
 /// TCP flag.
 const RST: u8 = 0x04;
 /// Packets that one poll sends at most.
@@ -268,9 +270,19 @@ impl Inband {
         let mut context = Context::from_waker(Waker::noop());
         if pipe.is_none() {
             match socket.state() {
-                tcp::State::Listen | tcp::State::SynReceived => return,
+                tcp::State::Listen => {
+                    *moved = (now, 0);
+                    return;
+                }
+                tcp::State::SynReceived => {
+                    if now > moved.0 + HANDSHAKE {
+                        socket.abort();
+                    }
+                    return;
+                }
                 tcp::State::Closed => {
                     // In a moment somebody else may come.
+                    *moved = (now, 0);
                     let _ = socket.listen(self.settings.port);
                     return;
                 }

@@ -517,6 +517,32 @@ fn a_place_in_band_is_given_back_by_who_takes_nothing_and_by_who_never_closes_it
 }
 
 #[test]
+fn places_in_band_are_given_back_by_who_does_not_finish_its_handshake() {
+    let mut own = Own::new();
+    for port in 0..16 {
+        let first = Segment {
+            dst: OURS,
+            dport: 9155,
+            ..syn(1000 + port)
+        };
+        own.give(&first.frame(CLIENT, ROUTER));
+        own.turn();
+    }
+    let late = Segment {
+        dst: OURS,
+        dport: 9155,
+        ..syn(2000)
+    };
+    let answers = own.give(&late.frame(CLIENT, ROUTER));
+    assert_eq!(read(&answers[0]).2 & RST, RST, "no place is left");
+    for _ in 0..33 {
+        own.now += 100;
+        own.turn();
+    }
+    own.open(65_535);
+}
+
+#[test]
 fn who_has_no_address_or_is_a_group_is_not_heard_in_band() {
     let mut own = Own::new();
     let first = Segment {

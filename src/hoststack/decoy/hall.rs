@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Reports that wait to be taken.
-const REPORTS: usize = 256;
+/// Reports that wait to be taken: as many conversations as there may be end at once when the gate does.
+const REPORTS: usize = 1024;
 
 /// What the hall counts. One writer, any reader.
 #[derive(Debug, Default)]
