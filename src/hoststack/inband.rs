@@ -44,6 +44,7 @@ const BURST: usize = 16;
 const MACHINES: usize = 256;
 const BROADCAST: u8 = 1;
 const TCP: u8 = 6;
+const ICMPV6: u8 = 58;
 
 /// What the address counts. One writer, any reader.
 #[derive(Debug, Default)]
@@ -182,7 +183,7 @@ impl Inband {
             return;
         };
         let group = meta.src_mac[0] & BROADCAST != 0;
-        if group || meta.src_ip().is_some_and(|ip| ip.is_unspecified()) {
+        if group || meta.src_ip().is_some_and(|ip| ip.is_unspecified()) || !self.is_ours(&meta) {
             // Nobody that could be answered; smoltcp asserts that such do not come to its list of neighbours.
             return;
         }
@@ -201,6 +202,19 @@ impl Inband {
             self.listen_anew();
         }
         self.flush(now, send);
+    }
+
+    /// Whether a packet is to an address of ours, or to a group of neighbour discovery. smoltcp takes for such a group whatever ends with the same two bytes as an address of its own, and
+    /// would answer in its name.
+    fn is_ours(&self, meta: &Meta) -> bool {
+        let ours = |ip: IpAddr| {
+            let mut own = self.iface.ip_addrs().iter();
+            own.any(|net| IpAddr::from(net.address()) == ip)
+        };
+        meta.dst_ip().is_none_or(|ip| match ip.is_multicast() {
+            true => meta.proto == ICMPV6,
+            false => ours(ip),
+        })
     }
 
     /// A handshake that is taken back leaves smoltcp's socket listening with the window of that, by which it would take what there is no room for of the next.

@@ -557,6 +557,11 @@ fn who_has_no_address_or_is_a_group_is_not_heard_in_band() {
         }
         .frame(CLIENT, ROUTER),
         first.frame([3, 0, 0, 0, 0, 9], ROUTER),
+        Segment {
+            dst: [10, 77, 0, 255],
+            ..first.clone()
+        }
+        .frame(CLIENT, ROUTER),
         first.frame([0xff; 6], ROUTER),
     ] {
         assert!(own.give(&frame).is_empty() && own.turn().is_empty());
