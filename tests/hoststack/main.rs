@@ -29,3 +29,41 @@ proptest! {
         stack::persona(&bytes);
     }
 }
+
+/// Not a test: mutants of what fuzzing has kept, for `SECONDS` each, where no fuzzer can be built.
+#[test]
+#[ignore = "takes its time"]
+fn mutants_of_what_fuzzing_has_kept_pass_too() {
+    let seconds = std::env::var("SECONDS").ok();
+    let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(60);
+    let targets: [(&str, fn(&[u8])); 3] = [
+        ("inband", stack::inband),
+        ("decoy", stack::decoy),
+        ("persona", stack::persona),
+    ];
+    for (target, check) in targets {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/fuzz/").to_owned() + target;
+        let files = std::fs::read_dir(folder).expect("a folder");
+        let kept: Vec<Vec<u8>> = files
+            .map(|file| std::fs::read(file.expect("a file").path()).expect("bytes"))
+            .collect();
+        let start = std::time::Instant::now();
+        let mut chance = client::Chance(start.elapsed().as_nanos() as u64 ^ 0x9e37_79b9);
+        let mut count = 0u64;
+        while start.elapsed().as_secs() < seconds {
+            let one = &kept[chance.below(kept.len() as u64) as usize];
+            let two = &kept[chance.below(kept.len() as u64) as usize];
+            let cut = chance.below(one.len() as u64 + 1) as usize / 10 * 10;
+            let mut bytes = [&one[..cut.min(one.len())], two].concat();
+            for _ in 0..chance.below(12) {
+                let at = chance.below(bytes.len() as u64) as usize;
+                bytes[at] = chance.next() as u8;
+            }
+            if std::panic::catch_unwind(|| check(&bytes)).is_err() {
+                panic!("{target}: {bytes:02x?}");
+            }
+            count += 1;
+        }
+        println!("{target}: {count} mutants in {seconds} s");
+    }
+}
