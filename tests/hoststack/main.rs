@@ -30,13 +30,16 @@ proptest! {
     }
 }
 
+/// What a fuzz target does with an input.
+type Target = fn(&[u8]);
+
 /// Not a test: mutants of what fuzzing has kept, for `SECONDS` each, where no fuzzer can be built.
 #[test]
 #[ignore = "takes its time"]
 fn mutants_of_what_fuzzing_has_kept_pass_too() {
     let seconds = std::env::var("SECONDS").ok();
     let seconds = seconds.and_then(|text| text.parse().ok()).unwrap_or(60);
-    let targets: [(&str, fn(&[u8])); 3] = [
+    let targets: [(&str, Target); 3] = [
         ("inband", stack::inband),
         ("decoy", stack::decoy),
         ("persona", stack::persona),
