@@ -107,7 +107,7 @@ impl Burst {
             court.umem.prefetch(frame);
         }
         self.parse(&court);
-        if let Some(own) = court.own {
+        if let Some(own) = court.own.filter(|own| own.is_at(court.side)) {
             self.keep_own(own, &court);
         }
         let count = self.received.len();
@@ -204,16 +204,21 @@ impl Burst {
     /// Takes out what is for the box itself. A frame that is dropped already stays so: what could not be read is not looked at again.
     #[inline(never)]
     fn keep_own(&mut self, own: &Own, court: &Court<'_>) {
-        let frames = self.received.iter().zip(&self.metas);
-        let rulings = self.rulings.iter_mut().zip(&mut self.plans);
-        for ((frame, meta), (ruling, plan)) in frames.zip(rulings) {
-            let dropped = matches!((&plan, ruling.verdict), (Plan::Done, Verdict::Drop(_)));
-            if dropped {
-                continue;
+        for at in 0..self.received.len() {
+            if own.may_be_for_us(&self.metas[at]) {
+                self.keep_own_frame(at, own, court);
             }
-            if let Some(verdict) = own.verdict(meta, court.umem.bytes(frame), court.side) {
-                (*ruling, *plan) = (Ruling::new(verdict), Plan::Done);
-            }
+        }
+    }
+
+    #[cold]
+    fn keep_own_frame(&mut self, at: usize, own: &Own, court: &Court<'_>) {
+        if let (Plan::Done, Verdict::Drop(_)) = (self.plans[at], self.rulings[at].verdict) {
+            return;
+        }
+        let bytes = court.umem.bytes(&self.received[at]);
+        if let Some(verdict) = own.verdict(&self.metas[at], bytes, court.side) {
+            (self.rulings[at], self.plans[at]) = (Ruling::new(verdict), Plan::Done);
         }
     }
 
