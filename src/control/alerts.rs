@@ -331,8 +331,9 @@ impl Incidents {
             line: incident.line,
             packets: incident.packets,
             told: incident.told,
+            conversations: incident.conversations.0,
         };
-        let open = self.open.iter().filter(|(_, incident)| incident.told > 0);
+        let open = self.open.iter().filter(|(_, incident)| incident.line > 0);
         let mut all: Vec<Window> = open.map(of).chain(self.before.values().cloned()).collect();
         all.sort_unstable_by(|a, b| {
             b.line
@@ -379,38 +380,41 @@ impl Incidents {
         let generation = self.policy.load_full();
         generation.roster().info(report.rule)?.alert?;
         let event = decoys::event(report);
-        // An incident is open since its first frame; where that was not told, it begins now.
-        let begun = self.add(&event, None);
-        let key = self.key(&event);
-        let about = self.open.get(&key).map(|incident| {
-            let line = self.line(incident, &self.policy.load());
-            (line.alert.host, line.alert.signature)
-        });
+        let Some(key) = self.count(&event, None) else {
+            self.uncounted += 1;
+            return None;
+        };
         let incident = self.open.get_mut(&key)?;
+        if event.time.saturating_sub(incident.line) >= self.window {
+            incident.conversations.1 = 0;
+        }
         let (number, told) = &mut incident.conversations;
         *number += 1;
         *told += 1;
         if *told > decoys::TOLD {
-            return begun;
+            return None;
         }
-        let mut conversation = Conversation::of(report, *number);
-        if let (Some(evidence), Some((host, rule))) = (&self.evidence, about) {
+        let (mut conversation, before) = (Conversation::of(report, *number), incident.line);
+        if let Some(evidence) = &self.evidence {
+            let line = self.line(self.open.get(&key)?, &generation);
+            let (host, rule) = (line.alert.host, line.alert.signature);
+            let of = (&*line.alert.incident, &*host, &*rule);
             let text = decoys::file(report, &host, &rule);
-            let of = (&*incident.id, &*host, &*rule);
-            conversation.evidence = evidence.keep(of, *number, text);
+            conversation.evidence = evidence.keep(of, conversation.conversations, text);
         }
+        let incident = self.open.get_mut(&key)?;
         incident.decoy = Some(conversation);
         if let Some(details) = decoys::shown(report) {
             incident.shown = Some(details);
         }
-        let window = incident.line;
         let line = self.tell(key, event.time);
-        if let Some(incident) = self.open.get_mut(&key) {
+        let incident = self.open.get_mut(&key)?;
+        if before > 0 {
             // The window goes on as it was: what is repeated is counted, not told, for no longer than before.
-            incident.line = window;
-            if let Some(conversation) = &mut incident.decoy {
-                conversation.transcript = Vec::new();
-            }
+            incident.line = before;
+        }
+        if let Some(conversation) = &mut incident.decoy {
+            conversation.transcript = Vec::new();
         }
         line
     }
@@ -421,7 +425,18 @@ impl Incidents {
         names.zip(self.findings).collect()
     }
 
+    /// Counts an event, and tells of it where that is due.
     fn add(&mut self, event: &Event, behaviour: Option<Map<String, Value>>) -> Option<Line> {
+        let key = self.count(event, behaviour)?;
+        let incident = self.open.get(&key)?;
+        if incident.line > 0 && event.time.saturating_sub(incident.line) < self.window {
+            return None;
+        }
+        self.tell(key, event.time)
+    }
+
+    /// Counts an event into its incident, which it opens where there is none; `None` where there is no room for that.
+    fn count(&mut self, event: &Event, behaviour: Option<Map<String, Value>>) -> Option<Key> {
         let key = self.key(event);
         if !self.open.contains_key(&key) {
             let behind = self.behind.entry((key.0, key.1)).or_insert(0);
@@ -450,6 +465,7 @@ impl Incidents {
                     packets: held.packets,
                     told: held.told,
                     line: held.line,
+                    conversations: (held.conversations, 0),
                     ..Incident::new(held.incident, event)
                 };
             }
@@ -472,10 +488,7 @@ impl Incidents {
         if let Some(numbers) = behaviour {
             incident.behaviour = numbers;
         }
-        if incident.told > 0 && event.time.saturating_sub(incident.line) < self.window {
-            return None;
-        }
-        self.tell(key, event.time)
+        Some(key)
     }
 
     /// Closes the incidents whose window is over at `now`: a last line for those with repeats that no line has told of.
@@ -753,10 +766,13 @@ mod tests {
         assert_eq!(said(&all.take_report(&first).unwrap()), Some(lines.clone()));
         // A later line of the incident is not about it, and what is shown keeps it.
         let again = event(&all, "tftp", 9, 0x0a4d_0009, 3 * SECOND);
+        assert!(all.take(&again).is_none(), "its window is open");
+        let again = event(&all, "tftp", 9, 0x0a4d_0009, 63 * SECOND);
         let later = all.take(&again).unwrap();
         assert_eq!(said(&later), Some(Vec::new()));
         let shown = &all.latest(1).lines()[0];
-        assert_eq!((said(shown), shown.alert.packets), (Some(lines), 1));
+        assert_eq!((said(shown), shown.alert.packets), (Some(lines), 2));
+        assert_eq!(all.lines(), 2);
 
         let long = report(&all, &b"0123456789\r\n".repeat(1000), 80 * SECOND);
         let told = all.take_report(&long).unwrap();
@@ -766,6 +782,40 @@ mod tests {
         let bytes: usize = shown.transcript.iter().map(String::len).sum();
         assert!((4000..=4096).contains(&bytes), "{bytes}");
         assert_eq!(told.transcript.len(), 1000);
+    }
+
+    #[test]
+    fn conversations_count_on_across_a_restart_and_those_beyond_some_are_counted_only() {
+        let mut before = incidents();
+        let first = event(&before, "tftp", 9, 0x0a4d_0009, SECOND);
+        assert!(before.take(&first).is_some());
+        let number = |line: Line| line.decoy.unwrap().conversations;
+        for n in 1..=u64::from(decoys::TOLD) {
+            let one = report(&before, b"x", 2 * SECOND);
+            assert_eq!(before.take_report(&one).map(number), Some(n));
+        }
+        let one = report(&before, b"x", 2 * SECOND);
+        assert!(before.take_report(&one).is_none());
+        let kept = before.windows();
+        let keyed = kept.iter().map(|held| {
+            let whom = (
+                held.cause.clone(),
+                held.mac,
+                held.host.parse().unwrap(),
+                held.v6,
+            );
+            (whom, held.clone())
+        });
+        let mut after = incidents().resume(keyed.collect());
+        let one = report(&after, b"x", 3 * SECOND);
+        let line = after.take_report(&one).unwrap();
+        assert_eq!(line.alert.incident, kept[0].incident);
+        assert_eq!(
+            number(line),
+            u64::from(decoys::TOLD) + 2,
+            "no name is given twice"
+        );
+        assert_eq!(after.lines(), 1);
     }
 
     #[test]

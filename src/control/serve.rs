@@ -334,6 +334,9 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
         None => {
             crew.stop();
             drop(stack);
+            while !from_workers.reports.is_empty() {
+                drain(&state, &mut from_workers, 0);
+            }
             drain(&state, &mut from_workers, 0);
             // As they stand: what follows closes them.
             let open = state.incidents().0.windows();
@@ -344,6 +347,9 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
         Some(giver) => {
             // What may take its time is done while frames still pass. Incidents stay open: the next process goes on with them, and tells of what was not told.
             drop(stack);
+            while !from_workers.reports.is_empty() {
+                drain(&state, &mut from_workers, 0);
+            }
             let until = Instant::now() + FLUSH;
             drain(&state, &mut from_workers, 0);
             while !runtime.block_on(delivery.settle()) && Instant::now() < until {

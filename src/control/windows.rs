@@ -34,6 +34,9 @@ pub struct Window {
     pub packets: u64,
     /// See `packets`.
     pub told: u64,
+    /// Conversations of a decoy with it: the name of a transcript is never given twice.
+    #[serde(default)]
+    pub conversations: u64,
 }
 
 /// The file.
@@ -119,6 +122,7 @@ mod tests {
             line,
             packets: 7,
             told: 7,
+            conversations: 3,
         }
     }
 

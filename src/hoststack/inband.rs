@@ -36,8 +36,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(10);
 const STUCK: Duration = Duration::from_secs(30);
 /// A client that does not finish its handshake in this time is not one, and takes no place.
 const HANDSHAKE: Duration = Duration::from_secs(3);
-/// TCP flag.
+/// How long an end that has said its last acknowledges what comes again.
+const LINGER: Duration = Duration::from_secs(1);
+/// TCP flags.
+const SYN: u8 = 0x02;
 const RST: u8 = 0x04;
+const ACK: u8 = 0x10;
 /// Packets that one poll sends at most.
 const BURST: usize = 16;
 /// Machines whose side is remembered.
@@ -193,6 +197,9 @@ impl Inband {
         if self.hear_of_paths(bytes, &meta, now) {
             return;
         }
+        if meta.proto == TCP && meta.tcp_flags & (SYN | ACK) == SYN {
+            self.make_room();
+        }
         self.wire.incoming = Some(untagged(bytes, &meta));
         self.wire.room = room.min(super::wire::OUTGOING);
         self.iface
@@ -222,10 +229,27 @@ impl Inband {
         for one in &self.connections {
             let socket = self.sockets.get_mut::<tcp::Socket>(one.socket);
             if socket.state() == tcp::State::Listen {
-                socket.abort();
-                // As in `socket`.
-                let _ = socket.listen(self.settings.port);
+                listen(socket, self.settings.port);
             }
+        }
+    }
+
+    /// A client begins: where no place is free, the handshake that has waited longest gives way, so that many that are never finished keep nobody out.
+    fn make_room(&mut self) {
+        let state = |one: &Connection| self.sockets.get::<tcp::Socket>(one.socket).state();
+        if self
+            .connections
+            .iter()
+            .any(|one| state(one) == tcp::State::Listen)
+        {
+            return;
+        }
+        let half = self.connections.iter_mut().filter(|one| {
+            self.sockets.get::<tcp::Socket>(one.socket).state() == tcp::State::SynReceived
+        });
+        if let Some(oldest) = half.min_by_key(|one| one.moved.0) {
+            let socket = self.sockets.get_mut::<tcp::Socket>(oldest.socket);
+            listen(socket, self.settings.port);
         }
     }
 
@@ -294,10 +318,17 @@ impl Inband {
                     }
                     return;
                 }
+                tcp::State::TimeWait => {
+                    // Its last segment may have to be acknowledged again, but not for so long as to keep others out.
+                    if now > moved.0 + LINGER {
+                        listen(socket, self.settings.port);
+                    }
+                    return;
+                }
                 tcp::State::Closed => {
                     // In a moment somebody else may come.
                     *moved = (now, 0);
-                    let _ = socket.listen(self.settings.port);
+                    listen(socket, self.settings.port);
                     return;
                 }
                 _ => {}
@@ -306,7 +337,10 @@ impl Inband {
                 return;
             }
             let (ours, theirs) = tokio::io::duplex(PIPE);
+            // Before anybody can ask how many there are.
+            self.tally.open.fetch_add(1, Relaxed);
             if self.serve.try_send(theirs).is_err() {
+                self.tally.open.fetch_sub(1, Relaxed);
                 self.tally.refused.add(1);
                 socket.abort();
                 return;
@@ -333,7 +367,7 @@ impl Inband {
                 .poll_shutdown(&mut context)
                 .is_ready();
         }
-        let mut over = false;
+        let (mut over, mut went_on) = (false, false);
         while socket.can_send() && !over {
             let sent = socket.send(|room| {
                 let mut buf = ReadBuf::new(room);
@@ -345,7 +379,7 @@ impl Inband {
             });
             match sent {
                 Ok(Some(0)) => over = true,
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => went_on = true,
                 Ok(None) | Err(_) => break,
             }
         }
@@ -354,18 +388,14 @@ impl Inband {
             socket.close();
         }
         let queued = socket.send_queue();
-        // Where there is nothing to be sent it is the other's turn to speak, as long as the connection is open.
-        if queued != moved.1 || (queued == 0 && socket.may_send()) {
+        // There was room for more: the peer has taken something. Where there is nothing to be sent it is the other's turn to speak, as long as the connection is open.
+        if went_on || queued != moved.1 || (queued == 0 && socket.may_send()) {
             *moved = (now, queued);
         } else if now > moved.0 + STUCK {
             socket.abort();
         }
         if matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait) {
-            *pipe = None;
-            if socket.state() == tcp::State::TimeWait {
-                // A segment that comes late gets an RST; nobody waits a minute for it.
-                socket.abort();
-            }
+            (*pipe, *moved) = (None, (now, 0));
         }
     }
 
@@ -389,6 +419,13 @@ impl Inband {
     }
 }
 
+/// Has a socket wait for the next client, whatever it was at: nothing more is said to the one before.
+fn listen(socket: &mut tcp::Socket<'_>, port: u16) {
+    socket.abort();
+    // A port that is not 0, on a socket that is closed.
+    let _ = socket.listen(port);
+}
+
 fn socket(port: u16) -> tcp::Socket<'static> {
     let mut socket = tcp::Socket::new(
         tcp::SocketBuffer::new(vec![0; RECEIVES]),
@@ -397,8 +434,7 @@ fn socket(port: u16) -> tcp::Socket<'static> {
     socket.set_timeout(Some(SILENT));
     socket.set_keep_alive(Some(KEEP_ALIVE));
     socket.set_nagle_enabled(false);
-    // A port that is not 0, on a socket that is closed.
-    let _ = socket.listen(port);
+    listen(&mut socket, port);
     socket
 }
 

@@ -48,6 +48,8 @@ pub struct Stack {
     inband: Option<Inband>,
     reports: Sender<Report>,
     tally: Arc<Tally>,
+    /// The end that has given something last: its worker does not sleep, and sends what time-outs have to say.
+    last: usize,
 }
 
 impl Stack {
@@ -65,6 +67,7 @@ impl Stack {
             inband,
             reports,
             tally,
+            last: 0,
         };
         (stack, receiver)
     }
@@ -72,13 +75,17 @@ impl Stack {
     /// Takes what the workers have, and does what is due. Says whether anything came.
     pub fn turn(&mut self, now: Instant) -> bool {
         let Stack {
-            ends, hall, inband, ..
+            ends,
+            hall,
+            inband,
+            last,
+            ..
         } = self;
         let mut came = false;
-        for end in ends.iter() {
+        for (at, end) in ends.iter().enumerate() {
             for _ in 0..BUDGET {
                 let Some(parcel) = end.take() else { break };
-                came = true;
+                (came, *last) = (true, at);
                 match (parcel.lane, inband.as_mut()) {
                     (Lane::Decoy(..), _) => {
                         hall.take(&parcel, now, |frame| {
@@ -97,7 +104,7 @@ impl Stack {
             }
         }
         // Any worker sends to either side.
-        if let Some(end) = ends.first() {
+        if let Some(end) = ends.get(*last) {
             let lane = Lane::Own;
             hall.tick(now, |frame| end.send(frame, lane, Side::Lan));
             if let Some(inband) = inband {

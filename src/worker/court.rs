@@ -487,11 +487,12 @@ pub(super) fn adopted(
     let (from_inside, from_outside) = (asked(Side::Lan), asked(Side::Uplink));
     let (answer, initiator) = if generation.permits(from_inside.1) {
         (from_inside, Side::Lan)
+    } else if court.side == Side::Lan && generation.answers_for(from_inside.1) {
+        // It may be one that a decoy answers, whichever port its client has chosen.
+        return of_rules(court, shadow, from_inside);
     } else if serves && generation.permits(from_outside.1) {
         (from_outside, Side::Uplink)
-    } else if court.side == Side::Lan
-        && (inside >= EPHEMERAL || generation.answers_for(from_inside.1))
-    {
+    } else if court.side == Side::Lan && inside >= EPHEMERAL {
         // A client that goes on with what it may not.
         return of_rules(court, shadow, from_inside);
     } else {

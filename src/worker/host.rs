@@ -74,7 +74,8 @@ impl Host {
             Lane::Own => (&mut self.to_own, Reason::InbandRate),
             Lane::Decoy(..) => (&mut self.to_decoys, Reason::DecoyFull),
         };
-        let begins = meta.proto != TCP || meta.tcp_flags & SYN_ACK == SYN;
+        // Of a datagram it is not known here: the stack refuses what would begin another conversation, and counts it.
+        let begins = meta.proto == TCP && meta.tcp_flags & SYN_ACK == SYN;
         let full = begins && matches!(lane, Lane::Decoy(..)) && self.end.is_full();
         if full || !rate.admits(meta, now.steady) || !self.end.give(frame, lane, side, now.wall) {
             return Err(reason);

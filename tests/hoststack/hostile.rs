@@ -517,27 +517,19 @@ fn a_place_in_band_is_given_back_by_who_takes_nothing_and_by_who_never_closes_it
 }
 
 #[test]
-fn places_in_band_are_given_back_by_who_does_not_finish_its_handshake() {
+fn handshakes_in_band_that_nobody_finishes_keep_nobody_out() {
     let mut own = Own::new();
-    for port in 0..16 {
+    // More than there are places: the oldest gives way.
+    for port in 0..40 {
         let first = Segment {
             dst: OURS,
             dport: 9155,
             ..syn(1000 + port)
         };
-        own.give(&first.frame(CLIENT, ROUTER));
-        own.turn();
-    }
-    let late = Segment {
-        dst: OURS,
-        dport: 9155,
-        ..syn(2000)
-    };
-    let answers = own.give(&late.frame(CLIENT, ROUTER));
-    assert_eq!(read(&answers[0]).2 & RST, RST, "no place is left");
-    for _ in 0..33 {
-        own.now += 100;
-        own.turn();
+        let given = own.give(&first.frame(CLIENT, ROUTER));
+        let answers = [given, own.turn()].concat();
+        let flags = read(answers.last().expect("an answer")).2;
+        assert_eq!(flags & (SYN | ACK | RST), SYN | ACK, "{port}");
     }
     own.open(65_535);
 }
@@ -609,4 +601,38 @@ fn a_handshake_in_band_that_is_taken_back_leaves_no_window_to_the_next() {
     };
     own.give(&far.frame(CLIENT, ROUTER));
     own.turn();
+}
+
+#[test]
+fn a_slow_reader_in_band_is_not_cut_off_as_long_as_it_takes_something() {
+    let mut own = Own::new();
+    let (mut next, mut stream) = own.open(2000);
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let (mut expected, mut taken) = (next.ack, 0u32);
+    // More is always to be sent: the pipe and the socket are full. A segment a second is taken.
+    for _ in 0..90 {
+        let pipe = std::pin::Pin::new(&mut stream);
+        let _ = tokio::io::AsyncWrite::poll_write(pipe, &mut context, &[b'x'; 1 << 17]);
+        let mut sent = own.turn();
+        own.now += 1000;
+        sent.extend(own.turn());
+        for frame in &sent {
+            let (seq, _, flags, len) = read(frame);
+            assert_eq!(flags & RST, 0, "cut off after {taken} bytes");
+            if seq == expected {
+                expected = seq.wrapping_add(len as u32);
+                taken += len as u32;
+            }
+        }
+        next.ack = expected;
+        sent = own.give(&next.frame(CLIENT, ROUTER));
+        for frame in &sent {
+            let (seq, _, _, len) = read(frame);
+            if seq == expected {
+                expected = seq.wrapping_add(len as u32);
+                taken += len as u32;
+            }
+        }
+    }
+    assert!(taken > 90_000, "{taken}");
 }

@@ -2,6 +2,7 @@
 
 use super::datagrams::fragments;
 use super::lab::*;
+use portcullis::flow::Settings;
 use portcullis::hoststack::rings::{self, Lane, StackEnd};
 use portcullis::policy::{Action, Manners, Side};
 use portcullis::worker::{Host, Rates};
@@ -160,16 +161,34 @@ fn in_shadow_nothing_is_answered() {
 fn while_no_conversation_can_be_begun_the_others_go_on() {
     let (mut lab, stack) = lab(DECOYS);
     stack.set_full(true);
-    assert_eq!(
-        sent(&mut lab, &stack, Side::Lan, &tcp(IN, OUT, SYN, 1, 0)),
-        To::Nobody
-    );
-    assert_eq!(sent(&mut lab, &stack, Side::Lan, &udp(IN, OUT)), To::Nobody);
-    assert_eq!(
-        sent(&mut lab, &stack, Side::Lan, &tcp(IN, OUT, ACK, 2, 1)),
-        RAW
-    );
-    assert_eq!(lab.dropped("decoy-full"), 2);
+    let syn = tcp(IN, OUT, SYN, 1, 0);
+    assert_eq!(sent(&mut lab, &stack, Side::Lan, &syn), To::Nobody);
+    let goes_on = tcp(IN, OUT, ACK, 2, 1);
+    assert_eq!(sent(&mut lab, &stack, Side::Lan, &goes_on), RAW);
+    // A datagram may be of one: the stack knows.
+    assert_eq!(sent(&mut lab, &stack, Side::Lan, &udp(IN, OUT)), RAW);
+    assert_eq!(lab.dropped("decoy-full"), 1);
+}
+
+#[test]
+fn in_the_time_after_the_start_no_frame_of_a_conversation_is_taken_for_an_open_connection() {
+    let adopting = Settings::of_size(1000);
+    for port in [1000, 4000, 40_000] {
+        let mut fresh = Lab::with(DECOYS, &adopting, 1);
+        let (end, stack) = rings::pair(64);
+        let rates = Rates {
+            own: 1000,
+            decoy: 1_000_000,
+        };
+        fresh = fresh.with_host(Host::new(end, None, rates));
+        let from = format!("10.77.0.9:{port}");
+        for flags in [ACK | PSH, ACK | FIN] {
+            let frame = tcp(&from, OUT, flags, 2, 100);
+            assert_eq!(sent(&mut fresh, &stack, Side::Lan, &frame), RAW, "{port}");
+        }
+        let other = tcp(&from, "93.184.216.34:443", ACK | PSH, 2, 100);
+        assert_eq!(sent(&mut fresh, &stack, Side::Lan, &other), To::Other);
+    }
 }
 
 #[test]
