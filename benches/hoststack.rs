@@ -87,7 +87,7 @@ fn gate(own: bool) -> (Worker<MemoryPort>, Thread) {
     });
     let (stack, _) = Stack::new(vec![stack_end], hall, inband);
     let worker = worker.with_host(Host::new(end, filter, rates));
-    (worker, stack.start().unwrap())
+    (worker, stack.start(|| Ok::<_, String>(())).unwrap())
 }
 
 fn ping(to: [u8; 6], dst: [u8; 4]) -> Vec<u8> {

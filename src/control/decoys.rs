@@ -2,8 +2,8 @@
 
 use super::line::timestamp;
 use crate::app::{App, Details};
+use crate::hoststack::decoy::Report;
 use crate::hoststack::decoy::persona::Kind;
-use crate::hoststack::decoy::{Report, ended};
 use crate::policy::{Manners, Side, Verdict};
 use crate::telemetry::event::Snippet;
 use crate::telemetry::{Cause, Event};
@@ -51,7 +51,7 @@ impl Conversation {
             protocol: report.kind.name(),
             began: timestamp(report.began),
             seconds: (report.lasted.as_secs_f64() * 1000.0).round() / 1000.0,
-            ended: ended(report.ended),
+            ended: report.ended.describe(),
             client_bytes: said.client_bytes(),
             decoy_bytes: said.server_bytes(),
             transcript: said.lines().collect(),
@@ -105,7 +105,7 @@ pub(super) fn file(report: &Report, host: &str, rule: &str) -> String {
         "What {host} said to a decoy in place of {to} (rule {rule}), from {} on, for {:.3} s; {}.\nC: the client, S: the decoy\n\n{}",
         timestamp(report.began),
         report.lasted.as_secs_f64(),
-        ended(report.ended),
+        report.ended.describe(),
         report.transcript.to_text()
     )
 }

@@ -262,7 +262,10 @@ pub fn serve(config: Config, file: &Path, left: Left, held_back: Held) -> Result
     affinity::keep_off(&cores);
     let (applied, follows) = unbounded_channel();
     let reloader = Reloader::new(file, config.clone(), Arc::clone(&flows), Some(applied));
-    let stack = made.stack.start().map_err(ServeError::Os)?;
+    let stack = made
+        .stack
+        .start(|| sandbox::only(Calls::Worker))
+        .map_err(ServeError::Os)?;
     let upkeep = Upkeep::start(keeper, store, loaded, (reloader, held)).map_err(ServeError::Os)?;
     let (sinks, delivery) = sinks.start();
     let interfaces = [&lan.0, &uplink.0].map(|port| port.interface.clone());

@@ -139,14 +139,21 @@ impl Stack {
         }
     }
 
-    /// Starts the thread.
+    /// Starts the thread, which gives up what it has no need of by `confine` before it sees a frame; where that fails it says so and ends, and what is for it is dropped when its rings are full.
     ///
     /// # Errors
     /// That there is none to be had.
-    pub fn start(mut self) -> std::io::Result<Thread> {
+    pub fn start<E: std::fmt::Display>(
+        mut self,
+        confine: impl FnOnce() -> Result<(), E> + Send + 'static,
+    ) -> std::io::Result<Thread> {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let run = move || {
+            if let Err(e) = confine() {
+                eprintln!("portcullis: warning: the box's own stack does not run: {e}");
+                return;
+            }
             let start = std::time::Instant::now();
             let now = || Instant::from_micros(start.elapsed().as_micros() as i64);
             let mut looks = AWAKE;

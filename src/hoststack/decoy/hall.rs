@@ -1,6 +1,6 @@
 //! All conversations, a bounded number, and what becomes of packets that are of none.
 
-use super::talk::{Ended, Report, Settings, Talk, Who, begins};
+use super::talk::{Report, Settings, Talk, Who, begins};
 use crate::frame;
 use crate::hoststack::rings::{Lane, Parcel};
 use crate::policy::{Manners, RuleSlot};
@@ -202,16 +202,5 @@ fn flush(talk: &mut Talk, frame: &mut Vec<u8>, tally: &Tally, mut send: impl FnM
         if !send(frame) {
             tally.unsent.add(1);
         }
-    }
-}
-
-/// How a conversation ended, in words.
-pub fn ended(ended: Ended) -> &'static str {
-    match ended {
-        Ended::Client => "the client closed it",
-        Ended::Decoy => "the decoy closed it",
-        Ended::Silence => "the client fell silent",
-        Ended::Deadline => "it had lasted long enough",
-        Ended::Shutdown => "the gate ended",
     }
 }

@@ -5,5 +5,5 @@ pub mod persona;
 mod talk;
 pub mod transcript;
 
-pub use hall::{Hall, Tally, ended};
+pub use hall::{Hall, Tally};
 pub use talk::{Ended, Report, Settings};

@@ -97,14 +97,14 @@ pub enum Ended {
 }
 
 impl Ended {
-    /// For an alert.
-    pub const fn name(self) -> &'static str {
+    /// In words.
+    pub const fn describe(self) -> &'static str {
         match self {
-            Ended::Client => "client",
-            Ended::Decoy => "decoy",
-            Ended::Silence => "silence",
-            Ended::Deadline => "deadline",
-            Ended::Shutdown => "shutdown",
+            Ended::Client => "the client closed it",
+            Ended::Decoy => "the decoy closed it",
+            Ended::Silence => "the client fell silent",
+            Ended::Deadline => "it had lasted long enough",
+            Ended::Shutdown => "the gate ended",
         }
     }
 }

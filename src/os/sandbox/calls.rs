@@ -10,7 +10,7 @@ pub enum Calls {
     /// The control plane: files, sockets of the usual families, threads. No program is started, no device is opened for packets, nothing is mounted, no namespace entered, no BPF
     /// program loaded and no map made.
     Control,
-    /// A worker: wake-ups of the sockets that it has, memory, and its own end.
+    /// A worker, and the box's own stack: wake-ups of the sockets that it has, memory, and its own end.
     Worker,
 }
 
