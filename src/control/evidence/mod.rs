@@ -13,7 +13,7 @@ use crossbeam::channel::{Receiver, Sender, TrySendError, bounded};
 use serde::Serialize;
 use std::collections::VecDeque;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -398,21 +398,23 @@ impl Keeper {
         let reserved = self.open.len() as u64 * self.settings.file;
         self.store
             .make_room(&note.path, note.text.len() as u64, reserved);
-        let create = || {
-            let mut options = OpenOptions::new();
-            let mut file = options
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&note.path)?;
-            file.write_all(note.text.as_bytes())
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o600);
+        let refusal = |source| CaptureError::Io {
+            path: note.path.clone(),
+            source,
         };
-        if let Err(error) = create() {
-            let source = CaptureError::Io {
-                path: note.path.clone(),
-                source: error,
-            };
-            self.refused(&source, &note.path);
+        let mut file = match options.open(&note.path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                // One of that name is kept and counted already: no fault of the disk.
+                self.tally.skipped.fetch_add(1, Relaxed);
+                return;
+            }
+            Err(error) => return self.refused(&refusal(error), &note.path),
+        };
+        if let Err(error) = file.write_all(note.text.as_bytes()) {
+            self.refused(&refusal(error), &note.path);
         }
         self.store.add(&note.path);
         self.tally.bytes.store(self.store.bytes(), Relaxed);

@@ -76,6 +76,11 @@ impl Bench {
         })
     }
 
+    fn keep(&self, number: u64, text: &str) -> Option<PathBuf> {
+        let of = ("5f1e", "10.77.0.9", "irc");
+        self.evidence.keep(of, number, text.to_owned())
+    }
+
     /// Ends the thread; the sizes that captures then have.
     fn end(self) -> (tempfile::TempDir, EvidenceStatus) {
         drop(self.recorder);
@@ -167,4 +172,32 @@ fn a_folder_that_cannot_be_written_ends_evidence_for_a_while() {
     }
     let (_dir, status) = bench.end();
     assert_eq!((status.errors, status.skipped, status.captures), (1, 4, 0));
+}
+
+#[test]
+fn a_transcript_that_is_there_already_is_left_as_it_is_and_ends_nothing() {
+    let bench = Bench::new(|_| ());
+    let path = bench.keep(1, "the first").unwrap();
+    assert_eq!(bench.keep(1, "another"), Some(path.clone()));
+    std::thread::sleep(Duration::from_millis(100));
+    let next = bench.keep(2, "the next").unwrap();
+    let (_dir, status) = bench.end();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "the first");
+    assert_eq!(std::fs::read_to_string(&next).unwrap(), "the next");
+    assert_eq!((status.errors, status.skipped), (0, 1));
+    assert_eq!(status.bytes, 17, "each file once");
+}
+
+#[test]
+fn a_transcript_that_the_disk_refuses_is_an_error_and_no_file_that_is_kept() {
+    let bench = Bench::new(|_| ());
+    let dir = bench.dir.path().join("e");
+    std::fs::remove_dir_all(&dir).unwrap();
+    std::fs::write(&dir, "a file").unwrap();
+    for n in 0..3 {
+        bench.keep(n, "words");
+        std::thread::sleep(Duration::from_millis(60));
+    }
+    let (_dir, status) = bench.end();
+    assert_eq!((status.errors, status.skipped, status.bytes), (1, 2, 0));
 }
