@@ -27,8 +27,10 @@ use store::Store;
 const OFTEN: Duration = Duration::from_millis(20);
 /// Captures that are written at once; what begins beyond it has none.
 const AT_ONCE: usize = 64;
-/// Requests that wait.
+/// Requests that wait, and transcripts.
 const WAITING: usize = 256;
+/// Bytes of transcripts that wait.
+const PENDING: usize = 16 << 20;
 /// How long a host is watched for its next frames.
 const LONGEST: Duration = Duration::from_secs(60);
 /// The frames of the burst that alerted may be in a page that comes later: so long a flow's earlier frames are looked for.
@@ -63,12 +65,12 @@ struct Note {
 }
 
 /// What the thread is asked for.
-enum Ask {
-    Capture(Request),
-    Note(Note),
+struct Asked {
+    captures: Receiver<Request>,
+    notes: Receiver<Note>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Tally {
     captures: AtomicU64,
     skipped: AtomicU64,
@@ -76,6 +78,8 @@ struct Tally {
     bytes: AtomicU64,
     /// Captures that are being written.
     open: AtomicUsize,
+    /// Bytes of the transcripts that wait.
+    pending: AtomicUsize,
     /// After an error of the disk nothing is begun.
     paused: AtomicBool,
     missed: Vec<Arc<Counter>>,
@@ -90,7 +94,7 @@ pub struct EvidenceStatus {
     pub bytes: u64,
     /// Captures that were begun since the start.
     pub captures: u64,
-    /// Incidents without one: too many at once, or the disk had refused one.
+    /// Incidents without one, and conversations without a transcript: too many at once, too long, or the disk had refused one.
     pub skipped: u64,
     /// Captures that the disk refused, or a part of one.
     pub errors: u64,
@@ -102,11 +106,27 @@ pub struct EvidenceStatus {
 #[derive(Clone, Debug)]
 pub struct Evidence {
     dir: PathBuf,
-    requests: Sender<Ask>,
+    /// Bytes of one host at most.
+    per_host: u64,
+    requests: Sender<Request>,
+    notes: Sender<Note>,
     tally: Arc<Tally>,
 }
 
 impl Evidence {
+    fn new(settings: &Settings, tally: Arc<Tally>) -> (Evidence, Asked) {
+        let (requests, captures) = bounded(WAITING);
+        let (sender, notes) = bounded(WAITING);
+        let evidence = Evidence {
+            dir: settings.dir.clone(),
+            per_host: settings.per_host,
+            requests,
+            notes: sender,
+            tally,
+        };
+        (evidence, Asked { captures, notes })
+    }
+
     /// What became of it.
     pub fn status(&self) -> EvidenceStatus {
         let tally = &self.tally;
@@ -129,7 +149,7 @@ impl Evidence {
             self.tally.skipped.fetch_add(1, Relaxed);
             return None;
         }
-        match self.requests.try_send(Ask::Capture(request)) {
+        match self.requests.try_send(request) {
             Ok(()) => Some(path),
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.tally.skipped.fetch_add(1, Relaxed);
@@ -137,9 +157,7 @@ impl Evidence {
             }
         }
     }
-}
 
-impl Evidence {
     /// Asks for the transcript of a conversation of an incident to be kept, its number there; where it will be, or `None` where it will not. Never waits.
     pub fn keep(
         &self,
@@ -152,12 +170,26 @@ impl Evidence {
             path: path.clone(),
             text,
         };
-        let kept =
-            !self.tally.paused.load(Relaxed) && self.requests.try_send(Ask::Note(note)).is_ok();
+        let kept = !self.tally.paused.load(Relaxed) && self.hand_over(note);
         if !kept {
             self.tally.skipped.fetch_add(1, Relaxed);
         }
         kept.then_some(path)
+    }
+
+    /// False where its host may not have so much, or too much waits.
+    fn hand_over(&self, note: Note) -> bool {
+        let bytes = note.text.len();
+        let pending = &self.tally.pending;
+        let more = |now: usize| now.checked_add(bytes).filter(|all| *all <= PENDING);
+        if bytes as u64 > self.per_host || pending.fetch_update(Relaxed, Relaxed, more).is_err() {
+            return false;
+        }
+        let taken = self.notes.try_send(note).is_ok();
+        if !taken {
+            pending.fetch_sub(bytes, Relaxed);
+        }
+        taken
     }
 }
 
@@ -214,17 +246,13 @@ pub fn start(
     interfaces: [String; 2],
 ) -> std::io::Result<(Evidence, EvidenceThread)> {
     let store = Store::open(settings)?;
-    let (sender, requests) = bounded(WAITING);
     let missed = pages.iter().map(|pages| Arc::clone(&pages.missed));
     let tally = Arc::new(Tally {
-        captures: AtomicU64::new(0),
-        skipped: AtomicU64::new(0),
-        errors: AtomicU64::new(0),
         bytes: AtomicU64::new(store.bytes()),
-        open: AtomicUsize::new(0),
-        paused: AtomicBool::new(false),
         missed: missed.collect(),
+        ..Tally::default()
     });
+    let (evidence, asked) = Evidence::new(settings, Arc::clone(&tally));
     let mut keeper = Keeper {
         settings: settings.clone(),
         store,
@@ -234,19 +262,14 @@ pub fn start(
         most: (settings.ring as usize / PAGE).max(8) / 2,
         pages,
         open: Vec::new(),
-        tally: Arc::clone(&tally),
+        tally,
         paused: None,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let stopped = Arc::clone(&stop);
     let thread = std::thread::Builder::new()
         .name("evidence".to_owned())
-        .spawn(move || keeper.run(&requests, &stopped))?;
-    let evidence = Evidence {
-        dir: settings.dir.clone(),
-        requests: sender,
-        tally,
-    };
+        .spawn(move || keeper.run(&asked, &stopped))?;
     let thread = EvidenceThread {
         stop,
         thread: Some(thread),
@@ -316,15 +339,18 @@ struct Keeper {
 }
 
 impl Keeper {
-    fn run(&mut self, requests: &Receiver<Ask>, stop: &AtomicBool) {
+    fn run(&mut self, asked: &Asked, stop: &AtomicBool) {
         loop {
             let stopping = stop.load(Relaxed);
-            let first = requests.recv_timeout(if stopping { Duration::ZERO } else { OFTEN });
-            for request in first.into_iter().chain(requests.try_iter()) {
-                match request {
-                    Ask::Capture(request) => self.begin(request),
-                    Ask::Note(note) => self.write(&note),
-                }
+            let captures = &asked.captures;
+            let first = captures.recv_timeout(if stopping { Duration::ZERO } else { OFTEN });
+            for request in first.into_iter().chain(captures.try_iter()) {
+                self.begin(request);
+            }
+            // As many as there can be, so that whoever hands them over faster does not keep us here.
+            for note in asked.notes.try_iter().take(WAITING) {
+                self.write(&note);
+                self.tally.pending.fetch_sub(note.text.len(), Relaxed);
             }
             self.read();
             let now = Instant::now();

@@ -77,8 +77,7 @@ impl Bench {
     }
 
     fn keep(&self, number: u64, text: &str) -> Option<PathBuf> {
-        let of = ("5f1e", "10.77.0.9", "irc");
-        self.evidence.keep(of, number, text.to_owned())
+        self.evidence.keep(OF, number, text.to_owned())
     }
 
     /// Ends the thread; the sizes that captures then have.
@@ -200,4 +199,82 @@ fn a_transcript_that_the_disk_refuses_is_an_error_and_no_file_that_is_kept() {
     }
     let (_dir, status) = bench.end();
     assert_eq!((status.errors, status.skipped, status.bytes), (1, 2, 0));
+}
+
+/// Evidence whose thread does nothing.
+fn waiting(per_host: u64) -> (Evidence, Asked) {
+    let settings = Settings {
+        per_host,
+        ..Settings::in_dir(PathBuf::from("/nowhere"))
+    };
+    Evidence::new(&settings, Arc::default())
+}
+
+const OF: (&str, &str, &str) = ("5f1e", "10.77.0.9", "irc");
+
+fn request(n: u64) -> Request {
+    Request {
+        incident: n.to_string(),
+        rule: "tftp".to_owned(),
+        host: "10.77.0.9".to_owned(),
+        address: Some(HOST),
+        mac: [2; 6],
+        flow: n,
+        time: SECOND,
+    }
+}
+
+#[test]
+fn transcripts_that_wait_take_no_capture_s_place_and_captures_none_of_theirs() {
+    let (evidence, _asked) = waiting(8 << 20);
+    let kept = |from: u64| {
+        let asked = (from..from + 1000).map(|n| evidence.keep(OF, n, "words".to_owned()));
+        asked.flatten().count()
+    };
+    assert_eq!(kept(0), WAITING);
+    let begun = (0..1000).filter_map(|n| evidence.ask(request(n))).count();
+    assert_eq!(begun, AT_ONCE);
+    assert_eq!(
+        evidence.tally.pending.load(Relaxed),
+        WAITING * "words".len(),
+        "what was refused does not wait"
+    );
+
+    let (evidence, _asked) = waiting(8 << 20);
+    let begun = (0..1000).filter_map(|n| evidence.ask(request(n))).count();
+    assert_eq!(begun, AT_ONCE);
+    assert!(evidence.keep(OF, 1, "words".to_owned()).is_some());
+}
+
+#[test]
+fn transcripts_that_wait_are_bounded_in_bytes_and_one_alone_by_what_its_host_may_have() {
+    let (evidence, asked) = waiting(8 << 20);
+    let long = "x".repeat(1 << 20);
+    let kept = (0..20).filter_map(|n| evidence.keep(OF, n, long.clone()));
+    assert_eq!(kept.count(), 16);
+    assert_eq!(evidence.status().skipped, 4);
+    assert_eq!(asked.notes.len(), 16);
+
+    let (evidence, asked) = waiting(64 << 10);
+    assert_eq!(evidence.keep(OF, 1, "x".repeat((64 << 10) + 1)), None);
+    assert!(evidence.keep(OF, 2, "x".repeat(64 << 10)).is_some());
+    assert_eq!((evidence.status().skipped, asked.notes.len()), (1, 1));
+}
+
+#[test]
+fn what_was_written_waits_no_more() {
+    let bench = Bench::new(|_| ());
+    let long = "x".repeat(1 << 20);
+    for n in 0..24 {
+        let kept = || bench.keep(n, &long).is_some();
+        let until = Instant::now() + Duration::from_secs(20);
+        while !kept() {
+            assert!(Instant::now() < until, "{n}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let tally = Arc::clone(&bench.evidence.tally);
+    let (_dir, status) = bench.end();
+    assert_eq!(tally.pending.load(Relaxed), 0);
+    assert_eq!((status.errors, status.bytes), (0, 8 << 20), "of one host");
 }

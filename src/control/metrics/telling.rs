@@ -105,7 +105,7 @@ pub(super) fn evidence(families: &mut Families, source: &Source<'_>) {
         ),
         (
             "portcullis_evidence_skipped_total",
-            "Incidents without a capture: too many at once, or the disk had refused one.",
+            "Incidents without a capture, and conversations without a transcript: too many at once, too long, or the disk had refused one.",
             kept.skipped,
         ),
         (
