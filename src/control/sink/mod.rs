@@ -295,6 +295,7 @@ async fn within<T>(
 #[cfg(test)]
 mod tests {
     use super::super::alerts::Incidents;
+    use super::super::decoys::Conversation;
     use super::*;
     use crate::frame::{Meta, Net};
     use crate::policy::{Generation, Side, Verdict};
@@ -411,5 +412,40 @@ mod tests {
         assert_eq!(counts(&queue), (2, 3));
         high.push(&Arc::new(line(1)));
         assert_eq!(counts(&high), (1, 0));
+    }
+
+    #[test]
+    fn a_queue_is_full_of_bytes_too_and_what_goes_makes_room() {
+        let queue = Queue::new("a", "webhook", Severity::Low, 10_000);
+        let mut long = line(1);
+        long.decoy = Some(Conversation {
+            protocol: "raw",
+            began: String::new(),
+            seconds: 0.0,
+            ended: "the client closed it",
+            client_bytes: 0,
+            decoy_bytes: 0,
+            transcript: vec!["C: ".repeat(1000); 300],
+            cut: false,
+            conversations: 1,
+            evidence: None,
+        });
+        let long = Arc::new(long);
+        let counts = |queue: &Queue| (queue.status().waiting, queue.status().lost);
+        for _ in 0..100 {
+            queue.push(&long);
+        }
+        // 74 of 908,224 bytes are just over 64 MiB.
+        assert_eq!(counts(&queue), (73, 27));
+        queue.delivered(3);
+        for _ in 0..5 {
+            queue.push(&long);
+        }
+        assert_eq!(counts(&queue), (73, 29));
+        queue.give_up(73);
+        for _ in 0..73 {
+            queue.push(&long);
+        }
+        assert_eq!(counts(&queue), (73, 102));
     }
 }

@@ -8,7 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// A bounded queue. A line stays in it until it is delivered, so that what is under way has its place in the bound.
+/// Bytes of the lines that wait for one sink, about: a line with a transcript may be a hundred times as long as another.
+const BYTES: usize = 64 << 20;
+/// Of a line without its transcript.
+const LINE: usize = 1 << 10;
+
+/// A queue that is bounded in lines and in bytes. A line stays in it until it is delivered, so that what is under way has its place in the bound.
 pub struct Queue {
     /// What the sink is called.
     pub name: String,
@@ -16,7 +21,7 @@ pub struct Queue {
     pub kind: &'static str,
     level: Severity,
     most: usize,
-    lines: Mutex<VecDeque<Arc<Line>>>,
+    lines: Mutex<Waiting>,
     /// A line came, or the end did.
     news: Notify,
     /// The end came.
@@ -26,6 +31,22 @@ pub struct Queue {
     lost: AtomicU64,
     errors: AtomicU64,
     error: Mutex<Trouble>,
+}
+
+/// Lines, oldest first.
+#[derive(Default)]
+struct Waiting {
+    lines: VecDeque<Arc<Line>>,
+    /// What they weigh.
+    bytes: usize,
+}
+
+/// About how much memory a line takes.
+fn weight(line: &Line) -> usize {
+    let transcript = line.decoy.iter().flat_map(|decoy| &decoy.transcript);
+    LINE + transcript
+        .map(|said| said.len() + size_of::<String>())
+        .sum::<usize>()
 }
 
 /// The last error, and whether anything was delivered since.
@@ -81,13 +102,16 @@ impl Queue {
         if loud.is_some_and(|loud| *loud < self.level) {
             return;
         }
-        let mut lines = self.lines();
-        if lines.len() >= self.most || self.is_closed() {
+        let bytes = weight(line);
+        let mut waiting = self.lines();
+        let full = waiting.lines.len() >= self.most || waiting.bytes + bytes > BYTES;
+        if full || self.is_closed() {
             self.lost.fetch_add(1, Relaxed);
             return;
         }
-        lines.push_back(Arc::clone(line));
-        drop(lines);
+        waiting.lines.push_back(Arc::clone(line));
+        waiting.bytes += bytes;
+        drop(waiting);
         self.news.notify_one();
     }
 
@@ -106,7 +130,7 @@ impl Queue {
     }
 
     fn oldest(&self, most: usize) -> Vec<Arc<Line>> {
-        self.lines().iter().take(most).cloned().collect()
+        self.lines().lines.iter().take(most).cloned().collect()
     }
 
     /// The oldest `n` are delivered.
@@ -122,9 +146,10 @@ impl Queue {
     }
 
     fn remove(&self, n: usize) -> u64 {
-        let mut lines = self.lines();
-        let n = n.min(lines.len());
-        lines.drain(..n);
+        let mut waiting = self.lines();
+        let n = n.min(waiting.lines.len());
+        let gone: usize = waiting.lines.drain(..n).map(|line| weight(&line)).sum();
+        waiting.bytes -= gone;
         n as u64
     }
 
@@ -164,7 +189,7 @@ impl Queue {
 
     /// Gives up what waits; how much that was.
     pub fn abandon(&self) -> usize {
-        let waiting = self.lines().len();
+        let waiting = self.lines().lines.len();
         self.give_up(waiting);
         waiting
     }
@@ -181,14 +206,14 @@ impl Queue {
             kind: self.kind,
             state: if trouble.now { "failing" } else { "ok" },
             sent: self.sent.load(Relaxed),
-            waiting: self.lines().len() as u64,
+            waiting: self.lines().lines.len() as u64,
             lost: self.lost(),
             errors: self.errors.load(Relaxed),
             last_error: trouble.last.clone(),
         }
     }
 
-    fn lines(&self) -> MutexGuard<'_, VecDeque<Arc<Line>>> {
+    fn lines(&self) -> MutexGuard<'_, Waiting> {
         // Nothing that holds it can panic half-way.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
