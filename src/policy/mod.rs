@@ -183,7 +183,7 @@ pub enum Verdict {
     Drop(Reason),
     /// Not sent, and answered with a TCP RST or an ICMP error where that is allowed.
     Reject(Reason),
-    /// Not sent, and given to the box's own stack, which answers in the destination's place; dropped for [`Reason::Rule`] where that has no room.
+    /// Not sent, and given to the box's own stack, which answers in the destination's place; dropped for [`Reason::DecoyFull`] where that has no room.
     Decoy(Manners),
     /// Not sent: it is for the box itself.
     Own,

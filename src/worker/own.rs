@@ -79,7 +79,7 @@ impl Own {
     fn is_of_our_vlan(&self, meta: &Meta) -> bool {
         let id = meta.vlan[0] & 0x0fff;
         match self.vlan {
-            // A priority tag is none (IEEE 802.1Q).
+            // A priority tag (IEEE 802.1Q) is refused too: the answer would go without one.
             None => meta.vlan_depth == 0,
             Some(vlan) => meta.vlan_depth == 1 && id == vlan,
         }
@@ -351,6 +351,11 @@ mod tests {
         assert_eq!(
             said(&untagged, &tagged(&frame, 10), Side::Lan),
             Some("refused")
+        );
+        assert_eq!(
+            said(&untagged, &tagged(&frame, 0), Side::Lan),
+            Some("refused"),
+            "a priority tag"
         );
         let asks = arp([0xff; 6], ADMIN, OURS);
         assert_eq!(
