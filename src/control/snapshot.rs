@@ -172,6 +172,8 @@ pub struct Snapshot {
     pub dhcp_lost: u64,
     /// Observations that were not judged by.
     pub observations_lost: u64,
+    /// Frames of the box itself that were not sent.
+    pub unsent: u64,
     /// Turns of each worker, and how many of them moved a frame.
     pub turns: Vec<(u64, u64)>,
     /// The last turn of each worker, nanoseconds of their steady clock.
@@ -272,6 +274,7 @@ impl Snapshot {
             all.events_lost += worker.events_lost.get();
             all.dhcp_lost += worker.dhcp_lost.get();
             all.observations_lost += worker.observations_lost.get();
+            all.unsent += worker.unsent.get();
             all.turns
                 .push((worker.turns.get(), worker.busy_turns.get()));
             all.last_turns.push(worker.last_turn.load(Relaxed));

@@ -204,7 +204,10 @@ impl Inband {
         self.wire.room = room.min(super::wire::OUTGOING);
         self.iface
             .poll_ingress_single(now, &mut self.wire, &mut self.sockets);
-        self.wire.incoming = None;
+        if self.wire.incoming.take().is_some() {
+            // It was left there, since what answers it would have found no room.
+            self.tally.unsent.add(1);
+        }
         if meta.proto == TCP && meta.tcp_flags & RST != 0 {
             self.listen_anew();
         }

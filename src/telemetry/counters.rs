@@ -150,6 +150,8 @@ pub struct WorkerCounters {
     pub dhcp_lost: Counter,
     /// Observations that nobody judges by: the ring was full, or one machine had made too many.
     pub observations_lost: Counter,
+    /// Frames of the box itself that were not sent: no frame of the pool was free, one did not fit, or the port took fewer.
+    pub unsent: Counter,
     /// Turns of the loop.
     pub turns: Counter,
     /// Turns that moved at least one frame.
@@ -169,6 +171,7 @@ impl WorkerCounters {
             events_lost: Counter::default(),
             dhcp_lost: Counter::default(),
             observations_lost: Counter::default(),
+            unsent: Counter::default(),
             turns: Counter::default(),
             busy_turns: Counter::default(),
             last_turn: AtomicU64::new(0),

@@ -189,11 +189,15 @@ impl<P: Port> Worker<P> {
                 side = parcel.side;
             }
             // Without a free frame it is lost, as on any wire; TCP sends it again.
-            if let Some(mut frame) = self.pool.pop() {
-                match self.umem.write(&mut frame, parcel.bytes()) {
+            match self.pool.pop() {
+                Some(mut frame) => match self.umem.write(&mut frame, parcel.bytes()) {
                     Ok(()) => self.burst.replies.push(frame),
-                    Err(_) => self.pool.push(frame),
-                }
+                    Err(_) => {
+                        self.counters.unsent.add(1);
+                        self.pool.push(frame);
+                    }
+                },
+                None => self.counters.unsent.add(1),
             }
             host.end.give_back(parcel);
             sent += 1;
@@ -209,6 +213,7 @@ impl<P: Port> Worker<P> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::Bench;
     use super::*;
     use crate::policy::Manners;
 
@@ -268,6 +273,47 @@ mod tests {
             places.insert(rate.place(&of(0x0a4d_0000 + host, host as u8)));
         }
         assert!(places.len() > PLACES / 4, "{}", places.len());
+    }
+
+    #[test]
+    fn frames_of_the_stack_that_are_not_sent_are_counted_and_lose_no_frame_of_the_pool() {
+        let (end, stack) = crate::hoststack::rings::pair(16);
+        let rates = Rates { own: 1, decoy: 1 };
+        let Bench {
+            worker,
+            ring,
+            in_force,
+        } = Bench::new(16);
+        let mut bench = Bench {
+            worker: worker.with_host(Host::new(end, None, rates)),
+            ring,
+            in_force,
+        };
+        let frames = bench.worker.pool().len();
+        let send = |n: usize| {
+            for _ in 0..n {
+                assert!(stack.send(&[0x2a; 60], Lane::Own, Side::Lan));
+            }
+        };
+        bench.worker.ports(Side::Lan)[0].room = Some(3);
+        send(10);
+        bench.worker.turn(1);
+        assert_eq!(bench.sent(Side::Lan).len(), 3);
+        assert_eq!(bench.worker.counters().unsent.get(), 7, "no room");
+
+        // All but one are elsewhere.
+        bench.worker.ports(Side::Lan)[0].room = None;
+        let mut pool: Vec<_> = bench.worker.pool().drain(1..).collect();
+        send(4);
+        bench.worker.turn(2);
+        assert_eq!(bench.worker.counters().unsent.get(), 10, "no frame");
+        bench.worker.pool().append(&mut pool);
+
+        let snapshot = bench.settle();
+        assert_eq!((snapshot.sides[1].replies, snapshot.unsent), (4, 10));
+        assert!(snapshot.balanced(), "{snapshot:?}");
+        assert_eq!(bench.worker.pool().len(), frames);
+        assert_eq!(stack.room(), 16, "every parcel is back");
     }
 
     #[test]

@@ -427,7 +427,7 @@ impl<P: Port> Worker<P> {
         self.pool.append(&mut self.burst.forward);
     }
 
-    /// Sends our own answers back where the frames came from.
+    /// Sends our own answers back where the frames came from; what finds no room is counted.
     fn send_replies(&mut self, side: Side, queue: usize, now: u64) {
         if self.burst.replies.is_empty() {
             return;
@@ -438,6 +438,7 @@ impl<P: Port> Worker<P> {
         self.counters.sides[side.other() as usize]
             .replies
             .add(sent as u64);
+        self.counters.unsent.add(self.burst.replies.len() as u64);
         self.pool.append(&mut self.burst.replies);
     }
 }
@@ -691,7 +692,7 @@ mod tests {
     }
 
     impl Bench {
-        fn new(events: usize) -> Bench {
+        pub fn new(events: usize) -> Bench {
             Bench::with(&policy(), events)
         }
 
@@ -936,6 +937,20 @@ mod tests {
             (50, 10, 40)
         );
         assert!(snapshot.balanced());
+        assert_eq!(bench.worker.pool().len(), FRAMES);
+    }
+
+    #[test]
+    fn answers_that_find_no_room_are_counted_and_their_frames_come_back() {
+        let mut bench = Bench::new(16);
+        bench.worker.ports(Side::Lan)[0].room = Some(2);
+        for _ in 0..5 {
+            bench.arrive(Side::Lan, &tcp(6667));
+        }
+        bench.worker.turn(1);
+        let snapshot = bench.settle();
+        assert_eq!((snapshot.sides[1].replies, snapshot.unsent), (2, 3));
+        assert!(snapshot.balanced(), "{snapshot:?}");
         assert_eq!(bench.worker.pool().len(), FRAMES);
     }
 

@@ -560,6 +560,24 @@ fn who_has_no_address_or_is_a_group_is_not_heard_in_band() {
     }
 }
 
+#[test]
+fn a_frame_whose_answer_would_find_no_room_in_band_is_counted() {
+    let mut own = Own::new();
+    let unsent = |own: &Own| own.inband.tally().unsent.get();
+    let first = Segment {
+        dst: OURS,
+        dport: 9155,
+        ..syn(40_000)
+    };
+    let frame = first.frame(CLIENT, ROUTER);
+    let now = (Instant::from_millis(own.now), 0);
+    own.inband
+        .take(&frame, Side::Lan, now, |_, _| panic!("an answer"));
+    assert_eq!(unsent(&own), 1);
+    assert_eq!(own.give(&frame).len(), 1);
+    assert_eq!(unsent(&own), 1);
+}
+
 /// smoltcp 0.14 keeps the window of a handshake that an RST takes back, and measures the next by it. Who foresees the sequence number of the answer, which the generator of smoltcp does
 /// not hide well, could then place bytes far behind the window; that ends in an assertion.
 #[test]

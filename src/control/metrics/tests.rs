@@ -28,6 +28,7 @@ fn written(format: Format, hosts: Option<Loudest>) -> String {
     lan.forwarded_bytes.add(700);
     lan.rejected_bytes.add(60);
     lan.dropped_bytes.add(240);
+    worker.unsent.add(3);
     worker.rules[0].packets.add(5);
     worker.health.burst(3);
     worker.health.time(Duration::from_micros(3));
@@ -87,6 +88,7 @@ const COMMON: &[&str] = &[
     "portcullis_bytes_total{port=\"lan\",verdict=\"forward\"} 700",
     "portcullis_bytes_total{port=\"lan\",verdict=\"drop\"} 240",
     "portcullis_bytes_total{port=\"lan\",verdict=\"reject\"} 60",
+    "portcullis_own_unsent_frames_total 3",
     "portcullis_rule_packets_total{rule=\"mine\"} 5",
     "portcullis_alerts_total{rule=\"mine\"} 7",
     "portcullis_rule_info{rule=\"mine\",order=\"1\",action=\"allow\",alert=\"none\",from=\"line 3\"} 1",

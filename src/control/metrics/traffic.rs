@@ -40,6 +40,12 @@ pub(super) fn frames(families: &mut Families, source: &Source<'_>) {
             series.count(&[("port", port.side)], of(side));
         }
     }
+    families
+        .counter(
+            "portcullis_own_unsent_frames_total",
+            "Frames that the box built and a worker could not send: no frame was free, or the port took no more.",
+        )
+        .count(&[], source.counters.unsent);
     let by_verdict: [Of<Flowed, [(&'static str, u64); 4]>; 2] = [
         (
             "portcullis_frames_total",
