@@ -1,6 +1,6 @@
 //! The compiled table is the rules, read one by one: random policies and keys, compared with the oracle.
 //!
-//! Ten million pairs in release (`make test-table`), half a million otherwise; each asked of every kernel that the processor can
+//! Ten million pairs optimized (`make test-table`), some 150,000 otherwise; each asked of every kernel that the processor can
 //! run, in the form that the compiler chooses and in the smaller one.
 
 mod cases;
@@ -201,8 +201,8 @@ fn compare_policies(rules: std::ops::Range<usize>, cases: usize, keys: usize) ->
 
 #[test]
 fn small_policies_and_the_rules_read_one_by_one_agree() {
-    let pairs = compare_policies(0..14, either(2000, 100), 4000);
-    assert!(pairs.all >= either(8_000_000, 400_000));
+    let pairs = compare_policies(0..14, either(2000, 25), 4000);
+    assert!(pairs.all >= either(8_000_000, 100_000));
     assert!(
         pairs.met * 4 > pairs.all && pairs.met < pairs.all,
         "{} met a rule",
@@ -212,8 +212,8 @@ fn small_policies_and_the_rules_read_one_by_one_agree() {
 
 #[test]
 fn policies_beyond_one_word_of_bits_and_the_rules_read_one_by_one_agree() {
-    let pairs = compare_policies(60..140, either(300, 12), 6000);
-    assert!(pairs.all >= either(1_800_000, 72_000));
+    let pairs = compare_policies(60..140, either(300, 4), 6000);
+    assert!(pairs.all >= either(1_800_000, 24_000));
 }
 
 #[test]

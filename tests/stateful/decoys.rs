@@ -91,6 +91,20 @@ fn the_outside_reaches_no_decoy() {
     assert_eq!(sent(&mut lab, &stack, Side::Uplink, &inwards), To::Other);
 }
 
+/// As for a rule that drops: docs/decoys.md says so.
+#[test]
+fn what_the_outside_has_opened_on_the_same_ports_is_a_flow_of_the_outside_s() {
+    let (mut lab, stack) = lab(DECOYS);
+    let opens = tcp(OUT, IN, SYN, 500, 0);
+    assert_eq!(sent(&mut lab, &stack, Side::Uplink, &opens), To::Other);
+    let answers = tcp(IN, OUT, SYN | ACK, 1, 501);
+    assert_eq!(sent(&mut lab, &stack, Side::Lan, &answers), To::Other);
+    let forbids = "[[rule]]\nname = \"no-way-back\"\naction = \"drop\"\ndirection = \"in\"\nproto = \"tcp\"\nsport = 4444\n";
+    let (mut lab, stack) = self::lab(&format!("{DECOYS}{forbids}"));
+    assert_eq!(sent(&mut lab, &stack, Side::Uplink, &opens), To::Nobody);
+    assert_eq!(sent(&mut lab, &stack, Side::Lan, &answers), RAW);
+}
+
 #[test]
 fn a_policy_that_takes_the_decoy_away_lets_nothing_of_its_conversation_out() {
     for action in [Action::Allow, Action::Drop, Action::Reject] {
