@@ -57,7 +57,7 @@ pub struct Tally {
     pub received: Counter,
     /// Frames that it sent.
     pub sent: Counter,
-    /// Frames that found no room on their way out.
+    /// Frames that found no room on their way out, and frames that were left because their answer would have had none.
     pub unsent: Counter,
     /// Connections now.
     pub open: AtomicU64,
