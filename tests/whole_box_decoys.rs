@@ -214,6 +214,7 @@ fn an_irc_client_is_welcome_joins_and_its_channel_and_key_are_in_the_alert() {
         channel.join("in").exists().then_some(())
     });
     say(&channel.join("in"), "ready for orders");
+    heard(&channel.join("out"), "ready for orders");
     std::thread::sleep(Duration::from_millis(500));
     drop(client);
     let line = told(&gate, "irc");
