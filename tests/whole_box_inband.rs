@@ -309,7 +309,7 @@ fn a_flood_at_it_takes_nothing_of_what_passes_and_leaves_another_administrator_a
     let more = INBAND.replace("\"10.77.0.9\"", "\"10.77.0.9\", \"10.77.0.10\"");
     let gate = Gate::with(&lab, &config(&lab, "idle = \"spin\"", &more));
     assert!(pings(&lab, "lan", ADDRESS), "and its MAC address is known");
-    // Some 20,000 pings a second of one host, four times what all may. They end with this thread at the latest.
+    // hping3 is asked for 20,000 pings a second of one host, four times what all may; that more come than may be is looked at below. They end with this thread at the latest.
     let mut flood = lab
         .command("lan", "hping3")
         .args(["-q", "-n", "-1", "-i", "u50", ADDRESS])

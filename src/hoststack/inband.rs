@@ -1,5 +1,6 @@
 //! The box's own address: ARP, neighbour discovery and ping by smoltcp, and connections to one port, handed to whoever serves them.
 
+use super::link::pad;
 use super::paths::Paths;
 use super::wire::Wire;
 use crate::frame::{self, Meta};
@@ -465,7 +466,6 @@ fn untagged(bytes: &[u8], meta: &Meta) -> Vec<u8> {
 
 /// The frame with a VLAN tag, where it is to have one, and as long as Ethernet asks for (IEEE 802.3), into `out`.
 fn tag(frame: &[u8], vlan: Option<u16>, out: &mut Vec<u8>) {
-    const SHORTEST: usize = 60;
     out.clear();
     match (vlan, frame.split_at_checked(12)) {
         (Some(vlan), Some((addresses, rest))) => {
@@ -476,5 +476,5 @@ fn tag(frame: &[u8], vlan: Option<u16>, out: &mut Vec<u8>) {
         }
         _ => out.extend(frame),
     }
-    out.resize(out.len().max(SHORTEST), 0);
+    pad(out);
 }

@@ -46,8 +46,13 @@ impl Link {
             out[self.len - 4..self.len - 2].copy_from_slice(&length.to_be_bytes());
         }
         out.extend(packet);
-        out.resize(out.len().max(SHORTEST), 0);
+        pad(out);
     }
+}
+
+/// Makes a frame as long as Ethernet asks for.
+pub(super) fn pad(frame: &mut Vec<u8>) {
+    frame.resize(frame.len().max(SHORTEST), 0);
 }
 
 #[cfg(test)]
