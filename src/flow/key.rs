@@ -1,6 +1,6 @@
 //! What a flow is known by, and the hash of that.
 
-use super::slots::KeyWords;
+use super::slots::{KeyWords, V4_WORD};
 use crate::frame::{Meta, Net, tunnel};
 use crate::policy::Side;
 use std::hash::{BuildHasher, RandomState};
@@ -30,7 +30,8 @@ pub struct FlowKey {
 const GROUP: u64 = 0xff << 56;
 /// Set in the first word of flows of IPv4, so that none of IPv6 has the words of one of IPv4. In the outside's first word the same says that the flow is inside of a
 /// tunnel; the byte that it takes the place of stands among the bits of the VLANs.
-const V4: u64 = GROUP;
+const V4: u64 = V4_WORD;
+const _: () = assert!(V4 == GROUP);
 
 impl FlowKey {
     /// The key of a frame received on `side` whose two ports are these.
@@ -145,15 +146,20 @@ impl Hasher {
     pub fn hash(&self, key: &KeyWords) -> u64 {
         let [a, b, c, d, e, f] = self.secret;
         if key[0] == V4 && key[2] == 0 {
-            // IPv4 on the wire: both addresses are one word.
-            let all = fold((key[1] << 32 | key[3]) ^ a, key[4] ^ b);
-            return fold(all ^ c, LAST);
+            return self.hash_v4(key[1] << 32 | key[3], key[4]);
         }
         let inside = fold(key[0] ^ a, key[1] ^ b);
         let outside = fold(key[2] ^ c, key[3] ^ d);
         // The ports stand high in their word: without the last step some hosts in a hundred thousand would have all of theirs in a few buckets.
         let all = fold(inside ^ outside.rotate_left(32) ^ e, key[4] ^ f);
         fold(all ^ c, LAST)
+    }
+
+    /// The same of IPv4 on the wire, where both addresses are one word: the inside's above.
+    #[inline]
+    pub fn hash_v4(&self, ends: u64, rest: u64) -> u64 {
+        let [a, b, c, ..] = self.secret;
+        fold(fold(ends ^ a, rest ^ b) ^ c, LAST)
     }
 
     /// Of one address.

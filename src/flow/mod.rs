@@ -17,6 +17,7 @@
 )]
 
 pub mod datagram;
+mod express;
 mod free;
 pub mod key;
 mod kind;
@@ -29,6 +30,7 @@ mod tracker;
 mod watch;
 
 pub use datagram::{Datagrams, Outcome};
+pub use express::Express;
 pub use key::FlowKey;
 pub use kind::Kind;
 pub use state::{Control, Timeouts, Watch};

@@ -32,6 +32,9 @@ pub const KEY_WORDS: usize = 5;
 /// The five words of a key.
 pub type KeyWords = [u64; KEY_WORDS];
 
+/// The first word of a key of IPv4 on the wire.
+pub const V4_WORD: u64 = 0xff << 56;
+
 /// A tag: who has a slot, and since when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tag(u64);
@@ -45,6 +48,9 @@ pub struct Tag(u64);
 /// bits 51–63  hash
 /// ```
 impl Tag {
+    /// That of no flow, which stands in no slot: an empty one has no bit.
+    pub const NONE: Tag = Tag(Tag::SECOND);
+
     const CLASS: u64 = 0xf;
     const SECOND: u64 = 1 << 4;
     const VERSION: u64 = VERSION_MASK << VERSION_AT;
@@ -142,6 +148,15 @@ pub struct Slot {
     way: u8,
     /// As it was when the flow was found.
     pub tag: Tag,
+}
+
+impl Slot {
+    /// None: no flow is found there.
+    pub const NONE: Slot = Slot {
+        bucket: 0,
+        way: 0,
+        tag: Tag::NONE,
+    };
 }
 
 /// Where a flow most likely is, by the tags of its first bucket.
@@ -366,22 +381,52 @@ impl Slots {
     /// The control word and the protocol's words of the slot, as [`Slots::read`], if it held this key while it had its tag.
     #[inline]
     pub fn get(&self, slot: &Slot, key: &KeyWords) -> Option<(u64, [u64; 2])> {
+        // One test of all bits at once: a chain of comparisons would need as many registers as there are words.
+        let read = self.read_of(slot, |[a, b, c, d, e, ..]| {
+            let mut differ = a.load(Relaxed) ^ key[0];
+            differ |= b.load(Relaxed) ^ key[1];
+            differ |= c.load(Relaxed) ^ key[2];
+            differ |= d.load(Relaxed) ^ key[3];
+            differ | (e.load(Relaxed) ^ key[4])
+        });
+        let (mut differ, tag, control, state) = read?;
+        differ |= (slot.tag.0 ^ tag) & Tag::IDENTITY;
+        (differ == 0 && Tag(tag).is_live()).then_some((control, state))
+    }
+
+    /// The same of a flow of IPv4 on the wire, the inside's address above the outside's, with the last word of its key: but first the bits in which something differs, all 0 where the
+    /// rest is worth something.
+    #[inline(always)]
+    pub fn get_v4(&self, slot: &Slot, ends: u64, rest: u64) -> Option<(u64, u64, [u64; 2])> {
+        let read = self.read_of(slot, |[a, b, c, d, e, ..]| {
+            // The addresses are below 2^32 where the first and third word say that they are of IPv4.
+            let mut differ = a.load(Relaxed) ^ V4_WORD;
+            differ |= (b.load(Relaxed) << 32 | d.load(Relaxed)) ^ ends;
+            differ |= c.load(Relaxed);
+            differ | (e.load(Relaxed) ^ rest)
+        });
+        let (differ, tag, control, state) = read?;
+        // The very tag, which is live: whoever has touched the flow since is rare, and may ask the longer way.
+        Some((differ | (slot.tag.0 ^ tag), control, state))
+    }
+
+    /// What `differ` says of the flow's key, and the bits in which the version is another; the tag after that was read; the control word, and the protocol's words.
+    #[inline(always)]
+    fn read_of(
+        &self,
+        slot: &Slot,
+        differ: impl Fn(&[AtomicU64; 8]) -> u64,
+    ) -> Option<(u64, u64, u64, [u64; 2])> {
         let line = self.line(slot)?;
         let cell = self.tag(slot.bucket as usize, usize::from(slot.way))?;
-        let [a, b, c, d, e, control, first, second] = &line.0;
-        // One test of all bits at once: a chain of comparisons would need as many registers as there are words.
-        let mut differ = a.load(Relaxed) ^ key[0];
-        differ |= b.load(Relaxed) ^ key[1];
-        differ |= c.load(Relaxed) ^ key[2];
-        differ |= d.load(Relaxed) ^ key[3];
-        differ |= e.load(Relaxed) ^ key[4];
+        let mut differ = differ(&line.0);
+        let [.., control, first, second] = &line.0;
         let control = control.load(Relaxed);
         differ |= control >> CONTROL_BITS ^ slot.tag.version();
         let state = [first.load(Relaxed), second.load(Relaxed)];
         fence(Acquire);
         let tag = cell.load(Relaxed);
-        differ |= (slot.tag.0 ^ tag) & Tag::IDENTITY;
-        (differ == 0 && Tag(tag).is_live()).then_some((control & CONTROL_MASK, state))
+        Some((differ, tag, control & CONTROL_MASK, state))
     }
 
     /// The control word, and the protocol's words; `None` where the slot has changed hands.

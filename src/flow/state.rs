@@ -264,6 +264,12 @@ impl Control {
         word & (0xffff << 20 | 3 << 56) == (generation & 0xffff) << 20
     }
 
+    /// What stands against the shortest way in a word, as bits: another generation, a payload that is still looked at, or that the flow is blocked. 0 where nothing does.
+    #[inline(always)]
+    pub fn stands_against(word: u64, generation: u64) -> u64 {
+        word & (0xffff << 20 | 1 << 41 | 3 << 56) ^ (generation & 0xffff) << 20
+    }
+
     /// The rule in a word.
     #[inline]
     pub fn rule_of(word: u64) -> RuleId {

@@ -199,12 +199,24 @@ pub fn acknowledges(frame: &[u8], at: usize) -> u64 {
 /// The sender's word after an ordinary segment of an open connection, of which these are the bytes [`acknowledges`].
 #[inline]
 pub fn told(bytes: u64, shift: u8, own: End) -> End {
-    let ack = (bytes >> 32) as u32;
-    let newer = ack.wrapping_sub(own as u32) <= i32::MAX as u32;
-    match own == 0 || newer {
-        true => window(ack, bytes as u16, shift),
+    match moves_on(bytes, own) {
+        true => next_told(bytes, shift),
         false => own,
     }
+}
+
+/// Whether such a segment tells anything new.
+#[inline(always)]
+pub fn moves_on(bytes: u64, own: End) -> bool {
+    let ack = (bytes >> 32) as u32;
+    let newer = ack.wrapping_sub(own as u32) <= i32::MAX as u32;
+    (own == 0) | newer
+}
+
+/// And what.
+#[inline(always)]
+pub fn next_told(bytes: u64, shift: u8) -> End {
+    window((bytes >> 32) as u32, bytes as u16, shift)
 }
 
 #[inline]

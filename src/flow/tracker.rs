@@ -33,7 +33,7 @@ pub struct Tracker {
     share: std::ops::Range<usize>,
     at: usize,
     swept: u64,
-    tick: u16,
+    pub(super) tick: u16,
     pub(super) steady: u64,
     adopting: bool,
     /// Some bits of the hashes of flows that this burst may open.
@@ -104,6 +104,18 @@ impl Track {
 }
 
 impl Track {
+    /// It was hashed and sought already.
+    pub(super) fn found_before(
+        &mut self,
+        hash: u64,
+        bucket: u32,
+        slot: Option<Slot>,
+        absent: bool,
+    ) {
+        (self.hash, self.bucket) = (hash, bucket);
+        (self.slot, self.absent) = (slot, absent);
+    }
+
     /// Whether the frame has payload that its receiver would take, or is the beginning of one that has.
     pub fn has_payload(&self, meta: &Meta) -> bool {
         let reset = self.kind == Kind::Tcp && meta.tcp_flags & tcp::RST != 0;

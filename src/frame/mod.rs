@@ -54,6 +54,7 @@ mod udp;
 mod vlan;
 
 pub use meta::{Frag, Meta, Net};
+pub use ordinary::Glance;
 
 use crate::telemetry::Reason;
 

@@ -47,6 +47,8 @@ pub struct Generation {
     roster: Arc<Roster>,
     /// By rule.
     slots: Box<[RuleSlot]>,
+    /// By rule: the same of one that lets every frame through that it decides, without a limit; else [`NOT_PLAIN`].
+    plain: Box<[RuleSlot]>,
     /// The prefixes of the inside.
     prefixes: Box<[IpNet]>,
 }
@@ -61,6 +63,9 @@ struct OfFrames {
     /// It asks for a MAC address.
     names_machine: bool,
 }
+
+/// No rule's.
+const NOT_PLAIN: RuleSlot = RuleSlot(u32::MAX);
 
 impl OfFrames {
     fn new(rule: &super::Rule) -> OfFrames {
@@ -165,6 +170,17 @@ impl Generation {
             silence(&mut policy, &wire_only);
             inside = Some(Table::compile(&policy)?);
         }
+        let is_plain = |rule: RuleId| {
+            let limited = limits.as_ref().is_some_and(|limits| limits.is_on(rule));
+            all.verdict(rule) == Verdict::Forward && !limited
+        };
+        let plain = slots.iter().enumerate().map(|(at, slot)| {
+            match is_plain(RuleId(at as u32)) {
+                true => *slot,
+                false => NOT_PLAIN,
+            }
+        });
+        let plain = plain.collect();
         Ok(Generation {
             number,
             all,
@@ -181,6 +197,7 @@ impl Generation {
             limits,
             roster,
             slots,
+            plain,
             prefixes: policy.lan_prefixes.into(),
         })
     }
@@ -211,6 +228,19 @@ impl Generation {
         // Every rule has one; what were none is counted nowhere.
         let slot = self.slots.get(rule.index()).copied();
         slot.unwrap_or(RuleSlot(u32::MAX))
+    }
+
+    /// The same of a rule that lets through whatever it decides; `None` of one that forbids or has a limit.
+    #[inline(always)]
+    pub fn plain(&self, rule: RuleId) -> Option<RuleSlot> {
+        let slot = self.plain.get(rule.index()).copied();
+        slot.filter(|slot| *slot != NOT_PLAIN)
+    }
+
+    /// Whether tunnels of any kind are looked into.
+    #[inline]
+    pub fn looks_into_any(&self) -> bool {
+        !self.look_into.is_empty()
     }
 
     /// Which rules have which slots, those of earlier generations too.

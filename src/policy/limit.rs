@@ -121,6 +121,12 @@ impl Limits {
         })
     }
 
+    /// Whether this rule has one.
+    pub fn is_on(&self, rule: RuleId) -> bool {
+        let bucket = self.of_rule.get(rule.index());
+        bucket.is_some_and(|at| *at != UNLIMITED)
+    }
+
     /// What becomes of a frame at `now` (nanoseconds) that `rule` has judged to be `verdict`: beyond the rule's limit, what was to be
     /// forwarded is dropped for [`Reason::RateLimit`], and what was to be rejected is dropped without an answer.
     #[inline]

@@ -1,6 +1,7 @@
 //! What each worker counts. One writer, many readers: a counter is a plain add for its worker and a relaxed load for the others.
 
 use super::Reason;
+use crate::policy::RuleSlot;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -175,6 +176,15 @@ impl WorkerCounters {
             turns: Counter::default(),
             busy_turns: Counter::default(),
             last_turn: AtomicU64::new(0),
+        }
+    }
+
+    /// A frame of so many bytes met this rule. Only the worker that owns the counters may call this.
+    #[inline(always)]
+    pub fn hit(&self, rule: RuleSlot, bytes: u64) {
+        if let Some(hits) = self.rules.get(rule.index()) {
+            hits.packets.add(1);
+            hits.bytes.add(bytes);
         }
     }
 }

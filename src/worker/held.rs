@@ -123,7 +123,7 @@ impl<P: Port> Worker<P> {
             let Some((frame, meta, ruling)) = next else {
                 break;
             };
-            let (mut desk, _, _) = self.desk(side, queue, now);
+            let (mut desk, ..) = self.desk(side, queue, now);
             desk.deal(frame, &meta, &ruling);
             desk.close();
         }

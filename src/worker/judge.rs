@@ -7,13 +7,13 @@ use super::court::{
 use super::held::MOST as MOST_HELD;
 use super::looks::looked;
 use super::own::Own;
-use crate::flow::{Control, Found, Kind, Look, Seen, Track, Why};
+use crate::flow::{Control, Express, Found, Kind, Look, Seen, Track, Tracker, Why};
 use crate::frame::{self, Frag, Meta, tunnel};
 use crate::policy::admit::{Admit, admit};
-use crate::policy::{AppSet, Generation, Key, RuleId, Verdict};
+use crate::policy::{AppSet, Generation, Key, RuleId, RuleSlot, Side, Verdict};
 use crate::port::BURST;
 use crate::telemetry::Reason;
-use af_xdp::Frame;
+use af_xdp::{Frame, Umem};
 use std::sync::Arc;
 
 /// What one burst is worked on in. Every vector has its full capacity from the start.
@@ -21,13 +21,21 @@ pub(super) struct Burst {
     pub received: Vec<Frame>,
     pub forward: Vec<Frame>,
     pub replies: Vec<Frame>,
+    /// The frames, a bit each, that are of open flows and pass: there is nothing to say about them but the rule that lets them through.
+    pub passed: u64,
+    /// The rule of each of these.
+    pub rules: [RuleSlot; BURST],
+    /// The headers of each other one, and then what is left of those before.
     pub metas: [Meta; BURST],
-    /// One for each received frame, and then what is left of those before.
+    /// What becomes of it.
     pub rulings: [Ruling; BURST],
     /// By which the burst is judged and dealt out. Whoever replaces it keeps it until nobody here holds it, so that no table is freed here.
     pub generation: Arc<Generation>,
     /// It enforces nothing.
     pub shadow: bool,
+    /// Those on the shortest way, a bit each; what is not passed in the end has left it.
+    quick: u64,
+    express: [Express; BURST],
     tracks: [Track; BURST],
     plans: [Plan; BURST],
     keys: Vec<Key>,
@@ -40,6 +48,10 @@ pub(super) struct Burst {
 
 // A burst's frames are bits of one word.
 const _: () = assert!(BURST <= 64);
+
+/// How many frames ahead the headers are asked for. All frames start at one place of their chunks, which are of a power of two: more than a first cache has ways would drive one another out
+/// before they are read.
+const AHEAD: usize = 8;
 
 /// Of a frame that is still to be judged: one that were somehow left out is not let through.
 const UNJUDGED: Verdict = Verdict::Drop(Reason::Default);
@@ -69,12 +81,27 @@ enum Plan {
     Tunnel(tunnel::Kind),
 }
 
+/// The places of the bits that are set, the lowest first.
+pub(super) fn bits(mut set: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        let at = set.trailing_zeros() as usize;
+        let found = (set != 0).then_some(at);
+        set &= set.wrapping_sub(1);
+        found
+    })
+}
+
 impl Burst {
     pub fn new(generation: Arc<Generation>) -> Burst {
         Burst {
-            received: Vec::with_capacity(BURST),
+            // These two may change places.
+            received: Vec::with_capacity(BURST + MOST_HELD),
             forward: Vec::with_capacity(BURST + MOST_HELD),
             replies: Vec::with_capacity(BURST),
+            passed: 0,
+            rules: [RuleSlot(u32::MAX); BURST],
+            quick: 0,
+            express: [Express::NONE; BURST],
             metas: [Meta::NONE; BURST],
             rulings: std::array::from_fn(|_| Ruling::new(UNJUDGED)),
             generation,
@@ -103,35 +130,18 @@ impl Burst {
         self.keys.clear();
         court.tracker.begin();
         court.shown.clear();
-        for frame in &self.received {
-            court.umem.prefetch(frame);
-        }
         self.parse(&court);
         if let Some(own) = court.own.filter(|own| own.is_at(court.side)) {
             self.keep_own(own, &court);
         }
-        let count = self.received.len();
-        for (plan, track) in self.plans.iter().zip(&mut self.tracks).take(count) {
-            if let Plan::Seek = plan {
-                court.tracker.hash_key(track);
-            }
-        }
-        let mut elsewhere = 0u64;
-        let tracks = self.plans.iter().zip(&mut self.tracks).take(count);
-        for (at, (plan, track)) in tracks.enumerate() {
-            if let Plan::Seek = plan {
-                elsewhere |= u64::from(court.tracker.seek(track)) << at;
-            }
-        }
-        while elsewhere != 0 {
-            let at = elsewhere.trailing_zeros() as usize;
-            court.tracker.seek_elsewhere(&mut self.tracks[at]);
-            elsewhere &= elsewhere - 1;
+        let elsewhere = self.seek(court.tracker);
+        if elsewhere != 0 {
+            self.seek_elsewhere(court.tracker, elsewhere);
         }
         if self.find(&mut court) {
             self.ask(court.generation);
             let mut waiting = false;
-            for at in 0..count {
+            for at in bits(self.others()) {
                 self.finish(at, &mut court);
                 waiting |= self.rulings[at].waits;
             }
@@ -141,70 +151,183 @@ impl Burst {
         }
     }
 
-    /// Bytes to headers to keys of flows.
+    /// All received frames, a bit each.
+    fn all(&self) -> u64 {
+        // None of 64 are left out: a shift by 64 is not one by 0.
+        u64::MAX.checked_shr((BURST - self.received.len().min(BURST)) as u32).unwrap_or(0)
+    }
+
+    /// The frames that have headers and a ruling, a bit each: those that did not simply pass.
+    pub fn others(&self) -> u64 {
+        self.all() & !self.passed
+    }
+
+    /// The headers of any frame.
+    pub fn meta(&mut self, at: usize, umem: &Umem) -> &Meta {
+        if self.passed >> at & 1 == 1 {
+            // It was of this form, or it would not have passed that way.
+            frame::parse_ordinary(umem.bytes(&self.received[at]), &mut self.metas[at]);
+        }
+        &self.metas[at]
+    }
+
+    /// What becomes of any frame.
+    pub fn verdict(&self, at: usize) -> Verdict {
+        match self.passed >> at & 1 {
+            1 => Verdict::Forward,
+            _ => self.rulings[at].verdict,
+        }
+    }
+
+    /// Bytes to keys of flows: of most frames the short way, of the others by their headers.
     fn parse(&mut self, court: &Court<'_>) {
-        let frames = self.received.iter().zip(&mut self.metas);
-        let plans = self.plans.iter_mut().zip(&mut self.tracks);
-        let rulings = &mut self.rulings;
-        for (((frame, meta), (plan, track)), ruling) in frames.zip(plans).zip(rulings) {
-            let bytes = court.umem.bytes(frame);
-            // The shortest way: what the branches below would come to, for a frame that none of them is about.
-            let ordinary = frame::parse_ordinary(bytes, meta);
-            if ordinary
-                && court.generation.looks_into(meta).is_none()
-                && (court.tracker).prepare_ordinary(meta, bytes, court.side, track)
-            {
-                ruling.verdict = UNJUDGED;
-                *plan = Plan::Seek;
-                continue;
+        (self.quick, self.passed) = (0, 0);
+        // Where rules are about single frames, all of them are asked about each.
+        if !court.generation.judges_frames() {
+            let tunnels = court.generation.looks_into_any();
+            self.quick = match (court.side, tunnels) {
+                (Side::Lan, false) => self.read::<true, true>(court),
+                (Side::Lan, true) => self.read::<true, false>(court),
+                (Side::Uplink, false) => self.read::<false, true>(court),
+                (Side::Uplink, true) => self.read::<false, false>(court),
+            };
+        } else {
+            for frame in &self.received {
+                court.umem.prefetch(frame);
             }
-            let parsed = match ordinary {
-                true => Ok(()),
-                false => frame::parse_rest(bytes, meta),
-            };
-            let verdict = match parsed {
-                Err(reason) => Verdict::Drop(reason),
-                Ok(()) => match admit(meta, court.side) {
-                    Admit::Pass => Verdict::Forward,
-                    Admit::Ask => match court.generation.looks_into(meta) {
-                        Some(kind) => {
-                            *ruling = Ruling::new(UNJUDGED);
-                            *plan = Plan::Tunnel(kind);
-                            continue;
-                        }
-                        None => match court.tracker.prepare(meta, bytes, court.side, track) {
-                            Err(reason) => Verdict::Drop(reason),
-                            Ok(()) => {
-                                // All of it is written where it is judged, below.
-                                ruling.verdict = UNJUDGED;
-                                *plan = match track.kind {
-                                    Kind::Later => Plan::Later,
-                                    _ => Plan::Seek,
-                                };
-                                continue;
-                            }
-                        },
-                    },
-                    Admit::AskOr(key, verdict) => {
-                        *ruling = Ruling::new(verdict);
-                        *plan = Plan::Done;
-                        if court.generation.names_ethertypes() {
-                            *plan = Plan::AskOr(self.keys.len() as u8);
-                            self.keys.push(key);
-                        }
-                        continue;
+        }
+        for at in bits(self.all() & !self.quick) {
+            self.prepare_one(at, court);
+        }
+    }
+
+    /// Reads those that may go the shortest way, a bit each, and hashes their keys.
+    #[inline(always)]
+    fn read<const LAN: bool, const UDP_TOO: bool>(&mut self, court: &Court<'_>) -> u64 {
+        let mut quick = 0u64;
+        for frame in self.received.iter().take(AHEAD) {
+            court.umem.prefetch(frame);
+        }
+        let frames = self.received.iter().zip(&mut self.express);
+        for (at, (frame, express)) in frames.enumerate() {
+            if let Some(frame) = self.received.get(at + AHEAD) {
+                court.umem.prefetch(frame);
+            }
+            let is_quick = express.read::<LAN, UDP_TOO>(court.umem.bytes(frame));
+            if is_quick {
+                court.tracker.hash_express(express);
+            }
+            quick |= u64::from(is_quick) << at;
+        }
+        quick
+    }
+
+    /// One frame's headers, and the key of its flow, hashed.
+    fn prepare_one(&mut self, at: usize, court: &Court<'_>) {
+        self.parse_one(at, court);
+        if let Plan::Seek = self.plans[at] {
+            court.tracker.hash_key(&mut self.tracks[at]);
+        }
+    }
+
+    /// One frame's headers, and the key of its flow.
+    fn parse_one(&mut self, at: usize, court: &Court<'_>) {
+        let bytes = court.umem.bytes(&self.received[at]);
+        let (meta, track) = (&mut self.metas[at], &mut self.tracks[at]);
+        let (plan, ruling) = (&mut self.plans[at], &mut self.rulings[at]);
+        // The shortest way: what the branches below would come to, for a frame that none of them is about.
+        let ordinary = frame::parse_ordinary(bytes, meta);
+        if ordinary
+            && court.generation.looks_into(meta).is_none()
+            && (court.tracker).prepare_ordinary(meta, bytes, court.side, track)
+        {
+            ruling.verdict = UNJUDGED;
+            *plan = Plan::Seek;
+            return;
+        }
+        let parsed = match ordinary {
+            true => Ok(()),
+            false => frame::parse_rest(bytes, meta),
+        };
+        let verdict = match parsed {
+            Err(reason) => Verdict::Drop(reason),
+            Ok(()) => match admit(meta, court.side) {
+                Admit::Pass => Verdict::Forward,
+                Admit::Ask => match court.generation.looks_into(meta) {
+                    Some(kind) => {
+                        *ruling = Ruling::new(UNJUDGED);
+                        *plan = Plan::Tunnel(kind);
+                        return;
                     }
+                    None => match court.tracker.prepare(meta, bytes, court.side, track) {
+                        Err(reason) => Verdict::Drop(reason),
+                        Ok(()) => {
+                            // All of it is written where it is judged, below.
+                            ruling.verdict = UNJUDGED;
+                            *plan = match track.kind {
+                                Kind::Later => Plan::Later,
+                                _ => Plan::Seek,
+                            };
+                            return;
+                        }
+                    },
                 },
+                Admit::AskOr(key, verdict) => {
+                    *ruling = Ruling::new(verdict);
+                    *plan = Plan::Done;
+                    if court.generation.names_ethertypes() {
+                        *plan = Plan::AskOr(self.keys.len() as u8);
+                        self.keys.push(key);
+                    }
+                    return;
+                }
+            },
+        };
+        *ruling = Ruling::new(verdict);
+        *plan = Plan::Done;
+    }
+
+    /// Looks for each flow by its tag. Says which may stand in their second bucket, a bit each.
+    fn seek(&mut self, tracker: &Tracker) -> u64 {
+        let (mut elsewhere, all) = (0u64, self.all());
+        if self.quick == all {
+            let express = self.express.iter_mut().take(self.received.len());
+            for (at, express) in express.enumerate() {
+                elsewhere |= u64::from(tracker.seek_express(express)) << at;
+            }
+            return elsewhere;
+        }
+        for at in bits(all) {
+            let is_elsewhere = match (self.quick >> at & 1, self.plans[at]) {
+                (1, _) => tracker.seek_express(&mut self.express[at]),
+                (_, Plan::Seek) => tracker.seek(&mut self.tracks[at]),
+                _ => false,
             };
-            *ruling = Ruling::new(verdict);
-            *plan = Plan::Done;
+            elsewhere |= u64::from(is_elsewhere) << at;
+        }
+        elsewhere
+    }
+
+    #[inline(never)]
+    fn seek_elsewhere(&mut self, tracker: &Tracker, elsewhere: u64) {
+        for at in bits(elsewhere) {
+            match self.quick >> at & 1 {
+                1 => tracker.seek_express_elsewhere(&mut self.express[at]),
+                _ => tracker.seek_elsewhere(&mut self.tracks[at]),
+            }
         }
     }
 
     /// Takes out what is for the box itself. A frame that is dropped already stays so: what could not be read is not looked at again.
     #[inline(never)]
     fn keep_own(&mut self, own: &Own, court: &Court<'_>) {
-        for at in 0..self.received.len() {
+        for at in bits(self.quick) {
+            if own.may_be_to_us(court.umem.bytes(&self.received[at])) {
+                self.quick &= !(1 << at);
+                self.prepare_one(at, court);
+            }
+        }
+        for at in bits(self.all() & !self.quick) {
             if own.may_be_for_us(&self.metas[at]) {
                 self.keep_own_frame(at, own, court);
             }
@@ -222,60 +345,90 @@ impl Burst {
         }
     }
 
+    /// Takes a frame off the shortest way whose flow was sought there.
+    #[inline(never)]
+    fn leave(&mut self, at: usize, court: &Court<'_>) {
+        self.quick &= !(1 << at);
+        self.parse_one(at, court);
+        if let Plan::Seek = self.plans[at] {
+            // The keys of both ways are the same.
+            self.express[at].leave(&mut self.tracks[at]);
+        }
+    }
+
     /// Looks the flows up. Says whether anything is left to do.
     fn find(&mut self, court: &mut Court<'_>) -> bool {
         let mut left = !self.keys.is_empty();
+        let generation = court.generation;
+        let number = generation.number();
+        let mut passed = 0u64;
+        // In order: what a frame says of its flow is known to the next.
+        for at in 0..self.received.len().min(BURST) {
+            if self.quick >> at & 1 == 1 {
+                let word = court.tracker.pass_express(&self.express[at], court.side, number);
+                let rule = word.and_then(|word| generation.plain(Control::rule_of(word)));
+                if let Some(rule) = rule {
+                    self.rules[at] = rule;
+                    passed |= 1 << at;
+                    continue;
+                }
+                self.leave(at, court);
+            }
+            left |= self.find_one(at, court);
+        }
+        self.passed = passed;
+        left
+    }
+
+    /// The same of one frame by its headers.
+    #[inline(never)]
+    fn find_one(&mut self, at: usize, court: &mut Court<'_>) -> bool {
+        let (meta, track) = (&self.metas[at], &mut self.tracks[at]);
+        let (plan, ruling) = (&mut self.plans[at], &mut self.rulings[at]);
+        let fragment = meta.frag != Frag::Whole;
+        let Plan::Seek = plan else {
+            return fragment | !matches!(plan, Plan::Done);
+        };
         let number = court.generation.number();
         let judges_frames = court.generation.judges_frames();
-        let frames = self.received.iter().zip(&self.metas);
-        let plans = self.plans.iter_mut().zip(&mut self.tracks);
-        for (((frame, meta), (plan, track)), ruling) in frames.zip(plans).zip(&mut self.rulings) {
-            left |= meta.frag != Frag::Whole;
-            let Plan::Seek = plan else {
-                left |= !matches!(plan, Plan::Done);
-                continue;
-            };
-            let then = |rule, blocked: bool, forth, seen| match !blocked && judges_frames {
-                true => Plan::OfFrame(rule, forth, seen),
-                false => Plan::Done,
-            };
-            if let Some(word) = court.tracker.express(track, court.side, number) {
-                let (rule, blocked) = (Control::rule_of(word), Control::is_blocked(word));
-                let forth = Control::initiator_of(word) == court.side;
-                *ruling = of_flow(court, self.shadow, rule, blocked, forth);
-                *plan = then(rule, blocked, forth, Seen::of(word));
-                left |= judges_frames;
-                continue;
-            }
-            let bytes = court.umem.bytes(frame);
-            *plan = match court
-                .tracker
-                .find_rest(track, meta, bytes, court.side, number)
-            {
-                Found::Flow {
-                    rule,
-                    blocked,
-                    forth,
-                    seen,
-                } => {
-                    *ruling = of_flow(court, self.shadow, rule, blocked, forth);
-                    then(rule, blocked, forth, seen)
-                }
-                Found::Look(look) => Plan::Look(look),
-                Found::Ask(key, why) => {
-                    self.keys.push(key);
-                    Plan::Ask(self.keys.len() as u8 - 1, why)
-                }
-                Found::Adopt => Plan::Adopt,
-                Found::Again => Plan::Again,
-                Found::Drop(reason) => {
-                    *ruling = unknown(court, self.shadow, meta, reason);
-                    Plan::Done
-                }
-            };
-            left |= !matches!(plan, Plan::Done);
+        let then = |rule, blocked: bool, forth, seen| match !blocked && judges_frames {
+            true => Plan::OfFrame(rule, forth, seen),
+            false => Plan::Done,
+        };
+        if let Some(word) = court.tracker.express(track, court.side, number) {
+            let (rule, blocked) = (Control::rule_of(word), Control::is_blocked(word));
+            let forth = Control::initiator_of(word) == court.side;
+            *ruling = of_flow(court, self.shadow, rule, blocked, forth);
+            *plan = then(rule, blocked, forth, Seen::of(word));
+            return fragment | judges_frames;
         }
-        left
+        let bytes = court.umem.bytes(&self.received[at]);
+        let found = court
+            .tracker
+            .find_rest(track, meta, bytes, court.side, number);
+        *plan = match found {
+            Found::Flow {
+                rule,
+                blocked,
+                forth,
+                seen,
+            } => {
+                *ruling = of_flow(court, self.shadow, rule, blocked, forth);
+                then(rule, blocked, forth, seen)
+            }
+            Found::Look(look) => Plan::Look(look),
+            Found::Ask(key, why) => {
+                self.keys.push(key);
+                Plan::Ask(self.keys.len() as u8 - 1, why)
+            }
+            Found::Adopt => Plan::Adopt,
+            Found::Again => Plan::Again,
+            Found::Drop(reason) => {
+                *ruling = unknown(court, self.shadow, meta, reason);
+                Plan::Done
+            }
+        };
+        fragment | !matches!(plan, Plan::Done)
     }
 
     /// Asks the rule table about all keys at once.
@@ -306,8 +459,8 @@ impl Burst {
 
     /// Asks again for fragments whose first came after them in the same burst: a sender may well send the last one first.
     fn finish_waiting(&mut self, court: &Court<'_>) {
-        let count = self.received.len();
-        for (meta, ruling) in self.metas.iter().zip(&mut self.rulings).take(count) {
+        for at in bits(self.others()) {
+            let (meta, ruling) = (&self.metas[at], &mut self.rulings[at]);
             if ruling.waits {
                 let datagrams = court.tracker.datagrams();
                 *ruling = Ruling::of_piece(datagrams.later(meta, court.side, court.now.steady));

@@ -306,9 +306,9 @@ impl<P: Port> Worker<P> {
                 now,
             });
             self.observer.look(
-                (&self.umem, &self.burst.received),
-                (&self.burst.metas, &self.burst.rulings),
-                (side, self.burst.shadow),
+                &self.umem,
+                &mut self.burst,
+                side,
                 self.tracker.answers(),
                 now,
                 &self.counters.observations_lost,
@@ -340,16 +340,35 @@ impl<P: Port> Worker<P> {
     /// Counts the burst and moves each frame to where its ruling sends it.
     fn act(&mut self, side: Side, queue: usize, now: Now) {
         let counters = &self.counters.sides[side as usize];
-        let lengths = self.burst.received.iter().map(Frame::len);
-        counters.rx.add(self.burst.received.len() as u64);
-        counters.rx_bytes.add(lengths.map(|len| len as u64).sum());
+        let frames = self.burst.received.len() as u64;
+        let bytes = self.burst.received.iter().map(|frame| frame.len() as u64);
+        let bytes = bytes.sum();
+        counters.rx.add(frames);
+        counters.rx_bytes.add(bytes);
         if self.recorder.is_some() {
             self.record(side, now);
         }
+        if self.burst.others() == 0 && self.burst.forward.is_empty() {
+            // All of them pass: nothing is dealt out.
+            let counters = &self.counters.sides[side as usize];
+            counters.forwarded.add(frames);
+            counters.forwarded_bytes.add(bytes);
+            for (frame, rule) in self.burst.received.iter().zip(&self.burst.rules) {
+                self.counters.hit(*rule, frame.len() as u64);
+            }
+            std::mem::swap(&mut self.burst.received, &mut self.burst.forward);
+            return;
+        }
         // Taken out for as long as its frames are dealt out, and put back with its capacity.
         let mut received = std::mem::take(&mut self.burst.received);
-        let (mut desk, metas, rulings) = self.desk(side, queue, now);
-        for ((frame, ruling), meta) in received.drain(..).zip(rulings).zip(metas) {
+        let passed = self.burst.passed;
+        let (mut desk, rules, metas, rulings) = self.desk(side, queue, now);
+        let judged = rules.iter().zip(metas).zip(rulings).enumerate();
+        for (frame, (at, ((rule, meta), ruling))) in received.drain(..).zip(judged) {
+            if passed >> at & 1 == 1 {
+                desk.pass_by(*rule, frame);
+                continue;
+            }
             match ruling.plain() {
                 Some(rule) if !dhcp::is_request(meta.sport, meta.dport) => {
                     desk.pass_by(rule, frame);
@@ -366,24 +385,30 @@ impl<P: Port> Worker<P> {
         let Some(recorder) = &mut self.recorder else {
             return;
         };
-        let burst = &self.burst;
-        let frames = burst.received.iter().zip(&burst.rulings).zip(&burst.metas);
-        for ((frame, ruling), meta) in frames {
-            let verdict = match (burst.shadow, ruling.verdict) {
+        let burst = &mut self.burst;
+        for at in 0..burst.received.len() {
+            let verdict = match (burst.shadow, burst.verdict(at)) {
                 (true, verdict) if verdict != Verdict::Own => Verdict::Forward,
                 (_, verdict) => verdict,
             };
-            recorder.record(now.wall, side, meta, verdict, self.umem.bytes(frame));
+            let meta = *burst.meta(at, &self.umem);
+            let bytes = self.umem.bytes(&burst.received[at]);
+            recorder.record(now.wall, side, &meta, verdict, bytes);
         }
     }
 
-    /// What frames of one queue are dealt out with, and the headers and rulings of the burst.
+    /// What frames of one queue are dealt out with, and the rules, headers and rulings of the burst.
     fn desk(
         &mut self,
         side: Side,
         queue: usize,
         now: Now,
-    ) -> (Desk<'_>, &[Meta; BURST], &[Ruling; BURST]) {
+    ) -> (
+        Desk<'_>,
+        &[RuleSlot; BURST],
+        &[Meta; BURST],
+        &[Ruling; BURST],
+    ) {
         let desk = Desk {
             umem: &self.umem,
             pool: &mut self.pool,
@@ -402,7 +427,12 @@ impl<P: Port> Worker<P> {
             now,
             forwarded: (0, 0),
         };
-        (desk, &self.burst.metas, &self.burst.rulings)
+        (
+            desk,
+            &self.burst.rules,
+            &self.burst.metas,
+            &self.burst.rulings,
+        )
     }
 
     /// What was longer than a chunk is no frame that could be sent: it is dropped in shadow too.
@@ -581,10 +611,7 @@ impl Desk<'_> {
 
     #[inline]
     fn hit(&self, rule: RuleSlot, len: u64) {
-        if let Some(hits) = self.all.rules.get(rule.index()) {
-            hits.packets.add(1);
-            hits.bytes.add(len);
-        }
+        self.all.hit(rule, len);
     }
 
     /// Tells of a frame that alerts.

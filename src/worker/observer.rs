@@ -2,15 +2,14 @@
 //!
 //! A frame of a live TCP flow pays for one comparison; the cold functions are for flows that open, questions of DNS, and pings. What finds no room is counted.
 
-use super::court::Ruling;
+use super::judge::{Burst, bits};
 use super::{Now, mac_bits};
 use crate::flow::Answer;
 use crate::frame::{Frag, Meta, Net};
 use crate::policy::{Side, Verdict};
-use crate::port::BURST;
 use crate::telemetry::observe::{DOMAIN, Echo, Host, Observation, Peer, Question, What};
 use crate::telemetry::{Counter, ObservationRing};
-use af_xdp::{Frame, Umem};
+use af_xdp::Umem;
 
 const ICMP: u8 = 1;
 const TCP: u8 = 6;
@@ -82,9 +81,9 @@ impl Observer {
     #[inline]
     pub fn look(
         &mut self,
-        (umem, received): (&Umem, &[Frame]),
-        (metas, rulings): (&[Meta; BURST], &[Ruling]),
-        (side, shadow): (Side, bool),
+        umem: &Umem,
+        burst: &mut Burst,
+        side: Side,
         answers: impl Iterator<Item = Answer>,
         now: Now,
         lost: &Counter,
@@ -98,17 +97,18 @@ impl Observer {
         }
         // What opens a flow within a burst may be answered in the next of the other side at the earliest.
         drop(answers);
-        let passes = |ruling: &Ruling| shadow || ruling.verdict == Verdict::Forward;
+        let passes = |burst: &Burst, at| burst.shadow || burst.verdict(at) == Verdict::Forward;
         let mut looks = 0;
-        let frames = received.iter().zip(metas).zip(rulings);
-        for ((frame, meta), ruling) in frames {
+        // What went the shortest way is no question of DNS, and no ping.
+        for at in bits(burst.others()) {
+            let (frame, meta) = (&burst.received[at], &burst.metas[at]);
             if meta.proto == TCP {
                 continue;
             }
             let dns = meta.proto == UDP && meta.dport == DNS;
             if (dns || matches!(meta.proto, ICMP | ICMPV6))
                 && meta.frag != Frag::Later
-                && passes(ruling)
+                && passes(burst, at)
             {
                 looks += 1;
                 if looks > LOOKS {
@@ -118,15 +118,13 @@ impl Observer {
                 }
             }
         }
-        let count = received.len() as u32;
+        let count = burst.received.len() as u32;
         while self.next < count {
             let at = self.next as usize;
             self.next += self.gap();
-            if let (Some(frame), Some(meta), Some(ruling)) =
-                (received.get(at), metas.get(at), rulings.get(at))
-                && passes(ruling)
-            {
-                self.sent(frame.len(), meta, now, lost);
+            if passes(burst, at) {
+                let len = burst.received[at].len();
+                self.sent(len, burst.meta(at, umem), now, lost);
             }
         }
         self.next -= count;

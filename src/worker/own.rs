@@ -61,6 +61,13 @@ impl Own {
         is_group(meta) | (number(meta.dst_mac) == number(self.mac))
     }
 
+    /// The same of the bytes of a frame of IPv4 to one host, which is to no group of ours.
+    #[inline(always)]
+    pub(super) fn may_be_to_us(&self, frame: &[u8]) -> bool {
+        let group = frame.first().is_none_or(|first| first & 1 == 1);
+        group || frame.starts_with(&self.mac)
+    }
+
     #[cold]
     fn look(&self, meta: &Meta, bytes: &[u8], group: bool) -> Option<Verdict> {
         let answered = match (group, self.is_of_our_vlan(meta)) {

@@ -1,7 +1,7 @@
 //! The gate's loop over ports in memory, timed from the moment a burst waits until it is sent.
 
 use crate::action::reject::Rejector;
-use crate::flow::{Flows, Settings, Track, Tracker};
+use crate::flow::{Express, Flows, Settings, Tracker};
 use crate::frame::{Meta, parse_into};
 use crate::policy::{Generation, InForce, Key, RuleId, Side};
 use crate::port::BURST;
@@ -38,9 +38,9 @@ pub(super) struct Measured {
     pub loop_ns: f64,
     /// In the quickest tenth of bursts: when nobody else had the processor or its caches.
     pub quick_ns: f64,
-    /// Of these: bytes to headers.
+    /// Of these: bytes to keys of flows.
     pub parse_ns: f64,
-    /// Key, hash, look-up and update.
+    /// Hash, look-up and update.
     pub flow_ns: f64,
     /// What is left: receiving, counting, sending.
     pub rest_ns: f64,
@@ -217,18 +217,17 @@ impl Inside {
         tracker.tick(self.now(), &counters);
         let mut random = Random::new(7);
         let mut spent: [Vec<u64>; 3] = Default::default();
-        let mut metas = [Meta::NONE; BURST];
-        let mut tracks = [Track::NONE; BURST];
+        let mut express = [Express::NONE; BURST];
         let mut first = [RuleId(0); BURST];
         for _ in 0..STAGE {
             let burst: [Frame; BURST] = std::array::from_fn(|_| *random.of(&self.out));
             let start = Instant::now();
-            for (frame, meta) in burst.iter().zip(&mut metas) {
-                let _ = black_box(parse_into(frame.bytes(), meta));
+            for (frame, express) in burst.iter().zip(&mut express) {
+                black_box(express.read::<true, true>(frame.bytes()));
             }
             spent[0].push(took(start));
             let start = Instant::now();
-            look_up(&mut tracker, &burst, &metas, &mut tracks, number);
+            look_up(&mut tracker, &mut express, number);
             spent[1].push(took(start));
             let keys: Vec<Key> = (0..BURST)
                 .map(|_| {
@@ -246,31 +245,22 @@ impl Inside {
 }
 
 /// The stages of the table of flows, as the loop goes through them.
-fn look_up(
-    tracker: &mut Tracker,
-    burst: &[Frame; BURST],
-    metas: &[Meta; BURST],
-    tracks: &mut [Track; BURST],
-    generation: u64,
-) {
+fn look_up(tracker: &mut Tracker, burst: &mut [Express; BURST], generation: u64) {
     tracker.begin();
-    for ((frame, meta), track) in burst.iter().zip(metas).zip(tracks.iter_mut()) {
-        let _ = tracker.prepare(meta, frame.bytes(), Side::Lan, track);
-    }
-    for track in tracks.iter_mut() {
-        tracker.hash_key(track);
+    for express in burst.iter_mut() {
+        tracker.hash_express(express);
     }
     let mut elsewhere = 0u64;
-    for (at, track) in tracks.iter_mut().enumerate() {
-        elsewhere |= u64::from(tracker.seek(track)) << at;
+    for (at, express) in burst.iter_mut().enumerate() {
+        elsewhere |= u64::from(tracker.seek_express(express)) << at;
     }
-    for (at, track) in tracks.iter_mut().enumerate() {
+    for (at, express) in burst.iter_mut().enumerate() {
         if elsewhere >> at & 1 == 1 {
-            tracker.seek_elsewhere(track);
+            tracker.seek_express_elsewhere(express);
         }
     }
-    for track in tracks.iter() {
-        black_box(tracker.express(track, Side::Lan, generation));
+    for express in burst.iter() {
+        black_box(tracker.pass_express(express, Side::Lan, generation));
     }
 }
 
