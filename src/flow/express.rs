@@ -33,8 +33,9 @@ pub struct Express {
 /// Ports of UDP whose datagrams are heard, whatever becomes of them: DNS, DHCP over both families.
 const HEARD: [u16; 3] = [53, 67, 547];
 /// Phases in which the data of TCP passes.
-const OPEN: u16 =
-    1 << Phase::Established as u16 | 1 << Phase::InitiatorEnded as u16 | 1 << Phase::ResponderEnded as u16;
+const OPEN: u16 = 1 << Phase::Established as u16
+    | 1 << Phase::InitiatorEnded as u16
+    | 1 << Phase::ResponderEnded as u16;
 /// The same of UDP, of which only the initiator's passes unanswered.
 const UNANSWERED: u16 = 1 << Phase::Unanswered as u16;
 const SPOKEN: u16 = UNANSWERED | 1 << Phase::Answered as u16;

@@ -174,12 +174,13 @@ impl Generation {
             let limited = limits.as_ref().is_some_and(|limits| limits.is_on(rule));
             all.verdict(rule) == Verdict::Forward && !limited
         };
-        let plain = slots.iter().enumerate().map(|(at, slot)| {
-            match is_plain(RuleId(at as u32)) {
+        let plain = slots
+            .iter()
+            .enumerate()
+            .map(|(at, slot)| match is_plain(RuleId(at as u32)) {
                 true => *slot,
                 false => NOT_PLAIN,
-            }
-        });
+            });
         let plain = plain.collect();
         Ok(Generation {
             number,

@@ -36,7 +36,10 @@ impl MemoryPort {
 impl Port for MemoryPort {
     fn receive(&mut self, out: &mut Vec<Frame>, max: usize) -> usize {
         let n = max.min(self.arriving.len()).min(out.capacity() - out.len());
-        out.extend(self.arriving.drain(..n));
+        // One by one: what `extend` makes of a deque costs a call each.
+        for frame in std::iter::from_fn(|| self.arriving.pop_front()).take(n) {
+            out.push(frame);
+        }
         n
     }
 

@@ -154,7 +154,9 @@ impl Burst {
     /// All received frames, a bit each.
     fn all(&self) -> u64 {
         // None of 64 are left out: a shift by 64 is not one by 0.
-        u64::MAX.checked_shr((BURST - self.received.len().min(BURST)) as u32).unwrap_or(0)
+        u64::MAX
+            .checked_shr((BURST - self.received.len().min(BURST)) as u32)
+            .unwrap_or(0)
     }
 
     /// The frames that have headers and a ruling, a bit each: those that did not simply pass.
@@ -365,7 +367,9 @@ impl Burst {
         // In order: what a frame says of its flow is known to the next.
         for at in 0..self.received.len().min(BURST) {
             if self.quick >> at & 1 == 1 {
-                let word = court.tracker.pass_express(&self.express[at], court.side, number);
+                let word = court
+                    .tracker
+                    .pass_express(&self.express[at], court.side, number);
                 let rule = word.and_then(|word| generation.plain(Control::rule_of(word)));
                 if let Some(rule) = rule {
                     self.rules[at] = rule;

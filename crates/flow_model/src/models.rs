@@ -1,6 +1,6 @@
 //! The models.
 
-use crate::slots::{Fresh, KeyWords, Likely, Opened, Slots, Tag};
+use crate::slots::{Fresh, KeyWords, Likely, Opened, Slot, Slots, Tag, V4_WORD};
 use loom::sync::Arc;
 use loom::thread;
 
@@ -110,6 +110,32 @@ fn who_looks_a_flow_up_while_it_is_opened_sees_nothing_or_all_of_it() {
         }
         assert!(slots.find(&TWO, hash(&TWO)).is_none());
         thread.join().unwrap();
+    });
+}
+
+#[test]
+fn who_reads_a_flow_of_ipv4_whose_line_changes_hands_sees_all_of_it_or_a_difference() {
+    let key = |inside: u64| [V4_WORD, inside, 0, 9, inside];
+    // With three preemptions it would run for over a minute.
+    check_up_to(2, move || {
+        let slots = Arc::new(Slots::made_of(1, 2));
+        let Opened::New(slot) = open(&slots, &key(1), 5) else {
+            panic!("it is empty")
+        };
+        let other = Arc::clone(&slots);
+        let thread = thread::spawn(move || {
+            assert_eq!(other.remove(&slot, hash), Some(key(1)));
+            open(&other, &key(2), 6);
+        });
+        for inside in [1, 2] {
+            let (differ, control, state) = slots.get_v4(&slot, inside << 32 | 9, inside).unwrap();
+            if differ == 0 {
+                assert_eq!((inside, control, state), (1, 5, [5, 5]));
+            }
+        }
+        thread.join().unwrap();
+        assert_ne!(slots.get_v4(&slot, 1 << 32 | 9, 1).unwrap().0, 0);
+        assert_ne!(slots.get_v4(&Slot::NONE, 0, 0).unwrap().0, 0);
     });
 }
 
