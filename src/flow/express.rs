@@ -180,6 +180,7 @@ mod tests {
         window: u16,
         payload: usize,
         later: u64,
+        generation: u64,
     }
 
     impl Sent {
@@ -221,9 +222,10 @@ mod tests {
         ];
         let ack = prop_oneof![4 => 100..104u32, 1 => any::<u32>()];
         let later = prop_oneof![20 => Just(0), 1 => 1..20_000_000_000u64];
-        let rest = (ack, any::<u16>(), 0..20usize, later);
+        let generation = prop_oneof![20 => Just(3u64), 1 => Just(4)];
+        let rest = (ack, any::<u16>(), 0..20usize, later, generation);
         (side, port, any::<bool>(), flags, rest).prop_map(
-            |(side, port, tcp, flags, (ack, window, payload, later))| Sent {
+            |(side, port, tcp, flags, (ack, window, payload, later, generation))| Sent {
                 side,
                 port,
                 tcp,
@@ -232,6 +234,7 @@ mod tests {
                 window,
                 payload,
                 later,
+                generation,
             },
         )
     }
@@ -242,8 +245,6 @@ mod tests {
         tracker: Tracker,
         counters: FlowCounters,
     }
-
-    const GENERATION: u64 = 3;
 
     impl Box {
         fn new() -> Box {
@@ -256,8 +257,9 @@ mod tests {
             }
         }
 
-        /// The long way; what opens is let through, but to port 444, which is blocked.
-        fn long(&mut self, frame: &[u8], meta: &Meta, side: Side) -> String {
+        /// The long way. What opens is let through; the fourth generation ends what goes to port 444.
+        fn long(&mut self, frame: &[u8], meta: &Meta, sent: &Sent) -> String {
+            let (side, generation) = (sent.side, sent.generation);
             let mut track = Track::NONE;
             self.tracker.begin();
             if let Err(reason) = self.tracker.prepare(meta, frame, side, &mut track) {
@@ -269,13 +271,13 @@ mod tests {
             }
             let found = self
                 .tracker
-                .find_rest(&mut track, meta, frame, side, GENERATION);
+                .find_rest(&mut track, meta, frame, side, generation);
             if let Found::Ask(key, why) = found {
-                let blocked = key.dport == 444;
+                let blocked = generation == 4 && key.dport == 444;
                 let judged = Judged {
                     rule: RuleId(key.dport.into()),
                     blocked,
-                    generation: GENERATION,
+                    generation,
                     seen: Seen::default(),
                 };
                 if !blocked || !matches!(why, Why::Opens) {
@@ -292,7 +294,8 @@ mod tests {
         }
 
         /// The shortest way, where it knows.
-        fn short(&mut self, frame: &[u8], side: Side) -> Option<String> {
+        fn short(&mut self, frame: &[u8], sent: &Sent) -> Option<String> {
+            let side = sent.side;
             let mut express = Express::NONE;
             let read = match side {
                 Side::Lan => express.read::<true, true>(frame),
@@ -305,7 +308,7 @@ mod tests {
             if self.tracker.seek_express(&mut express) {
                 self.tracker.seek_express_elsewhere(&mut express);
             }
-            let word = self.tracker.pass_express(&express, side, GENERATION)?;
+            let word = self.tracker.pass_express(&express, side, sent.generation)?;
             let (rule, blocked) = (Control::rule_of(word), Control::is_blocked(word));
             Some(format!("{rule:?} {blocked}"))
         }
@@ -344,9 +347,9 @@ mod tests {
                 }
                 let frame = sent.bytes();
                 let meta = parse(&frame).unwrap();
-                let said = one.long(&frame, &meta, sent.side);
-                let short = other.short(&frame, sent.side);
-                let also = short.unwrap_or_else(|| other.long(&frame, &meta, sent.side));
+                let said = one.long(&frame, &meta, &sent);
+                let short = other.short(&frame, &sent);
+                let also = short.unwrap_or_else(|| other.long(&frame, &meta, &sent));
                 prop_assert_eq!(said, also, "{:?}", sent);
                 prop_assert_eq!(one.kept(), other.kept(), "{:?}", sent);
             }

@@ -459,6 +459,26 @@ mod tests {
             .policy
     }
 
+    #[test]
+    fn a_plain_rule_is_one_that_lets_through_whatever_it_decides() {
+        let policy = policy(
+            "[policy]\nprofile = \"none\"\n\
+             [[rule]]\nname = \"all\"\nproto = \"udp\"\ndport = [1]\naction = \"allow\"\n\
+             [[rule]]\nname = \"some\"\nproto = \"udp\"\ndport = [2]\naction = \"allow\"\nlimit = \"5/s\"\n\
+             [[rule]]\nname = \"none\"\nproto = \"udp\"\ndport = [3]\naction = \"drop\"\n",
+        );
+        let generation = Generation::first(&policy).unwrap();
+        let plain = |name: &str| {
+            let at = generation.rules().iter().position(|rule| rule.name == name);
+            let rule = RuleId(at.unwrap() as u32);
+            (generation.plain(rule), generation.slot(rule))
+        };
+        let (all, slot) = plain("all");
+        assert_eq!(all, Some(slot));
+        assert_eq!((plain("some").0, plain("none").0), (None, None));
+        assert_eq!(generation.plain(RuleId(1 << 19)), None);
+    }
+
     fn three() -> Policy {
         let mut policy = policy(
             "[policy]\nprofile = \"none\"\n\
