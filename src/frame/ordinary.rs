@@ -92,10 +92,6 @@ fn word(head: &[u8; HEADERS], at: usize) -> u64 {
 
 /// Parses the frame if it is of that form and nothing is wrong with it; else says false, and `meta` is as it was.
 #[inline(always)]
-#[expect(
-    clippy::indexing_slicing,
-    reason = "constants, into an array that is longer"
-)]
 pub(super) fn parse(frame: &[u8], meta: &mut Meta) -> bool {
     let Some(head) = frame.first_chunk::<HEADERS>() else {
         return false;

@@ -78,11 +78,16 @@ impl Frame {
 }
 
 impl Inside {
-    /// Opens so many flows under so many rules, by the loop itself; for as many workers as the most of `workers`.
+    /// Opens so many flows under so many rules, by the loop itself, in a table with room for `table`; for as many workers as the most of `workers`.
     ///
     /// # Errors
     /// In words, where the policy does not compile or a flow does not open.
-    pub fn new(rules: u32, flows: u32, workers: &[u32]) -> Result<Inside, String> {
+    pub fn new(
+        rules: u32,
+        flows: u32,
+        table: Option<u32>,
+        workers: &[u32],
+    ) -> Result<Inside, String> {
         let src = SRC.parse().map_err(|_| "no such prefix".to_string())?;
         let made = Policy::new(rules as usize, src);
         let config = crate::config::parse(&made.toml(None), "bench", Path::new("."))
@@ -90,7 +95,10 @@ impl Inside {
         let generation = Generation::first(&config.policy).map_err(|e| e.to_string())?;
         let policy = generation.in_force();
         // With a quarter to spare one flow in some millions finds no room.
-        let size = (flows as usize * 3 / 2).max(Settings::default().size);
+        let size = match table {
+            Some(table) => table.max(flows) as usize,
+            None => (flows as usize * 3 / 2).max(Settings::default().size),
+        };
         let settings = Settings {
             per_host: size,
             adopt: Duration::ZERO,

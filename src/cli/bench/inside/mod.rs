@@ -26,6 +26,9 @@ struct Points {
     /// Numbers of open flows: `10k`, `1M`
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "10k,100k,1M", value_parser = flows)]
     flows: Vec<u32>,
+    /// Flows that the table has room for, as `[flows] size` of the config: by default a million, or half as many again as there are flows. A table that fits the caches is looked up sooner
+    #[arg(long, value_name = "N", value_parser = flows)]
+    table: Option<u32>,
     /// How long each point is measured
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = humantime::parse_duration)]
     duration: Duration,
@@ -162,7 +165,7 @@ impl Points {
                 if watched {
                     eprint!("\r\x1b[K{rules} rules: opening {flows} flows");
                 }
-                let inside = Inside::new(*rules, *flows, workers)?;
+                let inside = Inside::new(*rules, *flows, self.table, workers)?;
                 for count in workers {
                     if watched {
                         eprint!("\r\x1b[K{rules} rules, {flows} flows: {count} workers");
@@ -318,7 +321,7 @@ mod tests {
 
     #[test]
     fn a_small_table_is_opened_and_measured() {
-        let inside = Inside::new(16, 200, &[1, 2]).unwrap();
+        let inside = Inside::new(16, 200, Some(1000), &[1, 2]).unwrap();
         for workers in [1, 2] {
             let point = inside.measure(workers, Duration::from_millis(30)).unwrap();
             assert_eq!((point.workers, point.flows), (workers, 200));
