@@ -17,6 +17,9 @@
 
 mod format;
 mod generate;
+pub mod machine;
+pub mod measured;
+pub mod ours;
 mod policy;
 mod profile;
 mod random;

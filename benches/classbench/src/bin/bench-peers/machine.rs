@@ -1,8 +1,8 @@
-//! What it is measured on.
+//! Signals, and huge pages: what the machine is asked for.
 
 use crate::Failure;
+use classbench::machine::read;
 use nix::sys::signal::{SigHandler, Signal, signal};
-use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 static STOPPED: AtomicBool = AtomicBool::new(false);
@@ -52,66 +52,4 @@ impl Drop for HugePages {
     fn drop(&mut self) {
         let _ = std::fs::write(COUNT, &self.0);
     }
-}
-
-/// Cores of the machine.
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The processor, in words.
-pub fn processor() -> String {
-    let text = read("/proc/cpuinfo");
-    let line = text.lines().find(|line| line.starts_with("model name"));
-    let name = line.and_then(|line| line.split_once(':'));
-    name.map_or(std::env::consts::ARCH.to_owned(), |(_, name)| {
-        name.trim().to_owned()
-    })
-}
-
-/// What a reader has to know to judge the figures, and to run them again.
-pub fn facts() -> Vec<(&'static str, String)> {
-    let changed = if said("git", &["status", "--porcelain"]).is_empty() {
-        ""
-    } else {
-        ", with changes"
-    };
-    let command: Vec<String> = std::env::args().collect();
-    vec![
-        ("commit", said("git", &["rev-parse", "HEAD"]) + changed),
-        ("command", command.join(" ")),
-        ("processor", format!("{}, {} cores", processor(), cores())),
-        (
-            "kernel",
-            format!(
-                "{} {}",
-                read("/proc/sys/kernel/osrelease"),
-                read("/proc/sys/kernel/version")
-            ),
-        ),
-        (
-            "transparent huge pages",
-            read("/sys/kernel/mm/transparent_hugepage/enabled"),
-        ),
-        ("rustc", said("rustc", &["--version"])),
-        (
-            "DPDK",
-            said("dpkg-query", &["-W", "-f", "${Version}", "dpdk-dev"]),
-        ),
-        ("load before", read("/proc/loadavg")),
-    ]
-}
-
-fn read(path: &str) -> String {
-    std::fs::read_to_string(path)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
-}
-
-fn said(program: &str, arguments: &[&str]) -> String {
-    let done = Command::new(program).args(arguments).output();
-    done.map_or(String::new(), |done| {
-        String::from_utf8_lossy(&done.stdout).trim().to_owned()
-    })
 }

@@ -13,15 +13,16 @@
 //! within a run are.
 
 mod machine;
-mod ours;
 mod peer;
 mod report;
 
 use clap::Parser;
-use classbench::{Kind, Profile, Reference, generate, trace, write_rules, write_trace};
+use classbench::machine::cores;
+use classbench::measured::{Side, measure, wrong};
+use classbench::{Kind, Profile, Reference, generate, ours, trace, write_rules, write_trace};
 use peer::{Files, Mode, Peer};
 use portcullis::policy::Family;
-use report::{Outcome, Report, Side};
+use report::{Outcome, Report};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -103,9 +104,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<bool, Failure> {
     let begun = Instant::now();
     machine::catch_signals()?;
-    let core = arguments
-        .core
-        .unwrap_or_else(|| machine::cores().saturating_sub(1));
+    let core = arguments.core.unwrap_or_else(|| cores().saturating_sub(1));
     let pages = machine::HugePages::reserve();
     let peer = Peer::new(&arguments.peer, core, pages.is_some());
     let mut report = Report::new(arguments, core, pages.is_some());
@@ -180,7 +179,7 @@ fn compare(
     let mut best = tried(peer, &files, modes, &mut outcome)?;
     let table = match ours::compile(&rules) {
         Ok((table, took)) => {
-            let found = ours::answers(&table, &keys);
+            let found = ours::answers(&table, &keys, BURST);
             outcome.ours.wrong = Some(wrong(&right, &found));
             outcome.ours.bytes = Some(table.memory());
             outcome.ours.builds.push(took);
@@ -209,7 +208,8 @@ fn compare(
             }
         }
         if let Some(table) = &table {
-            let ns = ours::measure(table, &keys, WINDOW, core);
+            let pass = || ours::pass::<BURST>(table, &keys);
+            let ns = measure(pass, keys.len(), WINDOW, core);
             outcome.ours.ns.push(ns);
             // Compiled anew as the peer's is, for the time of it.
             if round > 0 {
@@ -266,15 +266,4 @@ fn tried(
     sorted.sort_by(|(_, a), (_, b)| a.total_cmp(b));
     let best = sorted.into_iter().take(rounds_of);
     Ok(best.map(|(mode, ns)| (mode, ns, Side::default())).collect())
-}
-
-/// How many answers are not those of the linear search.
-fn wrong(right: &[Option<usize>], found: &[Option<usize>]) -> usize {
-    let missing = right.len().saturating_sub(found.len());
-    missing
-        + right
-            .iter()
-            .zip(found)
-            .filter(|(right, found)| right != found)
-            .count()
 }

@@ -1,54 +1,13 @@
 //! The table, the JSON and the files of results, with what is needed to run them again.
 
 use crate::peer::Mode;
-use crate::{Arguments, BURST, Failure, PACKETS, WINDOW, machine};
+use crate::{Arguments, BURST, Failure, PACKETS, WINDOW};
 use classbench::Profile;
+use classbench::machine::{facts, said};
+use classbench::measured::{Side, mebibytes, milliseconds, now, save};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
-
-/// What was found of one side on one rule set.
-#[derive(Default)]
-pub struct Side {
-    /// Nanoseconds a packet, by round.
-    pub ns: Vec<f64>,
-    /// Time of building the table, by round.
-    pub builds: Vec<Duration>,
-    /// Bytes of the table.
-    pub bytes: Option<usize>,
-    /// Answers that are not those of the linear search.
-    pub wrong: Option<usize>,
-    /// Why there is nothing.
-    pub error: Option<String>,
-}
-
-impl Side {
-    /// Of the rounds.
-    pub fn median(&self) -> Option<f64> {
-        median(self.ns.iter().copied())
-    }
-
-    fn least(&self) -> Option<f64> {
-        self.ns.iter().copied().min_by(f64::total_cmp)
-    }
-
-    fn build_ms(&self) -> Option<f64> {
-        median(self.builds.iter().map(|took| took.as_secs_f64() * 1e3))
-    }
-
-    fn json(&self) -> Value {
-        let builds: Vec<f64> = self
-            .builds
-            .iter()
-            .map(|took| took.as_secs_f64() * 1e3)
-            .collect();
-        json!({
-            "ns_per_packet": self.ns, "median_ns": self.median(), "least_ns": self.least(), "build_ms": builds,
-            "bytes": self.bytes, "wrong_answers": self.wrong, "error": self.error,
-        })
-    }
-}
 
 /// What was found on one rule set.
 pub struct Outcome {
@@ -140,15 +99,19 @@ pub struct Report {
 impl Report {
     /// An empty one.
     pub fn new(arguments: &Arguments, core: usize, huge: bool) -> Report {
-        let date = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-        let mut facts = vec![("date", date.clone())];
-        facts.extend(machine::facts());
+        let date = now();
+        let mut told = vec![("date", date.clone())];
+        told.extend(facts());
+        told.push((
+            "DPDK",
+            said("dpkg-query", &["-W", "-f", "${Version}", "dpdk-dev"]),
+        ));
         let pages = if huge {
             "on huge pages of 2 MiB"
         } else {
             "on pages of 4 KiB"
         };
-        facts.push((
+        told.push((
             "setup",
             format!(
                 "{} interleaved rounds of at least {} ms each, both on core {core}, bursts of {BURST}, trace of {PACKETS} packets, seed {}; rte_acl {pages}",
@@ -159,7 +122,7 @@ impl Report {
         ));
         Report {
             date,
-            facts,
+            facts: told,
             outcomes: Vec::new(),
             remarks: Vec::new(),
         }
@@ -205,10 +168,6 @@ impl Report {
                 ours,
                 ..
             } = outcome;
-            let ns = |side: &Side| match (side.median(), side.least()) {
-                (Some(median), Some(least)) => format!("{median:.1} ({least:.1})"),
-                _ => side.error.clone().unwrap_or("-".to_owned()),
-            };
             let or_dash = |text: Option<String>| text.unwrap_or("-".to_owned());
             let ratio = outcome.ratio();
             let three = ratio.map(|ratio| if ratio >= 3.0 { "yes" } else { "no" }.to_owned());
@@ -216,9 +175,9 @@ impl Report {
             let _ = writeln!(
                 out,
                 "| {size} | {profile} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} and {} |",
-                ns(peer),
+                peer.ns_text(),
                 or_dash(outcome.best.map(|mode| mode.to_string())),
-                ns(ours),
+                ours.ns_text(),
                 or_dash(ratio.map(|ratio| format!("{ratio:.2}"))),
                 or_dash(three),
                 or_dash(peer.build_ms().map(milliseconds)),
@@ -271,14 +230,6 @@ impl Report {
 
     /// Writes `<date and time>-<machine>-classify.md` and `.json` into a folder: a later run overwrites none.
     pub fn save(&self, folder: &Path) -> Result<(), Failure> {
-        std::fs::create_dir_all(folder)?;
-        let time: String = self.date.chars().filter(|c| *c != ':').collect();
-        let machine = slug(&format!(
-            "{} {} cores",
-            machine::processor(),
-            machine::cores()
-        ));
-        let stem = folder.join(format!("{time}-{machine}-classify"));
         let facts: serde_json::Map<String, Value> = self
             .facts
             .iter()
@@ -286,61 +237,15 @@ impl Report {
             .collect();
         let outcomes: Vec<Value> = self.outcomes.iter().map(Outcome::json).collect();
         let json = json!({ "machine": facts, "rule_sets": outcomes, "notes": self.remarks });
-        std::fs::write(stem.with_extension("md"), self.markdown())?;
-        std::fs::write(stem.with_extension("json"), format!("{json:#}\n"))?;
+        let stem = save(folder, &self.date, "classify", &self.markdown(), &json)?;
         eprintln!("bench-peers: wrote {}.md and .json", stem.display());
         Ok(())
-    }
-}
-
-/// Lower case, with a hyphen for whatever is neither letter nor digit.
-fn slug(text: &str) -> String {
-    let words = text
-        .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| !word.is_empty());
-    words.collect::<Vec<_>>().join("-").to_lowercase()
-}
-
-fn milliseconds(ms: f64) -> String {
-    match ms {
-        ..1000.0 => format!("{ms:.1} ms"),
-        _ => format!("{:.2} s", ms / 1e3),
-    }
-}
-
-fn mebibytes(bytes: usize) -> String {
-    format!("{:.2} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-fn median(values: impl Iterator<Item = f64>) -> Option<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    match values.len() {
-        0 => None,
-        n if n % 2 == 1 => Some(values[middle]),
-        _ => Some((values[middle - 1] + values[middle]) / 2.0),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle_or_between_the_two_in_the_middle() {
-        assert_eq!(median([3.0, 1.0, 2.0].into_iter()), Some(2.0));
-        assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), Some(2.5));
-        assert_eq!(median(std::iter::empty()), None);
-    }
-
-    #[test]
-    fn the_name_of_a_machine_is_fit_for_a_file() {
-        assert_eq!(
-            slug("AMD EPYC(tm) 7763 2 cores"),
-            "amd-epyc-tm-7763-2-cores"
-        );
-    }
 
     #[test]
     fn a_set_that_one_side_refuses_has_a_row_that_says_so() {
