@@ -12,3 +12,11 @@ bench-branches: ## Count the branches of the rule table's lookup under valgrind,
 	@deploy/setup.sh build peers
 	cargo build --release --locked -p classbench --bin branches
 	benches/classbench/branches.sh $(BRANCHES_ARGS)
+
+# The rule table beside tuple space search, decision trees and cross-products, on the same rule sets. Some minutes; all memory
+# of the program behind huge pages. DESIGNS_ARGS is passed on: make bench-designs DESIGNS_ARGS="--sizes 1000"
+.PHONY: bench-designs
+bench-designs: ## The rule table and other designs of classifiers side by side, into benches/results
+	@deploy/setup.sh build
+	cargo build --release --locked -p classbench --bin bench-designs
+	GLIBC_TUNABLES=glibc.malloc.hugetlb=1 "$${CARGO_TARGET_DIR:-target}/release/bench-designs" $(DESIGNS_ARGS)

@@ -9,28 +9,31 @@ const FEW: usize = 8;
 /// A prefix is wide if it is shorter.
 const WIDE: u8 = 17;
 /// So much a tree may take, in copies of its rules.
-const COPIES: usize = 12;
-/// What twice the copies of a rule are worth, in halvings of the rules that are left.
-const PRICE: f64 = 0.8;
+const COPIES: usize = 24;
+/// What twice the copies of a rule may be worth, in halvings of the rules that are left: each is tried.
+pub const PRICES: [f64; 3] = [0.3, 0.6, 0.9];
 
 type Range = (u32, u32);
 
-/// The rules by what is wide in them, each part in order, the one with the earliest rule first: source, destination, and
-/// where both are wide, the ports.
-pub fn parts(lines: &[Line]) -> Vec<Vec<u32>> {
+/// Ways to put rules apart.
+pub const WAYS: usize = 5;
+
+/// The rules put apart in one of [`WAYS`] ways, each part in order, the one with the earliest rule first: all in one tree;
+/// by whether the source is wide; the destination; both; and, where both are wide, the ports as well.
+pub fn parts(lines: &[Line], way: usize) -> Vec<Vec<u32>> {
     let mut parts = vec![Vec::new(); 8];
     for (rule, line) in lines.iter().enumerate() {
-        let src = line.src.1 < WIDE;
-        let dst = line.dst.1 < WIDE;
-        let sport = line.sport.0 != line.sport.1;
-        let dport = line.dport.0 != line.dport.1;
-        let part = match (src, dst, sport, dport) {
-            (false, false, ..) => 0,
-            (false, true, ..) => 1,
-            (true, false, ..) => 2,
-            (true, true, _, false) => 3,
-            (true, true, false, true) => 4,
-            (true, true, true, true) => 5,
+        let src = usize::from(line.src.1 < WIDE);
+        let dst = usize::from(line.dst.1 < WIDE);
+        let sport = usize::from(line.sport.0 != line.sport.1);
+        let dport = usize::from(line.dport.0 != line.dport.1);
+        let part = match way {
+            0 => 0,
+            1 => src,
+            2 => dst,
+            3 => 2 * src + dst,
+            _ if src + dst < 2 => 2 * src + dst,
+            _ => 3 + 2 * sport + dport,
         };
         parts[part].push(rule as u32);
     }
@@ -51,10 +54,12 @@ pub struct Grower<'a> {
     pub depth: usize,
     /// Copies that the tree that is growing may still make.
     left: usize,
+    /// One of [`PRICES`].
+    price: f64,
 }
 
 impl<'a> Grower<'a> {
-    pub fn new(lines: &'a [Line], budget: &'a Budget) -> Grower<'a> {
+    pub fn new(lines: &'a [Line], budget: &'a Budget, price: f64) -> Grower<'a> {
         Grower {
             lines,
             budget,
@@ -63,6 +68,7 @@ impl<'a> Grower<'a> {
             copies: 0,
             depth: 0,
             left: 0,
+            price,
         }
     }
 
@@ -191,7 +197,7 @@ impl<'a> Grower<'a> {
                 let squares: f64 = counts.iter().map(|n| (n * n) as f64).sum();
                 let fewer = (rules.len() as f64 * copies as f64 / squares).log2();
                 let more = (copies as f64 / rules.len() as f64).log2();
-                let worth = fewer - PRICE * more;
+                let worth = fewer - self.price * more;
                 let affordable = copies.saturating_sub(rules.len()) <= self.left;
                 if affordable
                     && worth > 0.3

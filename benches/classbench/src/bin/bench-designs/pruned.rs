@@ -8,7 +8,7 @@ use crate::lanes::Lanes;
 use crate::rows::{Item, Lists};
 use crate::search::{Intervals, starts};
 use crate::tuple_space::tables;
-use crate::tuples::{Group, merged};
+use crate::tuples::{Group, fields, merged};
 use af_xdp::{huge_vec, prefetch};
 
 /// Tuples that a set of them has room for.
@@ -68,49 +68,60 @@ impl Design for Pruned {
 
     #[inline(always)]
     fn classify(&self, lanes: impl Lanes, packets: &[Packet; BURST], out: &mut [u32; BURST]) {
-        let (mut src, mut dst) = ([0; BURST], [0; BURST]);
+        let fields = fields(packets);
+        let src = self.src.find(lanes, &fields[0]);
+        let dst = self.dst.find(lanes, &fields[1]);
+        let mut left = [(0u32, 0u64); BURST];
         for (i, packet) in packets.iter().enumerate() {
-            src[i] = packet.src;
-            dst[i] = packet.dst;
-        }
-        let src = self.src.find(lanes, &src);
-        let dst = self.dst.find(lanes, &dst);
-        let mut left = [0; BURST];
-        for (i, packet) in packets.iter().enumerate() {
-            left[i] = self.src.tuples[src[i] as usize]
+            let tuples = self.src.tuples[src[i] as usize]
                 & self.dst.tuples[dst[i] as usize]
                 & self.sport.tuples(packet.sport)
                 & self.dport.tuples(packet.dport)
                 & self.protos[usize::from(packet.proto)];
+            left[i] = (i as u32, tuples);
         }
         let mut best = [NONE; BURST];
-        let mut probes = [(0u32, 0u32, 0u64); BURST * AT_ONCE];
+        let mut probes = [(0u32, 0u32, (0u32, 0u32)); BURST * AT_ONCE];
         let mut items = [Item::default(); BURST * AT_ONCE];
-        loop {
-            let mut asked = 0;
-            for packet in 0..BURST {
+        let mut count = BURST;
+        while count > 0 {
+            let (mut asked, mut kept) = (0, 0);
+            for i in 0..count {
+                let (packet, mut tuples) = left[i];
+                let of = packet as usize % BURST;
                 for _ in 0..AT_ONCE {
-                    let some = left[packet] != 0;
-                    let at = left[packet].trailing_zeros() % 64;
-                    left[packet] &= left[packet].wrapping_sub(1);
-                    let table = &self.tables[if some { at as usize } else { 0 }];
-                    let better = some & (table.first < best[packet]);
-                    probes[asked] = (packet as u32, at, table.hash(&packets[packet]));
-                    asked += usize::from(better);
+                    // With none left, the first table is asked for nothing.
+                    let some = tuples != 0;
+                    let at = if some { tuples.trailing_zeros() } else { 0 };
+                    tuples &= tuples.wrapping_sub(1);
+                    let table = &self.tables[at as usize];
+                    let hash = table.hasher.hash_of(&fields, of);
+                    table.prefetch(hash.0);
+                    probes[asked] = (packet, at, hash);
+                    asked += usize::from(some & (table.first < best[of]));
                 }
-            }
-            if asked == 0 {
-                break;
+                left[kept] = (packet, tuples);
+                kept += usize::from(tuples != 0);
             }
             let mut found = 0;
             for &(packet, table, hash) in &probes[..asked] {
                 let list = self.tables[table as usize].list(lanes, hash);
                 items[found] = Item { packet, list };
-                self.lists.prefetch(list.at);
                 found += usize::from(list.chunks > 0);
+            }
+            for item in &items[..found] {
+                self.lists.prefetch(item.list.at);
             }
             self.lists
                 .walk(lanes, &mut items, found, packets, &mut best);
+            // What is left is later in order than what a packet has: it ends as soon as that is so of its next table.
+            count = 0;
+            for i in 0..kept {
+                let (packet, tuples) = left[i];
+                let next = &self.tables[tuples.trailing_zeros() as usize % TUPLES];
+                left[count] = (packet, tuples);
+                count += usize::from(next.first < best[packet as usize % BURST]);
+            }
         }
         *out = best;
     }

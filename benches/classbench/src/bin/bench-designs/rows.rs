@@ -138,7 +138,9 @@ impl Lists {
                     list: next,
                 };
                 kept += usize::from(goes_on);
-                self.prefetch(next.at);
+            }
+            for item in &items[..kept] {
+                self.prefetch(item.list.at);
             }
             count = kept;
         }

@@ -1,16 +1,17 @@
 //! Decision trees: rules are put apart by which of their fields are wide, as EffiCuts (Vamanan, Voskuilen and Vijaykumar,
 //! SIGCOMM 2010) and CutSplit (Li, Li, Li and Xie, INFOCOM 2018) do, and each part gets a tree whose nodes split one field
 //! where its rules begin and end, as HyperSplit (Qi, Xu, Yang, Xue and Li, INFOCOM 2009) does, but into thirteen: a node is
-//! a cache line. Leaves are lists that are compared eight rules at once.
+//! a cache line. Leaves are lists that are compared eight rules at once. How rules are put apart, and how many copies of a
+//! rule a split may make, is tried in several ways, and the one taken that costs least by an estimate.
 
-use crate::design::{BURST, Budget, Design, Line, NONE, Packet, Stopped};
-use crate::grow::{Grower, parts};
-use crate::lanes::Lanes;
+use crate::design::{BURST, Budget, Design, Line, NONE, Packet, Stopped, netmask};
+use crate::grow::{Grower, PRICES, WAYS, parts};
+use crate::lanes::{Lanes, Plain};
 use crate::rows::{Item, List, Lists};
 use af_xdp::{huge_vec, prefetch};
 
-/// Where the field of a packet stands that a leaf asks for: none.
-pub const LEAF: u32 = u32::MAX;
+/// The field that a leaf asks for: one where every packet has 0.
+pub const LEAF: u32 = 5;
 /// Where a node splits, at most.
 pub const SEPARATORS: usize = 12;
 /// Trees that are walked at once.
@@ -45,21 +46,17 @@ pub struct Trees {
 
 impl Design for Trees {
     fn build(lines: &[Line], budget: &Budget) -> Result<Trees, Stopped> {
-        let mut grower = Grower::new(lines, budget);
-        let mut roots = Vec::new();
-        for rules in parts(lines) {
-            roots.push(grower.tree(rules)?);
+        let mut best: Option<(u64, Trees)> = None;
+        let ways = (0..WAYS).flat_map(|way| PRICES.map(|price| (way, price)));
+        for (way, price) in ways {
+            let trees = Trees::grow(lines, parts(lines, way), budget, price)?;
+            let cost = trees.cost(lines);
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, trees));
+            }
         }
-        let mut nodes = huge_vec(grower.nodes.len());
-        nodes.append(&mut grower.nodes);
-        grower.lists.settle();
-        Ok(Trees {
-            roots,
-            nodes,
-            lists: grower.lists,
-            copies: grower.copies,
-            rules: lines.len(),
-            depth: grower.depth,
+        best.map(|(_, trees)| trees).ok_or_else(|| Stopped::Shape {
+            what: "no trees".to_owned(),
         })
     }
 
@@ -69,7 +66,7 @@ impl Design for Trees {
 
     #[inline(always)]
     fn classify(&self, lanes: impl Lanes, packets: &[Packet; BURST], out: &mut [u32; BURST]) {
-        let mut fields = [[0u32; BURST]; 5];
+        let mut fields = [[0u32; BURST]; 8];
         for (i, packet) in packets.iter().enumerate() {
             fields[0][i] = packet.src;
             fields[1][i] = packet.dst;
@@ -90,14 +87,13 @@ impl Design for Trees {
             }
             let mut leaves = 0;
             while count > 0 {
-                let mut kept = 0;
+                let (mut kept, before) = (0, leaves);
                 for i in 0..count {
                     let (packet, at) = walkers[i];
                     let node = &self.nodes[at as usize];
                     let leaf = node.field == LEAF;
-                    let field = &fields[if leaf { 0 } else { node.field as usize }];
-                    let value = field[packet as usize % BURST];
-                    let child = lanes.child(node, value);
+                    let value = fields[node.field as usize % 8][packet as usize % BURST];
+                    let child = node.at.wrapping_add(lanes.child(node, value));
                     let better = node.first < best[packet as usize % BURST];
                     items[leaves] = Item {
                         packet,
@@ -107,14 +103,14 @@ impl Design for Trees {
                         },
                     };
                     leaves += usize::from(leaf & better);
-                    let child = node.at.wrapping_add(child);
                     walkers[kept] = (packet, child);
                     kept += usize::from(!leaf & better);
-                    if leaf {
-                        self.lists.prefetch(node.at);
-                    } else if let Some(node) = self.nodes.get(child as usize) {
-                        prefetch(node);
-                    }
+                }
+                for (_, child) in &walkers[..kept] {
+                    prefetch(&self.nodes[*child as usize]);
+                }
+                for item in &items[before..leaves] {
+                    self.lists.prefetch(item.list.at);
                 }
                 count = kept;
             }
@@ -131,5 +127,59 @@ impl Design for Trees {
             self.depth,
             self.copies as f64 / self.rules as f64
         )
+    }
+}
+
+/// What a node costs, and a chunk of a list, to each other: cycles, more or less.
+const COSTS: (u64, u64) = (7, 13);
+
+impl Trees {
+    fn grow(
+        lines: &[Line],
+        parts: Vec<Vec<u32>>,
+        budget: &Budget,
+        price: f64,
+    ) -> Result<Trees, Stopped> {
+        let mut grower = Grower::new(lines, budget, price);
+        let mut roots = Vec::new();
+        for rules in parts {
+            roots.push(grower.tree(rules)?);
+        }
+        let mut nodes = huge_vec(grower.nodes.len());
+        nodes.append(&mut grower.nodes);
+        grower.lists.settle();
+        Ok(Trees {
+            roots,
+            nodes,
+            lists: grower.lists,
+            copies: grower.copies,
+            rules: lines.len(),
+            depth: grower.depth,
+        })
+    }
+
+    /// An estimate of what packets of some of the rules cost.
+    fn cost(&self, lines: &[Line]) -> u64 {
+        let some = lines.iter().step_by(lines.len() / 1000 + 1);
+        let mut spent = 0;
+        for line in some {
+            let values = [
+                line.src.0 | (0x5555_5555 & !netmask(line.src.1)),
+                line.dst.0 | (0x3333_3333 & !netmask(line.dst.1)),
+                line.sport.1.into(),
+                line.dport.1.into(),
+                line.proto.into(),
+            ];
+            for &root in &self.roots {
+                let mut node = &self.nodes[root as usize];
+                while node.field != LEAF {
+                    let child = Plain.child(node, values[node.field as usize]);
+                    node = &self.nodes[node.at.wrapping_add(child) as usize];
+                    spent += COSTS.0;
+                }
+                spent += COSTS.0 + COSTS.1 * u64::from(node.chunks);
+            }
+        }
+        spent
     }
 }

@@ -5,7 +5,7 @@ use crate::design::{BURST, Budget, Design, Line, NONE, Packet, Stopped};
 use crate::hashed::Hashed;
 use crate::lanes::Lanes;
 use crate::rows::{Item, Lists};
-use crate::tuples::merged;
+use crate::tuples::{fields, merged};
 
 /// A list may grow to this by merging: three chunks of eight.
 const LONGEST: usize = 24;
@@ -34,26 +34,32 @@ impl Design for TupleSpace {
     #[inline(always)]
     fn classify(&self, lanes: impl Lanes, packets: &[Packet; BURST], out: &mut [u32; BURST]) {
         let mut best = [NONE; BURST];
-        let mut probes = [(0u32, 0u32, 0u64); BURST * AT_ONCE];
+        let fields = fields(packets);
+        let mut probes = [[(0u32, 0u32, 0u32); BURST]; AT_ONCE];
         let mut items = [Item::default(); BURST * AT_ONCE];
-        for (turn, tables) in self.tables.chunks(AT_ONCE).enumerate() {
-            let mut asked = 0;
-            for (i, table) in tables.iter().enumerate() {
-                let at = (turn * AT_ONCE + i) as u32;
+        for tables in self.tables.chunks(AT_ONCE) {
+            let mut asked = [0; AT_ONCE];
+            for ((table, probes), asked) in tables.iter().zip(&mut probes).zip(&mut asked) {
+                let (lines, tags) = table.hasher.hashes(&fields);
                 for packet in 0..BURST {
-                    probes[asked] = (packet as u32, at, table.hash(&packets[packet]));
-                    asked += usize::from(table.first < best[packet]);
+                    table.prefetch(lines[packet]);
+                    probes[*asked % BURST] = (packet as u32, lines[packet], tags[packet]);
+                    *asked += usize::from(table.first < best[packet]);
                 }
             }
-            if asked == 0 {
+            if asked == [0; AT_ONCE] {
                 break;
             }
             let mut found = 0;
-            for &(packet, table, hash) in &probes[..asked] {
-                let list = self.tables[table as usize].list(lanes, hash);
-                items[found] = Item { packet, list };
-                self.lists.prefetch(list.at);
-                found += usize::from(list.chunks > 0);
+            for ((table, probes), asked) in tables.iter().zip(&probes).zip(asked) {
+                for &(packet, line, tag) in &probes[..asked] {
+                    let list = table.list(lanes, (line, tag));
+                    items[found] = Item { packet, list };
+                    found += usize::from(list.chunks > 0);
+                }
+            }
+            for item in &items[..found] {
+                self.lists.prefetch(item.list.at);
             }
             self.lists
                 .walk(lanes, &mut items, found, packets, &mut best);

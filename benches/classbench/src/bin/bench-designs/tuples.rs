@@ -5,7 +5,7 @@
 //! Unlike there, a tuple may also say that a port or the protocol is exact: without it all rules of wild addresses would be
 //! one list. Ranges of ports are left to the list.
 
-use crate::design::{Line, Packet, netmask};
+use crate::design::{BURST, Line, Packet, netmask};
 use std::collections::HashMap;
 
 /// What of a packet is hashed.
@@ -46,34 +46,81 @@ impl Tuple {
     }
 }
 
-/// Hashes packets by a tuple.
-#[derive(Clone, Copy, Debug)]
-pub struct Hasher {
-    addrs: u64,
-    rest: u64,
+/// A burst's fields, each in one row: source, destination, both ports, protocol.
+pub type Fields = [[u32; BURST]; 4];
+
+/// The fields of a burst.
+#[inline(always)]
+pub fn fields(packets: &[Packet; BURST]) -> Fields {
+    let mut fields = [[0; BURST]; 4];
+    for (i, packet) in packets.iter().enumerate() {
+        for (field, value) in fields.iter_mut().zip(words(packet)) {
+            field[i] = value;
+        }
+    }
+    fields
 }
+
+#[inline(always)]
+fn words(packet: &Packet) -> [u32; 4] {
+    let ports = u32::from(packet.sport) << 16 | u32::from(packet.dport);
+    [packet.src, packet.dst, ports, packet.proto.into()]
+}
+
+/// Hashes packets by a tuple: the bits of each field that count.
+#[derive(Clone, Copy, Debug)]
+pub struct Hasher([u32; 4]);
+
+/// Odd numbers, for the two halves of a hash.
+const TURNS: [[u32; 4]; 2] = [
+    [0x9e37_79b1, 0x85eb_ca77, 0xc2b2_ae3d, 0x27d4_eb2f],
+    [0x1656_67b1, 0xcc9e_2d51, 0x1b87_3593, 0xe654_6b65],
+];
 
 impl Hasher {
     pub fn new(tuple: Tuple) -> Hasher {
-        let all = |asked: bool, bits: u64| if asked { bits } else { 0 };
-        Hasher {
-            addrs: u64::from(netmask(tuple.src)) << 32 | u64::from(netmask(tuple.dst)),
-            rest: all(tuple.sport, 0xffff << 32)
-                | all(tuple.dport, 0xffff << 16)
-                | all(tuple.proto, 0xff),
-        }
+        let all = |asked: bool, bits: u32| if asked { bits } else { 0 };
+        let ports = all(tuple.sport, 0xffff_0000) | all(tuple.dport, 0xffff);
+        let proto = all(tuple.proto, 0xff);
+        Hasher([netmask(tuple.src), netmask(tuple.dst), ports, proto])
     }
 
-    /// A multiplication folded, as in wyhash. Two packets of one hash are compared in full all the same.
+    /// Which line, and which tag in it. Packets of one hash are compared in full all the same.
     #[inline(always)]
-    pub fn hash(&self, packet: &Packet) -> u64 {
-        let addrs = u64::from(packet.src) << 32 | u64::from(packet.dst);
-        let rest =
-            u64::from(packet.sport) << 32 | u64::from(packet.dport) << 16 | u64::from(packet.proto);
-        let a = (addrs & self.addrs) ^ 0x9e37_79b9_7f4a_7c15;
-        let b = (rest & self.rest) ^ 0xe703_7ed1_a0b4_28db;
-        let product = u128::from(a) * u128::from(b);
-        (product as u64 ^ (product >> 64) as u64).wrapping_mul(0xd6e8_feb8_6659_fd93)
+    fn mixed(&self, words: [u32; 4]) -> (u32, u32) {
+        let half = |turns: [u32; 4]| {
+            let mut sum = 0u32;
+            for i in 0..4 {
+                // What a mask leaves stands in the upper half, and a multiplication does not carry down.
+                let word = words[i] & self.0[i];
+                sum = sum.wrapping_add((word ^ (word >> 15)).wrapping_mul(turns[i]));
+            }
+            let sum = (sum ^ (sum >> 15)).wrapping_mul(turns[0]);
+            sum ^ (sum >> 16)
+        };
+        (half(TURNS[0]), half(TURNS[1]))
+    }
+
+    /// The hash of one packet.
+    pub fn hash(&self, packet: &Packet) -> (u32, u32) {
+        self.mixed(words(packet))
+    }
+
+    /// The hashes of a burst.
+    #[inline(always)]
+    pub fn hashes(&self, fields: &Fields) -> ([u32; BURST], [u32; BURST]) {
+        let (mut lines, mut tags) = ([0; BURST], [0; BURST]);
+        for i in 0..BURST {
+            let words = [fields[0][i], fields[1][i], fields[2][i], fields[3][i]];
+            (lines[i], tags[i]) = self.mixed(words);
+        }
+        (lines, tags)
+    }
+
+    /// The hash of one packet of a burst.
+    #[inline(always)]
+    pub fn hash_of(&self, fields: &Fields, i: usize) -> (u32, u32) {
+        self.mixed([fields[0][i], fields[1][i], fields[2][i], fields[3][i]])
     }
 }
 
@@ -116,19 +163,25 @@ pub fn merged(lines: &[Line], longest: usize, most: usize) -> Vec<Group> {
         .collect();
     // The smallest one is merged with the one where the lists get least longer, again and again.
     groups.sort_by_key(|group| (group.rules.len(), group.rules[0]));
-    while let Some(small) = groups.iter().position(|group| !group.alone) {
+    loop {
+        // Once none can be merged for nothing, the smallest one is merged in any case, if there are too many.
+        let small = groups.iter().position(|group| !group.alone);
+        let Some(small) = small.or((groups.len() > most).then_some(0)) else {
+            break;
+        };
         let this = groups.remove(small);
+        let forced = this.alone;
         let merge = |(at, other): (usize, &Merging)| {
             let tuple = this.tuple.meet(other.tuple);
             let rules = this.rules.iter().chain(&other.rules).copied();
             let (list, squares) = lists(lines, tuple, rules);
             let within = list <= longest.max(this.longest).max(other.longest);
             let more = squares - this.squares - other.squares;
-            (within || groups.len() >= most).then_some((!within, more, at, list, squares))
+            (within || forced).then_some((more, at, list, squares))
         };
         let least = groups.iter().enumerate().filter_map(merge).min();
         match least {
-            Some((_, _, at, longest, squares)) => {
+            Some((_, at, longest, squares)) => {
                 let other = groups.remove(at);
                 let mut rules = [this.rules, other.rules].concat();
                 rules.sort_unstable();
@@ -175,9 +228,9 @@ struct Merging {
 fn lists(lines: &[Line], tuple: Tuple, rules: impl Iterator<Item = u32>) -> (usize, u64) {
     let hasher = Hasher::new(tuple);
     let hash = |rule: u32| hasher.hash(&packet_of(&lines[rule as usize]));
-    let mut hashes: Vec<u64> = rules.map(hash).collect();
+    let mut hashes: Vec<(u32, u32)> = rules.map(hash).collect();
     hashes.sort_unstable();
-    let runs = hashes.chunk_by(|a, b| a == b).map(<[u64]>::len);
+    let runs = hashes.chunk_by(|a, b| a == b).map(<[_]>::len);
     runs.fold((0, 0), |(longest, squares), run| {
         (longest.max(run), squares + (run * run) as u64)
     })
