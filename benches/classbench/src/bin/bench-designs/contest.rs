@@ -7,6 +7,7 @@ use crate::pruned::Pruned;
 use crate::tree::Trees;
 use crate::tuple_space::TupleSpace;
 use crate::{Arguments, Failure, PACKETS, WINDOW};
+use classbench::machine::read;
 use classbench::measured::{Side, measure, wrong};
 use classbench::{Profile, Reference, generate, ours, trace};
 use portcullis::policy::Key;
@@ -28,6 +29,8 @@ pub struct Outcome {
     pub size: usize,
     /// In the order of [`NAMES`]: what was found, and what the design looks like.
     pub sides: Vec<(Side, String)>,
+    /// Bytes of this process in huge pages while it was measured.
+    pub huge: usize,
 }
 
 /// One pass over the trace.
@@ -93,7 +96,18 @@ pub fn contest(
         profile,
         size,
         sides,
+        huge: huge().unwrap_or(0),
     })
+}
+
+/// Bytes of this process in transparent huge pages; `None` where the kernel does not say.
+fn huge() -> Option<usize> {
+    let rollup = read("/proc/self/smaps_rollup");
+    let line = rollup
+        .lines()
+        .find_map(|line| line.strip_prefix("AnonHugePages:"))?;
+    let kibibytes: usize = line.split_whitespace().next()?.parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 /// A design, and what is known of it before it is measured.

@@ -127,7 +127,7 @@ impl Design for Pruned {
     }
 
     fn shape(&self) -> String {
-        format!("{} tuples", self.tables.len())
+        format!("tuples {}", self.tables.len())
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::contest::{NAMES, Outcome};
 use crate::design::BURST;
 use crate::{Arguments, Failure, PACKETS, WINDOW};
-use classbench::machine::{facts, read};
+use classbench::machine::facts;
 use classbench::measured::{Side, mebibytes, milliseconds, now, save};
 use serde_json::{Value, json};
 use std::fmt::Write;
@@ -47,14 +47,6 @@ impl Report {
 
     /// Adds what was found on one rule set.
     pub fn add(&mut self, outcome: Outcome) {
-        if self.outcomes.is_empty() {
-            let rollup = read("/proc/self/smaps_rollup");
-            let huge = rollup
-                .lines()
-                .find_map(|line| line.strip_prefix("AnonHugePages:"));
-            let huge = huge.unwrap_or("unknown").trim().to_owned();
-            self.facts.push(("in huge pages after the first set", huge));
-        }
         self.outcomes.push(outcome);
     }
 
@@ -74,6 +66,9 @@ impl Report {
         for (name, value) in &self.facts {
             let _ = writeln!(out, "| {name} | {value} |");
         }
+        let huge = self.outcomes.iter().map(|outcome| outcome.huge).max();
+        let huge = huge.map_or("-".to_owned(), mebibytes);
+        let _ = writeln!(out, "| in huge pages, at most | {huge} |");
         let or_dash = |text: Option<String>| text.unwrap_or("-".to_owned());
         out += &self.table(
             "Nanoseconds a packet: median of the rounds (least).",
@@ -94,6 +89,7 @@ impl Report {
             profile,
             size,
             sides,
+            ..
         } in &self.outcomes
         {
             for (name, (side, shape)) in NAMES.iter().zip(sides) {
@@ -144,7 +140,10 @@ impl Report {
                     ((*name).to_owned(), value)
                 })
                 .collect();
-            json!({ "rules": outcome.size, "set": outcome.profile.to_string(), "designs": designs })
+            json!({
+                "rules": outcome.size, "set": outcome.profile.to_string(), "designs": designs,
+                "bytes_in_huge_pages": outcome.huge,
+            })
         };
         let sets: Vec<Value> = self.outcomes.iter().map(set).collect();
         json!({ "machine": facts, "rule_sets": sets })

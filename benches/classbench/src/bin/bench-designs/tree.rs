@@ -122,7 +122,7 @@ impl Design for Trees {
 
     fn shape(&self) -> String {
         format!(
-            "{} trees, {} levels, {:.1} copies a rule",
+            "trees {}, levels {}, copies a rule {:.1}",
             self.roots.len(),
             self.depth,
             self.copies as f64 / self.rules as f64

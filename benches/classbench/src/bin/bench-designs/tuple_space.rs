@@ -68,7 +68,7 @@ impl Design for TupleSpace {
     }
 
     fn shape(&self) -> String {
-        format!("{} tuples", self.tables.len())
+        format!("tuples {}", self.tables.len())
     }
 }
 
