@@ -326,23 +326,8 @@ impl Keys {
         Keys([0; 2].map(|_: i32| (0..words).map(|_| key()).collect()))
     }
 
+    /// The hash of what is in both sets.
     fn hash(&self, one: &[u64], other: &[u64]) -> [u64; 2] {
-        #[cfg(target_arch = "x86_64")]
-        if portcullis::policy::table::Kernel::best() == portcullis::policy::table::Kernel::Avx512 {
-            // SAFETY: the kernel is best only where the processor has these features.
-            return unsafe { self.wide(one, other) };
-        }
-        self.plain(one, other)
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl,avx512dq")]
-    fn wide(&self, one: &[u64], other: &[u64]) -> [u64; 2] {
-        self.plain(one, other)
-    }
-
-    #[inline(always)]
-    fn plain(&self, one: &[u64], other: &[u64]) -> [u64; 2] {
         let mut sums = [0u64; 2];
         for (sum, keys) in sums.iter_mut().zip(&self.0) {
             for ((a, b), key) in one.iter().zip(other).zip(keys) {

@@ -133,32 +133,11 @@ mod wide {
     #[inline]
     #[target_feature(enable = "avx2,avx512f,avx512bw,avx512vl")]
     fn first(rows: &Rows, packet: &Packet) -> u32 {
-        // SAFETY: each array is as long as what is read of it: eight numbers of its width.
-        let (src, dst, rule) = unsafe {
-            (
-                _mm256_loadu_si256(rows.src.as_ptr().cast()),
-                _mm256_loadu_si256(rows.dst.as_ptr().cast()),
-                _mm256_loadu_si256(rows.rule.as_ptr().cast()),
-            )
-        };
-        // SAFETY: as above.
-        let (sport, sport_more, dport, dport_more) = unsafe {
-            (
-                _mm_loadu_si128(rows.sport.as_ptr().cast()),
-                _mm_loadu_si128(rows.sport_more.as_ptr().cast()),
-                _mm_loadu_si128(rows.dport.as_ptr().cast()),
-                _mm_loadu_si128(rows.dport_more.as_ptr().cast()),
-            )
-        };
-        // SAFETY: as above.
-        let (src_shift, dst_shift, proto, mask) = unsafe {
-            (
-                _mm_loadl_epi64(rows.src_shift.as_ptr().cast()),
-                _mm_loadl_epi64(rows.dst_shift.as_ptr().cast()),
-                _mm_loadl_epi64(rows.proto.as_ptr().cast()),
-                _mm_loadl_epi64(rows.mask.as_ptr().cast()),
-            )
-        };
+        let (src, dst, rule) = (load256(&rows.src), load256(&rows.dst), load256(&rows.rule));
+        let (sport, sport_more) = (load128(&rows.sport), load128(&rows.sport_more));
+        let (dport, dport_more) = (load128(&rows.dport), load128(&rows.dport_more));
+        let (src_shift, dst_shift) = (load64(&rows.src_shift), load64(&rows.dst_shift));
+        let (proto, mask) = (load64(&rows.proto), load64(&rows.mask));
         let src = _mm256_xor_si256(src, _mm256_set1_epi32(packet.src as i32));
         let src = _mm256_srlv_epi32(src, _mm256_cvtepu8_epi32(src_shift));
         let dst = _mm256_xor_si256(dst, _mm256_set1_epi32(packet.dst as i32));
@@ -180,10 +159,8 @@ mod wide {
     #[inline]
     #[target_feature(enable = "avx512f,popcnt")]
     fn child(node: &Node, value: u32) -> u32 {
-        const { assert!(size_of::<Node>() == 64 && SEPARATORS == 12) };
-        // SAFETY: a node is 64 bytes.
-        let node = unsafe { _mm512_loadu_si512(std::ptr::from_ref(node).cast()) };
-        let begun = _mm512_cmple_epu32_mask(node, _mm512_set1_epi32(value as i32));
+        const { assert!(SEPARATORS == 12) };
+        let begun = _mm512_cmple_epu32_mask(load512(node), _mm512_set1_epi32(value as i32));
         // The four numbers before the separators do not count.
         (begun >> 4).count_ones()
     }
@@ -191,24 +168,47 @@ mod wide {
     #[inline]
     #[target_feature(enable = "avx512f,popcnt")]
     fn begun(starts: &[u32; 16], value: u32) -> u32 {
-        // SAFETY: there are sixteen.
-        let starts = unsafe { _mm512_loadu_si512(starts.as_ptr().cast()) };
-        _mm512_cmple_epu32_mask(starts, _mm512_set1_epi32(value as i32)).count_ones()
+        _mm512_cmple_epu32_mask(load512(starts), _mm512_set1_epi32(value as i32)).count_ones()
     }
 
     #[inline]
     #[target_feature(enable = "avx2,avx512f,avx512vl")]
     fn list(slots: &Slots, tag: u32) -> u32 {
-        // SAFETY: there are eight tags and eight lists.
-        let (tags, lists) = unsafe {
-            (
-                _mm256_loadu_si256(slots.tags.as_ptr().cast()),
-                _mm256_loadu_si256(slots.lists.as_ptr().cast()),
-            )
-        };
+        let (tags, lists) = (load256(&slots.tags), load256(&slots.lists));
         let matches = _mm256_cmpeq_epi32_mask(tags, _mm256_set1_epi32(tag as i32));
         let list = _mm256_maskz_compress_epi32(matches, lists);
         _mm256_cvtsi256_si32(list) as u32
+    }
+
+    /// All of something of 64 bytes without padding.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn load512<T>(place: &T) -> __m512i {
+        const { assert!(size_of::<T>() == 64) };
+        // SAFETY: it is as long as what is read, and aligned as it likes.
+        unsafe { _mm512_loadu_si512(std::ptr::from_ref(place).cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx")]
+    fn load256<T>(place: &T) -> __m256i {
+        const { assert!(size_of::<T>() == 32) };
+        // SAFETY: as above.
+        unsafe { _mm256_loadu_si256(std::ptr::from_ref(place).cast()) }
+    }
+
+    #[inline]
+    fn load128<T>(place: &T) -> __m128i {
+        const { assert!(size_of::<T>() == 16) };
+        // SAFETY: as above.
+        unsafe { _mm_loadu_si128(std::ptr::from_ref(place).cast()) }
+    }
+
+    #[inline]
+    fn load64<T>(place: &T) -> __m128i {
+        const { assert!(size_of::<T>() == 8) };
+        // SAFETY: as above.
+        unsafe { _mm_loadl_epi64(std::ptr::from_ref(place).cast()) }
     }
 }
 
