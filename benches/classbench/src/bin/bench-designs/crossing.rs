@@ -80,8 +80,8 @@ impl Design for Crossing {
         let mut classes = [[0u32; BURST]; CHUNKS + STEPS.len() + 2];
         for (i, packet) in packets.iter().enumerate() {
             let of = |chunk: usize| self.chunks[chunk][value(packet, chunk)];
-            for chunk in 0..CHUNKS {
-                classes[chunk][i] = of(chunk);
+            for (chunk, classes) in classes[..CHUNKS].iter_mut().enumerate() {
+                classes[i] = of(chunk);
             }
         }
         for (step, cross) in self.crosses.iter().enumerate() {

@@ -169,19 +169,19 @@ impl<'a> Grower<'a> {
     /// The split that is worth most, if one is.
     fn split(&self, rules: &[u32], space: &[Range; 5]) -> Option<Split> {
         let mut best: Option<(f64, Split)> = None;
-        for field in 0..5 {
+        for (field, within) in space.iter().enumerate() {
             let clipped: Vec<Range> = rules
                 .iter()
                 .map(|rule| {
                     let (first, last) = ranges(&self.lines[*rule as usize])[field];
-                    (first.max(space[field].0), last.min(space[field].1))
+                    (first.max(within.0), last.min(within.1))
                 })
                 .collect();
             let mut edges: Vec<u32> = clipped
                 .iter()
                 .flat_map(|(first, last)| [Some(*first), last.checked_add(1)])
                 .flatten()
-                .filter(|edge| *edge > space[field].0 && *edge <= space[field].1)
+                .filter(|edge| *edge > within.0 && *edge <= within.1)
                 .collect();
             edges.sort_unstable();
             for wanted in [SEPARATORS, 5, 2] {

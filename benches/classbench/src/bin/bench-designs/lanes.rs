@@ -72,8 +72,9 @@ pub fn bursts<D: Design>(design: &D, bursts: &[[Packet; BURST]], each: impl FnMu
     all(Plain, design, bursts, each);
 }
 
+/// A burst after the other through a design.
 #[inline(always)]
-fn all<D: Design>(
+pub fn all<D: Design>(
     lanes: impl Lanes,
     design: &D,
     bursts: &[[Packet; BURST]],

@@ -80,9 +80,9 @@ impl Design for Trees {
         for roots in self.roots.chunks(AT_ONCE) {
             let mut count = 0;
             for &root in roots {
-                for packet in 0..BURST {
+                for (packet, best) in best.iter().enumerate() {
                     walkers[count] = (packet as u32, root);
-                    count += usize::from(self.nodes[root as usize].first < best[packet]);
+                    count += usize::from(self.nodes[root as usize].first < *best);
                 }
             }
             let mut leaves = 0;
