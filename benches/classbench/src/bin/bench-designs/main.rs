@@ -39,24 +39,29 @@ const PACKETS: usize = 16_384;
 /// How long one round measures each, apart from building.
 const WINDOW: Duration = Duration::from_millis(150);
 
-const ABOUT: &str = "The rule table beside other designs of classifiers, on rule sets like those of ClassBench
+const ABOUT: &str = "The rule table beside other designs of classifiers
 
-  tuple space          a hash table for each combination of prefix lengths, ports and protocol that rules
-                       ask for, merged (TupleMerge), asked in the order of their earliest rules
-  tuple space, pruned  the same, but each field says first which of the tables can hold the packet
-  decision trees       one tree for each kind of rule by what is wide in it, nodes of thirteen children,
-                       leaves of eight rules compared at once
-  cross-products       recursive flow classification: tables of pairs of classes
+  tuple space          a hash table for each combination of prefix lengths,
+                       ports and protocol that rules ask for, merged, asked in
+                       the order of their earliest rules (TupleMerge)
+  tuple space, pruned  the same, but each field says first which of the tables
+                       can hold the packet
+  decision trees       one tree for each kind of rule by what is wide in it,
+                       nodes of thirteen children, leaves of eight rules
+                       compared at once
+  cross-products       tables of pairs of classes (recursive flow
+                       classification)
   rule table           the one that the gate uses
 
-Each looks up the same trace in bursts of 32, in rounds, one after the other, on one core. Every answer is
-compared with a linear search; one that is wrong fails the run. Figures of different runs are not to be
-compared; ratios within a run are.";
+Rule sets are like those of ClassBench. Each looks up the same trace in bursts
+of 32, in rounds, in turn, on one core. Every answer is compared with a linear
+search; one that is wrong fails the run. Figures of different runs are not to
+be compared; ratios within a run are.";
 
 const EXAMPLES: &str = "Examples:
   GLIBC_TUNABLES=glibc.malloc.hugetlb=1 bench-designs
-      everything, all memory behind huge pages, as `make bench-designs` runs it
-  bench-designs --sizes 1000,10000 --profiles fw --rounds 9 --core 1 --no-save
+      everything, on huge pages, as `make bench-designs` runs it
+  bench-designs --sizes 1000 --profiles fw --rounds 9 --core 1 --no-save
       one kind of rule set, nothing written";
 
 #[derive(Parser)]
