@@ -279,6 +279,7 @@ mod tests {
             points: Points {
                 rules: vec![1000],
                 flows: vec![10_000],
+                table: None,
                 duration: Duration::ZERO,
                 json: false,
             },
