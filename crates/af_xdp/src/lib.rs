@@ -35,6 +35,8 @@ mod ring;
 #[cfg(not(loom))]
 mod bind;
 #[cfg(not(loom))]
+mod block;
+#[cfg(not(loom))]
 mod error;
 #[cfg(not(loom))]
 mod mapping;
@@ -52,6 +54,7 @@ mod wait;
 #[cfg(not(loom))]
 pub use {
     bind::{BusyPoll, Mode, RingSizes, SocketConfig},
+    block::{Array, Block},
     error::{BindError, TakeOverError, TooLong, UmemError, WakeError},
     mapping::Words,
     socket::{Socket, Statistics, StatisticsReader},

@@ -15,6 +15,7 @@ use super::sweep::Runs;
 use crate::policy::RuleId;
 use crate::policy::addr::Set;
 use crate::policy::rule::Clause;
+use af_xdp::Array;
 
 /// Up to this many rows all of them are put into bitsets even where these are looked at by slower code.
 const FEW: usize = 64;
@@ -118,7 +119,7 @@ pub(super) fn build(
         words: fields.words,
         unit: fields.unit,
         asks_sport: clauses.iter().any(|row| !row.sport.is_any()),
-        lines,
+        lines: lines.into(),
         bits: fields.bits,
         wide_rows: in_bits.len(),
         last_rule,
@@ -132,30 +133,31 @@ pub(super) fn build(
         mode: mode(&homes, &chunks, crossing.is_some(), asks_sport),
         homes,
         crossed: crossing.map(|crossing| crossing.table).unwrap_or_default(),
-        pairs: pairs.map_or_else(Vec::new, |pairs| {
+        pairs: pairs.map_or_else(Array::default, |pairs| {
             let starts = &chunks.starts[Home::Pair as usize];
             let of_list = pairs.list_of.iter().map(|list| starts[*list as usize]);
             of_list.collect()
         }),
-        entries: chunks.entries,
-        nodes: chunks.nodes,
-        children: chunks.children,
+        entries: chunks.entries.into(),
+        nodes: chunks.nodes.into(),
+        children: chunks.children.into(),
         slim: if chunks.per_chunk == SLIM_LANES {
             chunks.chunks.iter().map(Slim::from).collect()
         } else {
-            Vec::new()
+            Array::default()
         },
         chunks: if chunks.per_chunk == SLIM_LANES {
-            vec![Chunk::EMPTY]
+            vec![Chunk::EMPTY].into()
         } else {
-            chunks.chunks
+            chunks.chunks.into()
         },
-        rule_of_lane: chunks.rule_of_lane,
+        rule_of_lane: chunks.rule_of_lane.into(),
     };
     plan.far = plan.memory() > NEAR;
     if plan.memory() > budget.most {
         return Err(CompileError::TooLarge);
     }
+    plan.settle();
     Ok(plan)
 }
 
@@ -360,8 +362,8 @@ fn address(
         v4: search,
         v6: Search128::new(&ends6),
         v6_base: v4.len() as u32,
-        bits,
-        records,
+        bits: bits.into(),
+        records: records.into(),
     }
 }
 
@@ -372,21 +374,23 @@ fn port(swept: &Swept, housing: Option<&Housing>, at: usize, base: u32) -> PortF
     let home = housing.filter(|housing| housing.assigned.is_used(at + 2));
     PortField {
         class: if runs.class.len() > 1 {
-            spread(&starts, |at| runs.class[at], 65_536)
+            spread(&starts, |at| runs.class[at], 65_536).into()
         } else {
-            vec![0]
+            vec![0].into()
         },
         base,
         mask: if runs.class.len() > 1 { u16::MAX } else { 0 },
-        cell: home.map_or_else(Vec::new, |housing| {
-            spread(&housing.assigned.ports[at], |at| at as u32, 65_536)
+        cell: home.map_or_else(Array::default, |housing| {
+            spread(&housing.assigned.ports[at], |at| at as u32, 65_536).into()
         }),
-        lists: home.map_or_else(Vec::new, |housing| housing.chunks.starts[at + 2].clone()),
+        lists: home.map_or_else(Array::default, |housing| {
+            housing.chunks.starts[at + 2].clone().into()
+        }),
     }
 }
 
 /// By `side << 8 | protocol`.
-fn heads(swept: &Swept, housing: Option<&Housing>, unit: usize, base: u32) -> Vec<HeadRecord> {
+fn heads(swept: &Swept, housing: Option<&Housing>, unit: usize, base: u32) -> Array<HeadRecord> {
     let runs = &swept.runs[0];
     let starts: Vec<u32> = runs.starts.iter().map(|start| *start as u32).collect();
     let classes: Vec<u32> = spread(&starts, |at| runs.class[at], HEADS);

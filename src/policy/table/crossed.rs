@@ -9,6 +9,7 @@ use super::plan::{Crossed, NO_ROW};
 use super::rows::{Piece, Pieces, Span};
 use super::sweep::{Classes, Matches};
 use crate::policy::RuleId;
+use af_xdp::Array;
 use std::collections::HashMap;
 
 /// The most ranges of a field that count as wide: two ends each, so that the classes between them fit 64 bits.
@@ -68,10 +69,11 @@ pub(super) struct Crossing {
 impl Crossed {
     /// Does without the class of the source port, where no row asks for it.
     pub fn forget_sport(&mut self) {
-        for service in &mut self.services {
-            *service = self.port_pairs[usize::from(*service)];
-        }
-        (self.sport, self.port_pairs) = (Vec::new(), Vec::new());
+        let services = self.services.iter();
+        self.services = services
+            .map(|service| self.port_pairs[usize::from(*service)])
+            .collect();
+        (self.sport, self.port_pairs) = (Array::default(), Array::default());
     }
 }
 
@@ -241,18 +243,18 @@ fn tables(
     };
     let width = service_sets.len() as u32;
     let mut table = Crossed {
-        sport: direct(&sport)?,
-        dport: times(&direct(&dport)?, pieces.head_count)?,
+        sport: direct(&sport)?.into(),
+        dport: times(&direct(&dport)?, pieces.head_count)?.into(),
         dport_mask: u16::MAX,
-        services,
+        services: services.into(),
         width,
-        port_pairs,
-        first,
+        port_pairs: port_pairs.into(),
+        first: first.into(),
         rule_of_first,
         rows: rows.chunk_by(|a, b| a.row == b.row).count(),
     };
     if dport.sets.len() == 1 {
-        (table.dport, table.dport_mask) = (vec![0], 0);
+        (table.dport, table.dport_mask) = (vec![0].into(), 0);
     }
     let places = [wide(&src.class, dst.sets.len()), wide(&dst.class, 1)];
     Some((table, places, (pairs * count) as u32))

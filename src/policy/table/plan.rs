@@ -14,6 +14,7 @@
 //! are all in bitsets.
 
 use super::search::{Pivots, Search32, Search128};
+use af_xdp::{Array, Block};
 
 /// One cache line of bits.
 #[derive(Clone, Copy, Debug, Default)]
@@ -184,16 +185,16 @@ pub struct Crossed {
     /// All ones, or 0.
     pub dport_mask: u16,
     /// By `class of the destination port * heads + head`.
-    pub services: Vec<u16>,
+    pub services: Array<u16>,
     /// How many numbers there are in `services`.
     pub width: u32,
     /// By `class of the source port * width + number in services`; empty where no row asks for the source port, and `services`
     /// says what would stand here.
-    pub port_pairs: Vec<u16>,
+    pub port_pairs: Array<u16>,
     /// By the sum of both addresses' places and the number in `port_pairs`: the first row.
-    pub first: Vec<u16>,
+    pub first: Array<u16>,
     /// By row: its rule; behind the rows `u32::MAX`.
-    pub rule_of_first: Vec<u32>,
+    pub rule_of_first: Array<u32>,
     /// How many rows of the policy these are: one that was taken apart counts once.
     pub rows: usize,
 }
@@ -211,9 +212,9 @@ pub struct AddrField {
     /// Index of the first IPv6 interval.
     pub v6_base: u32,
     /// By interval: index of the first word of its class's bits.
-    pub bits: Vec<u32>,
+    pub bits: Array<u32>,
     /// By interval; empty where no row has a home.
-    pub records: Vec<AddrRecord>,
+    pub records: Array<AddrRecord>,
 }
 
 impl AddrField {
@@ -226,7 +227,7 @@ impl AddrField {
 }
 
 /// By every 16-bit number: a class, or a cell.
-pub type Direct = Vec<u16>;
+pub type Direct = Array<u16>;
 
 /// A port field.
 #[derive(Clone, Debug)]
@@ -240,7 +241,7 @@ pub struct PortField {
     /// By port: its cell among the lists of its home; empty where it is no home.
     pub cell: Direct,
     /// By `cell * heads + head`: the chunk where the list starts.
-    pub lists: Vec<u32>,
+    pub lists: Array<u32>,
 }
 
 /// What a side and a protocol stand for.
@@ -329,7 +330,7 @@ pub struct Plan {
     /// Destination port.
     pub dport: PortField,
     /// Side and protocol.
-    pub heads: Vec<HeadRecord>,
+    pub heads: Array<HeadRecord>,
     /// How many heads there are among the lists.
     pub head_count: u32,
     /// The fields that few policies ask for.
@@ -343,7 +344,7 @@ pub struct Plan {
     /// Whether some row in the bitsets asks for the source port: else every class of it has every row.
     pub asks_sport: bool,
     /// The bits of all fields: one array, so that the lookup has one address to keep at hand.
-    pub lines: Vec<Line>,
+    pub lines: Array<Line>,
     /// Bits of source, destination, source port, destination port, head.
     pub bits: [BitField; 5],
     /// The rule of a key that no row holds for.
@@ -351,7 +352,7 @@ pub struct Plan {
     /// How many rows are in bitsets.
     pub wide_rows: usize,
     /// Bit to rule, and past the rows the last rule, for as far as a kernel may point where there is no bit.
-    pub rule_of_bit: Vec<u32>,
+    pub rule_of_bit: Array<u32>,
     /// Whether the lists are too large for the caches next to the core, so that it pays to ask for them ahead.
     pub far: bool,
     /// What there is outside the bitsets: see [`mode`].
@@ -361,19 +362,19 @@ pub struct Plan {
     /// Rows that are answered ahead.
     pub crossed: Crossed,
     /// By the sum of both addresses' places: the chunk where the list of the pair starts.
-    pub pairs: Vec<u32>,
+    pub pairs: Array<u32>,
     /// The lists that may be taken apart; the first is empty.
-    pub entries: Vec<Entry>,
+    pub entries: Array<Entry>,
     /// Their separators; the first has none.
-    pub nodes: Vec<Node16>,
+    pub nodes: Array<Node16>,
     /// The chunks where the children's lists start.
-    pub children: Vec<u32>,
+    pub children: Array<u32>,
     /// The lists; the first is empty.
-    pub chunks: Vec<Chunk>,
+    pub chunks: Array<Chunk>,
     /// Instead of these, where there are many: see [`mode::SLIM`].
-    pub slim: Vec<Slim>,
+    pub slim: Array<Slim>,
     /// By `chunk * rules_of(lanes) + lane`: the rule; behind the lanes `u32::MAX`, for none.
-    pub rule_of_lane: Vec<u32>,
+    pub rule_of_lane: Array<u32>,
 }
 
 /// What a plan has outside the bitsets, a bit each.
@@ -428,6 +429,26 @@ pub mod field {
     pub const HEAD: usize = 4;
 }
 
+/// From so many bytes on a plan lies behind huge pages. The last one is seldom full, and what a smaller plan would gain is
+/// little: its pages are known to the processor.
+const HUGE: usize = 1 << 20;
+
+/// An array of whatever type, to be moved.
+trait Movable {
+    fn room(&self) -> usize;
+    fn move_to(&mut self, block: &mut Block);
+}
+
+impl<T: Copy> Movable for Array<T> {
+    fn room(&self) -> usize {
+        Block::room(self)
+    }
+
+    fn move_to(&mut self, block: &mut Block) {
+        block.take(self);
+    }
+}
+
 impl Plan {
     /// Bytes that the lookup structures take.
     pub fn memory(&self) -> usize {
@@ -458,6 +479,52 @@ impl Plan {
             + size_of_val(&self.nodes[..])
             + size_of_val(&self.children[..])
             + self.crossed.memory()
+    }
+
+    /// Moves the arrays of a large plan into one block of memory behind huge pages. Those that each packet reads come
+    /// first.
+    pub fn settle(&mut self) {
+        let (src, dst, crossed) = (&mut self.src, &mut self.dst, &mut self.crossed);
+        let arrays: [&mut dyn Movable; 30] = [
+            &mut src.v4.nodes,
+            &mut dst.v4.nodes,
+            &mut src.records,
+            &mut dst.records,
+            &mut src.bits,
+            &mut dst.bits,
+            &mut self.heads,
+            &mut self.dport.class,
+            &mut self.dport.cell,
+            &mut crossed.dport,
+            &mut self.sport.class,
+            &mut self.sport.cell,
+            &mut crossed.sport,
+            &mut crossed.services,
+            &mut crossed.port_pairs,
+            &mut crossed.rule_of_first,
+            &mut crossed.first,
+            &mut self.dport.lists,
+            &mut self.sport.lists,
+            &mut self.lines,
+            &mut self.rule_of_bit,
+            &mut self.pairs,
+            &mut self.entries,
+            &mut self.nodes,
+            &mut self.children,
+            &mut self.chunks,
+            &mut self.slim,
+            &mut self.rule_of_lane,
+            &mut src.v6.nodes,
+            &mut dst.v6.nodes,
+        ];
+        let bytes = arrays.iter().map(|array| array.room()).sum();
+        if bytes < HUGE {
+            return;
+        }
+        let mut block = Block::new(bytes);
+        for array in arrays {
+            array.move_to(&mut block);
+        }
     }
 }
 

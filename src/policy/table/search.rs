@@ -5,6 +5,8 @@
 //! compared with a whole burst at once: a processor that can look up a register by another one finds the nodes of sixteen
 //! packets in some ten instructions for two bits.
 
+use af_xdp::Array;
+
 /// The most separators of the level that is compared with a whole burst.
 pub const ROOT: usize = 511;
 
@@ -30,7 +32,7 @@ pub struct Search<K, N> {
     /// The separators of the uppermost level; their count says which of its nodes to go to. Without levels, all ends.
     pub root: Vec<K>,
     /// All levels below the root, one after the other.
-    pub nodes: Vec<N>,
+    pub nodes: Array<N>,
     /// Where each level starts in `nodes`.
     pub levels: Vec<usize>,
 }
@@ -169,7 +171,7 @@ fn build<K: Copy, N>(
     if ends.len() <= root {
         return Search {
             root: ends.to_vec(),
-            nodes: Vec::new(),
+            nodes: Array::default(),
             levels: Vec::new(),
         };
     }
@@ -190,7 +192,7 @@ fn build<K: Copy, N>(
     }
     Search {
         root: firsts[1..].to_vec(),
-        nodes,
+        nodes: nodes.into(),
         levels: starts,
     }
 }
