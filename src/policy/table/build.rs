@@ -6,8 +6,8 @@ use super::fields::{Swept, fields, spread, words};
 use super::homes::{self, Assigned, Choice, Chunks};
 use super::kernel::Kernel;
 use super::plan::{
-    AddrField, AddrRecord, Chunk, HEADS, HOMES, HeadRecord, Home, LANES, NO_LANE, Plan, PortField,
-    SLIM_LANES, Slim, field, mode,
+    AddrField, AddrRecord, Direct, HEADS, HOMES, HeadRecord, Home, LANES, NO_LANE, Plan, PortField,
+    PortRecord, SIEVE_LANES, field, mode,
 };
 use super::rows::{self, Pieces};
 use super::search::{Pivots, Search32, Search128};
@@ -25,7 +25,7 @@ const NEAR: usize = 6 << 20;
 /// separators.
 const WORTH: f64 = 0.3;
 /// Bytes of answers that are worth it in a table that is far larger than the caches.
-const SMALL: usize = 2 << 20;
+const SMALL: usize = 16 << 20;
 
 /// How many bits past the last word the kernels may point to where there is none, and one.
 const NONE: usize = 65;
@@ -39,8 +39,8 @@ pub struct Budget {
     pub dense: usize,
     /// Up to this many rows all of them are put into bitsets, if all ask for addresses, ports and protocols alone.
     pub few: usize,
-    /// Beyond so many rows lists are kept in chunks of eight rows, not sixteen.
-    pub slim: usize,
+    /// Beyond so many rows lists are looked at through sieves, not as a whole.
+    pub whole: usize,
     /// Whether rows go into lists, or are answered ahead, though bitsets would be looked up sooner.
     pub lists: bool,
     /// Pairs of source and destination classes, beyond which rows are not found by pairs.
@@ -91,7 +91,7 @@ pub(super) fn build(
         let mut pieces = housing.pieces.pieces.iter();
         pieces.any(|piece| piece.spans[2] != (0, 65_535))
     });
-    let (pieces, assigned, chunks, mut crossing) = match housing {
+    let (pieces, assigned, mut chunks, mut crossing) = match housing {
         Some(housing) => (
             Some(housing.pieces),
             Some(housing.assigned),
@@ -107,6 +107,7 @@ pub(super) fn build(
         crossing.table.forget_sport();
     }
     let last_rule = rule_of_row.last().map_or(0, |rule| rule.0);
+    let bytes = std::mem::take(&mut chunks.bytes);
     let mut plan = Plan {
         src,
         dst,
@@ -141,18 +142,16 @@ pub(super) fn build(
         entries: chunks.entries.into(),
         nodes: chunks.nodes.into(),
         children: chunks.children.into(),
-        slim: if chunks.per_chunk == SLIM_LANES {
-            chunks.chunks.iter().map(Slim::from).collect()
-        } else {
-            Array::default()
-        },
-        chunks: if chunks.per_chunk == SLIM_LANES {
-            vec![Chunk::EMPTY].into()
-        } else {
-            chunks.chunks.into()
-        },
+        chunks: chunks.chunks.into(),
         rule_of_lane: chunks.rule_of_lane.into(),
+        sieves: chunks.sieves.into(),
+        rows: chunks.rows.into(),
     };
+    if plan.mode & mode::SIFTED != 0 {
+        let [sport, dport] = [&bytes[2], &bytes[3]];
+        gather(&mut plan.sport, &mut plan.crossed.sport, sport);
+        gather(&mut plan.dport, &mut plan.crossed.dport, dport);
+    }
     plan.far = plan.memory() > NEAR;
     if plan.memory() > budget.most {
         return Err(CompileError::TooLarge);
@@ -161,12 +160,31 @@ pub(super) fn build(
     Ok(plan)
 }
 
+/// Puts together what is known of each port.
+fn gather(field: &mut PortField, crossed: &mut Direct, bytes: &[u8]) {
+    let of = |direct: &Direct, port: usize| match direct.len() {
+        0 => 0,
+        1 => direct[0],
+        _ => direct[port],
+    };
+    let record = |port: usize| PortRecord {
+        class: of(&field.class, port),
+        cell: of(&field.cell, port),
+        crossed: of(crossed, port),
+        byte: bytes[port],
+    };
+    field.records = (0..65_536).map(record).collect();
+    field.class = Array::default();
+    field.cell = Array::default();
+    *crossed = Array::default();
+}
+
 fn mode(homes: &[bool; HOMES], chunks: &Chunks, crossed: bool, sport: bool) -> u32 {
     let mut mode = 0;
     let mut set = |has: bool, what: u32| mode |= if has { what } else { 0 };
     set(crossed, mode::CROSSED);
     set(sport && (crossed || homes.contains(&true)), mode::SPORT);
-    set(chunks.per_chunk == SLIM_LANES, mode::SLIM);
+    set(chunks.per_chunk == SIEVE_LANES, mode::SIFTED);
     for (home, used) in homes.iter().enumerate() {
         set(*used, mode::home(home));
         set(*used && chunks.split[home], mode::split(home));
@@ -191,7 +209,7 @@ fn house(
     checked: bool,
 ) -> Option<Housing> {
     let pieces = rows::pieces(rows, sets);
-    let near = rows.len() <= budget.slim;
+    let near = rows.len() <= budget.whole;
     // Far from the core a large table of answers costs more than the rows that it spares.
     let crossing = crossed::cross(&pieces, rule_of_row);
     let crossing = crossing.filter(|it| near || it.table.memory() <= SMALL);
@@ -199,13 +217,16 @@ fn house(
         Some(crossing) => crossing.members.clone(),
         None => vec![false; pieces.pieces.len()],
     };
-    let per_chunk = if near { LANES } else { SLIM_LANES };
+    let per_chunk = if near { LANES } else { SIEVE_LANES };
     let mut best: Option<(f64, Assigned)> = None;
-    for choice in choices(near || budget.lists, budget) {
+    let mut choices = choices(near || budget.lists, budget);
+    // Sieves do without pairs.
+    choices.retain(|choice| near || !matches!(choice, Choice::Pairs(_)));
+    for choice in choices {
         let Some(assigned) = homes::assign(&pieces, &taken, choice) else {
             continue;
         };
-        let cost = cost(&assigned, per_chunk, near, checked);
+        let cost = cost(&assigned, per_chunk, checked);
         if best.as_ref().is_none_or(|(least, _)| cost < *least) {
             best = Some((cost, assigned));
         }
@@ -230,7 +251,7 @@ fn house(
 }
 
 /// Who may be a home. Where the tables fit the caches, lists may get long, since separators take them apart; where they do
-/// not, each cache line counts, and short lists in several homes are the smallest.
+/// not, each cache line counts, and of lists with sieves one line more is little against another home.
 fn choices(near: bool, budget: Budget) -> Vec<Choice> {
     let fields = |homes, longest, by_dst| Choice::Fields {
         homes,
@@ -249,25 +270,27 @@ fn choices(near: bool, budget: Budget) -> Vec<Choice> {
         ]
     } else {
         vec![
-            fields(addresses, 8, false),
-            fields(addresses, 16, false),
-            fields(services, 8, false),
-            fields(services, 16, false),
-            fields(services, 32, false),
-            fields([true; 4], 16, false),
-            fields([true; 4], 32, false),
+            fields(addresses, 48, false),
+            fields(addresses, 96, false),
+            fields(services, 24, false),
+            fields(services, 48, false),
+            fields([true; 4], 24, false),
+            fields([true; 4], 48, false),
         ]
     }
 }
 
 /// About how many nanoseconds a packet spends past the classes of its fields, as measured on one machine: only the
 /// ratios matter.
-fn cost(assigned: &Assigned, per_chunk: usize, near: bool, checked: bool) -> f64 {
+fn cost(assigned: &Assigned, per_chunk: usize, checked: bool) -> f64 {
     let wide = assigned.housed.iter().filter(|housed| !**housed).count();
     let list = |home: usize| {
         let chunks = assigned.chunks(home, per_chunk);
+        if per_chunk == SIEVE_LANES {
+            return 8.0 + 2.0 * (chunks - 1.0);
+        }
         // Separators cost a step, and leave one chunk of up to some thirty; pairs have none.
-        let apart = if near && home != Home::Pair as usize {
+        let apart = if home != Home::Pair as usize {
             0.6 + (chunks - 1.0) / 16.0
         } else {
             f64::INFINITY
@@ -275,7 +298,9 @@ fn cost(assigned: &Assigned, per_chunk: usize, near: bool, checked: bool) -> f64
         3.0 + 2.5 * (chunks - 1.0).min(apart)
     };
     let homes = (0..HOMES).filter(|home| assigned.is_used(*home));
-    let bits = if wide > 0 {
+    let bits = if wide > 0 && per_chunk == SIEVE_LANES && !checked {
+        2.0 + 0.4 * words(wide) as f64
+    } else if wide > 0 {
         bits_cost(wide, checked)
     } else {
         0.0
@@ -297,12 +322,13 @@ fn address(
 ) -> AddrField {
     let whole = [0];
     let (mut bits, mut records) = (Vec::new(), Vec::new());
-    let record = |housing: &Housing, cell: Option<usize>| {
+    let record = |housing: &Housing, cell: Option<usize>, bits: u32| {
         let pairs = housing.assigned.pairs.as_ref();
         let (chunks, crossing) = (&housing.chunks, housing.crossing.as_ref());
         let list = cell.and_then(|cell| chunks.starts[at].get(cell).copied());
         let is_src = at == field::SRC;
         let pair = match (cell, pairs) {
+            (_, None) if chunks.per_chunk == SIEVE_LANES => bits,
             (_, None) => 0,
             (Some(cell), Some(pairs)) => pairs.places[at][cell],
             (None, Some(pairs)) => {
@@ -329,6 +355,9 @@ fn address(
             places: u64::from(wide) << 32 | u64::from(pair),
             list: list.unwrap_or(0),
             lane,
+            byte: cell
+                .and_then(|cell| chunks.bytes[at].get(cell).copied())
+                .unwrap_or(0),
         }
     };
     let mut family = |runs: &Runs, cells: &[u128], base: usize| -> Vec<u128> {
@@ -339,8 +368,9 @@ fn address(
         for start in &starts {
             run += usize::from(runs.starts.get(run + 1) == Some(start));
             cell += usize::from(cells.get(cell + 1) == Some(start));
-            bits.push(base_of_bits + runs.class[run] * unit as u32);
-            records.extend(housing.map(|housing| record(housing, Some(base + cell))));
+            let start = base_of_bits + runs.class[run] * unit as u32;
+            bits.push(start);
+            records.extend(housing.map(|housing| record(housing, Some(base + cell), start)));
         }
         starts
     };
@@ -351,8 +381,9 @@ fn address(
     };
     let v4 = family(&swept.runs[0], four, 0);
     let v6 = family(&swept.runs[1], six, four.len());
-    bits.push(base_of_bits + swept.none * unit as u32);
-    records.extend(housing.map(|housing| record(housing, None)));
+    let none = base_of_bits + swept.none * unit as u32;
+    bits.push(none);
+    records.extend(housing.map(|housing| record(housing, None, none)));
     // The highest value of each interval but the last.
     let ends: Vec<u32> = v4[1..].iter().map(|start| *start as u32 - 1).collect();
     let ends6: Vec<u128> = v6[1..].iter().map(|start| start - 1).collect();
@@ -386,6 +417,7 @@ fn port(swept: &Swept, housing: Option<&Housing>, at: usize, base: u32) -> PortF
         lists: home.map_or_else(Array::default, |housing| {
             housing.chunks.starts[at + 2].clone().into()
         }),
+        records: Array::default(),
     }
 }
 

@@ -3,8 +3,9 @@
 //! A row is put where its list stays shortest, first rows first; a row whose ranges are wide in every field, or that
 //! only meets full lists, gets no home and goes to the bitsets.
 
+use super::coarse::coarse;
 use super::pairs::{self, Pairs};
-use super::plan::{Chunk, Entry, HOMES, Home, LANES, Node16, rules_of};
+use super::plan::{Chunk, Entry, HOMES, Home, LANES, Node16, RULES, Row, SIEVE_LANES, Sieve};
 use super::rows::{Piece, Pieces, Space, Span};
 use super::split::{self, Split, split};
 use crate::policy::RuleId;
@@ -236,9 +237,11 @@ impl Lanes {
 /// The lists as chunks.
 pub(super) struct Chunks {
     pub chunks: Vec<Chunk>,
-    /// How many rows a chunk has at most.
+    /// How many rows a chunk, or a sieve, has at most.
     pub per_chunk: usize,
     pub rule_of_lane: Vec<u32>,
+    pub sieves: Vec<Sieve>,
+    pub rows: Vec<Row>,
     /// By home: whether its keys go through separators.
     pub split: [bool; HOMES],
     pub entries: Vec<Entry>,
@@ -248,6 +251,8 @@ pub(super) struct Chunks {
     pub starts: [Vec<u32>; HOMES],
     /// By address field and cell: the lane.
     pub lanes: [Vec<u16>; 2],
+    /// By field (of addresses by cell, else by port): the byte that sieves compare; empty without them.
+    pub bytes: [Vec<u8>; 4],
 }
 
 /// Packs the lists, so many rows a chunk. Those of a home are taken apart where they get shorter by more than `worth` chunks
@@ -261,10 +266,12 @@ pub(super) fn pack(
 ) -> Chunks {
     let mut out = Chunks {
         lanes: lanes(pieces, assigned),
-        rule_of_lane: vec![u32::MAX; rules_of(per_chunk)],
         per_chunk,
         ..Chunks::none()
     };
+    if per_chunk == SIEVE_LANES {
+        out.bytes = bytes(pieces, assigned);
+    }
     for home in Home::ALL {
         let lists = assigned.lists(home as usize);
         let mut number: HashMap<&[u32], usize> = HashMap::new();
@@ -302,7 +309,11 @@ pub(super) fn pack(
                     if let Some(chunk) = known.get(child) {
                         return *chunk;
                     }
-                    let chunk = out.list(home, child, pieces, rule_of_row);
+                    let chunk = if per_chunk == SIEVE_LANES {
+                        out.sifted(home, child, pieces, rule_of_row)
+                    } else {
+                        out.list(home, child, pieces, rule_of_row)
+                    };
                     known.insert(child.clone(), chunk);
                     chunk
                 };
@@ -341,19 +352,42 @@ fn lanes(pieces: &Pieces, assigned: &Assigned) -> [Vec<u16>; 2] {
     })
 }
 
+/// By field and value the byte that sieves compare.
+fn bytes(pieces: &Pieces, assigned: &Assigned) -> [Vec<u8>; 4] {
+    let mut listed = vec![false; pieces.pieces.len()];
+    for piece in (0..HOMES).flat_map(|home| assigned.lists(home).iter().flatten()) {
+        listed[*piece as usize] = true;
+    }
+    let values = [pieces.src.cells(), pieces.dst.cells(), 65_536, 65_536];
+    std::array::from_fn(|field| {
+        let pieces = pieces.pieces.iter().zip(&listed);
+        let spans = pieces.filter(|(_, listed)| **listed);
+        coarse(spans.map(|(piece, _)| piece.spans[field]), values[field])
+    })
+}
+
 impl Chunks {
     /// No list but the empty one.
     pub fn none() -> Chunks {
         Chunks {
             chunks: vec![Chunk::EMPTY],
             per_chunk: LANES,
-            rule_of_lane: vec![u32::MAX; rules_of(LANES)],
+            rule_of_lane: vec![u32::MAX; RULES],
+            sieves: vec![Sieve::EMPTY],
+            rows: vec![Row {
+                lowest: [0; 4],
+                not_heads: u16::MAX,
+                unused: 0,
+                rule: u32::MAX,
+                span: [u16::MAX; 8],
+            }],
             split: [false; HOMES],
             entries: vec![Entry::default()],
             nodes: vec![Node16::NONE],
             children: vec![0],
             starts: Default::default(),
             lanes: Default::default(),
+            bytes: Default::default(),
         }
     }
 
@@ -388,7 +422,7 @@ impl Chunks {
                 more: u32::from(at < last),
                 ..Chunk::EMPTY
             };
-            let mut rules = vec![u32::MAX; rules_of(self.per_chunk)];
+            let mut rules = vec![u32::MAX; RULES];
             for (lane, &piece) in part.iter().enumerate() {
                 let piece = &pieces.pieces[piece as usize];
                 let compared = home.compares().map(|field| self.span(piece, field));
@@ -405,6 +439,43 @@ impl Chunks {
             self.rule_of_lane.extend(rules);
         }
         start
+    }
+
+    /// Adds a list that is looked at through sieves, and says where it starts.
+    fn sifted(&mut self, home: Home, list: &[u32], pieces: &Pieces, rule_of_row: &[RuleId]) -> u32 {
+        let start = self.sieves.len() as u32;
+        for part in list.chunks(SIEVE_LANES) {
+            let mut sieve = Sieve {
+                rows: self.rows.len() as u32,
+                ..Sieve::EMPTY
+            };
+            for (lane, &piece) in part.iter().enumerate() {
+                let piece = &pieces.pieces[piece as usize];
+                for (field, at) in home.sifts().into_iter().zip([&mut sieve.a, &mut sieve.b]) {
+                    let (first, last) = piece.spans[field];
+                    let byte = |value: u32| self.bytes[field][value as usize];
+                    (at[0][lane], at[1][lane]) = (byte(first), byte(last) - byte(first));
+                }
+                sieve.not_heads[lane] = Sieve::heads(!piece.heads);
+                let mut row = Row {
+                    lowest: [0; 4],
+                    not_heads: !piece.heads,
+                    unused: 0,
+                    rule: rule_of_row[piece.row as usize].0,
+                    span: [u16::MAX; 8],
+                };
+                for field in (0..4).filter(|field| *field != home as usize) {
+                    let (first, last) = self.span(piece, field);
+                    (row.lowest[field], row.span[field]) = (first as u16, (last - first) as u16);
+                }
+                self.rows.push(row);
+            }
+            self.sieves.push(sieve);
+        }
+        let further = (list.len().div_ceil(SIEVE_LANES) - 1) as u32;
+        // So many lines are more than a table may take, and no list is as long.
+        debug_assert!(start < 1 << Sieve::FURTHER && further < 1 << (32 - Sieve::FURTHER));
+        start | further << Sieve::FURTHER
     }
 
     /// The range of a row in lanes or ports.

@@ -3,6 +3,7 @@
 //! [`plan`] says what it is made of, [`kernel`] how it is looked up.
 
 mod build;
+mod coarse;
 mod crossed;
 mod fields;
 mod homes;
@@ -31,7 +32,7 @@ pub const BUDGET: Budget = Budget {
     most: MAX_BYTES,
     dense: 64 << 20,
     few: 1024,
-    slim: 30_000,
+    whole: 30_000,
     lists: false,
     pairs: 1 << 19,
 };
@@ -257,11 +258,11 @@ impl Table {
             wide_rows: plan.wide_rows,
             words: plan.words,
             aggregated: plan.form == Form::Aggregated,
-            chunks: plan.chunks.len().max(plan.slim.len()) - 1,
-            rows_in_a_chunk: if plan.slim.is_empty() {
+            chunks: plan.chunks.len().max(plan.sieves.len()) - 1,
+            rows_in_a_chunk: if plan.mode & plan::mode::SIFTED == 0 {
                 plan::LANES
             } else {
-                plan::SLIM_LANES
+                plan::SIEVE_LANES
             },
             homes: plan.homes,
             crossed: plan.crossed.rows,

@@ -23,14 +23,12 @@ pub struct Line(pub [u64; 8]);
 
 /// Rows of one list, compared at once.
 pub const LANES: usize = 16;
-/// The same of a [`Slim`] chunk.
-pub const SLIM_LANES: usize = 8;
+/// The same of a [`Sieve`].
+pub const SIEVE_LANES: usize = 12;
 
-/// Numbers that a chunk of so many lanes has in [`Plan::rule_of_lane`]: one for each lane, one for none, and one so that the
-/// place is found in two instructions.
-pub const fn rules_of(lanes: usize) -> usize {
-    lanes + 2
-}
+/// Numbers that a chunk has in [`Plan::rule_of_lane`]: one for each lane, one for none, and one so that the place is found in
+/// two instructions.
+pub const RULES: usize = LANES + 2;
 
 /// Up to sixteen rows of one list, in the three fields that the list does not decide: four cache lines, of which lists by
 /// pairs need three.
@@ -51,37 +49,52 @@ pub struct Chunk {
     pub a: AlignedLanes,
 }
 
-/// Up to eight rows of one list, in two cache lines: for tables that are too large for the caches, where each line counts.
+/// Up to twelve rows of one list, as far as a byte of three fields tells: one cache line, for tables that are too large for
+/// the caches, where each line counts. Which rows may hold is seen here; only these are looked at as a whole.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub struct Slim {
-    /// The first field.
-    pub a: [[u16; SLIM_LANES]; 2],
+pub struct Sieve {
+    /// The first of the fields that [`Home::sifts`] names: the lowest byte, and how much higher the highest is.
+    pub a: [[u8; SIEVE_LANES]; 2],
     /// Of the second.
-    pub b: [[u16; SLIM_LANES]; 2],
-    /// Of the third.
-    pub c: [[u16; SLIM_LANES]; 2],
-    /// The heads that do not match.
-    pub not_heads: [u16; SLIM_LANES],
-    /// 1 where the list goes on in the next chunk.
-    pub more: u32,
+    pub b: [[u8; SIEVE_LANES]; 2],
+    /// The heads that do not match, as [`Sieve::heads`] has them. All ones where there is no row.
+    pub not_heads: [u8; SIEVE_LANES],
+    /// Where the rows are in [`Plan::rows`].
+    pub rows: u32,
 }
 
-impl From<&Chunk> for Slim {
-    /// Of a chunk of at most [`SLIM_LANES`] rows.
-    fn from(chunk: &Chunk) -> Slim {
-        fn half(lanes: &[u16; LANES]) -> [u16; SLIM_LANES] {
-            std::array::from_fn(|lane| lanes[lane])
-        }
-        let field = |field: &[[u16; LANES]; 2]| field.each_ref().map(half);
-        Slim {
-            a: field(&chunk.a.0),
-            b: field(&chunk.b),
-            c: field(&chunk.c),
-            not_heads: half(&chunk.not_heads),
-            more: chunk.more,
-        }
+impl Sieve {
+    /// No row.
+    pub const EMPTY: Sieve = Sieve {
+        a: [[0; SIEVE_LANES]; 2],
+        b: [[0; SIEVE_LANES]; 2],
+        not_heads: [u8::MAX; SIEVE_LANES],
+        rows: 0,
+    };
+    /// In the number of a list, above so many bits that say which line is its first, how many more it has.
+    pub const FURTHER: u32 = 24;
+
+    /// The heads that do not match, two in each bit, which is set where neither does.
+    pub const fn heads(not: u16) -> u8 {
+        not as u8 & (not >> 8) as u8
     }
+}
+
+/// One row of a list, half a cache line.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(32))]
+pub struct Row {
+    /// Source lane, destination lane, source port, destination port: the lowest.
+    pub lowest: [u16; 4],
+    /// The heads that do not match, a bit each.
+    pub not_heads: u16,
+    /// So that the rule is aligned.
+    pub unused: u16,
+    /// The rule.
+    pub rule: u32,
+    /// How much higher the highest is; of what is no field as much as there is.
+    pub span: [u16; 8],
 }
 
 /// On a cache line of its own.
@@ -129,6 +142,16 @@ impl Home {
             Home::Pair => [2, 2, 3],
         }
     }
+
+    /// The fields that the sieves compare.
+    pub const fn sifts(self) -> [usize; 2] {
+        match self {
+            Home::Src => [1, 3],
+            Home::Dst => [0, 3],
+            Home::Sport | Home::Dport => [0, 1],
+            Home::Pair => [2, 3],
+        }
+    }
 }
 
 /// How many homes there are.
@@ -138,13 +161,17 @@ pub const HOMES: usize = 5;
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C, align(16))]
 pub struct AddrRecord {
-    /// Below, where pairs are a home, what to add up for the place in [`Plan::pairs`]; above, from bit 32 on, what to add up
+    /// Below, where pairs are a home, what to add up for the place in [`Plan::pairs`], and for lists with sieves what
+    /// [`AddrField::bits`] says; above, from bit 32 on, what to add up
     /// for the place in [`Crossed::first`].
     pub places: u64,
-    /// Of this home the chunk where the list starts (0, an empty one, where there is none), or its [`Entry`].
+    /// Of this home the chunk where the list starts (0, an empty one, where there is none), or its [`Entry`]. Of a sifted list
+    /// see [`Sieve::FURTHER`].
     pub list: u32,
     /// The lane.
     pub lane: u16,
+    /// The lane as a [`Sieve`] compares it.
+    pub byte: u8,
 }
 
 /// Children of a node.
@@ -242,6 +269,22 @@ pub struct PortField {
     pub cell: Direct,
     /// By `cell * heads + head`: the chunk where the list starts.
     pub lists: Array<u32>,
+    /// By port, for lists with sieves: all that is to know of it. What stands here is not kept elsewhere.
+    pub records: Array<PortRecord>,
+}
+
+/// What a port stands for.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(8))]
+pub struct PortRecord {
+    /// Its class among the bitsets.
+    pub class: u16,
+    /// Its cell among the lists of its home.
+    pub cell: u16,
+    /// What [`Crossed::sport`] or [`Crossed::dport`] would say.
+    pub crossed: u16,
+    /// The port as a [`Sieve`] compares it.
+    pub byte: u8,
 }
 
 /// What a side and a protocol stand for.
@@ -371,10 +414,12 @@ pub struct Plan {
     pub children: Array<u32>,
     /// The lists; the first is empty.
     pub chunks: Array<Chunk>,
-    /// Instead of these, where there are many: see [`mode::SLIM`].
-    pub slim: Array<Slim>,
-    /// By `chunk * rules_of(lanes) + lane`: the rule; behind the lanes `u32::MAX`, for none.
+    /// By `chunk * RULES + lane`: the rule; behind the lanes `u32::MAX`, for none.
     pub rule_of_lane: Array<u32>,
+    /// Instead of the chunks, where there are many: see [`mode::SIFTED`]. The first is empty, as its row is.
+    pub sieves: Array<Sieve>,
+    /// Their rows.
+    pub rows: Array<Row>,
 }
 
 /// What a plan has outside the bitsets, a bit each.
@@ -387,8 +432,8 @@ pub mod mode {
     pub const SPORT: u32 = 1 << 17;
     /// Lists of any home by one field.
     pub const BY_FIELD: u32 = 0xf;
-    /// Chunks are slim.
-    pub const SLIM: u32 = 1 << 18;
+    /// Lists are looked at through sieves.
+    pub const SIFTED: u32 = 1 << 18;
     /// No mode that a kernel is compiled for: it asks the plan.
     pub const OTHER: u32 = 1 << 31;
 
@@ -414,6 +459,10 @@ pub mod mode {
     pub const ADDRESSES_BOTH: u32 = ADDRESSES_DST | split(0);
     /// The same, with the source port.
     pub const ADDRESSES_BOTH_SPORT: u32 = ADDRESSES_BOTH | SPORT;
+    /// Lists by source and destination address, sifted.
+    pub const SIFTED_ADDRESSES: u32 = ADDRESSES | SIFTED;
+    /// The same, with the source port.
+    pub const SIFTED_ADDRESSES_SPORT: u32 = ADDRESSES | SIFTED | SPORT;
     /// Lists by pairs of addresses.
     pub const PAIRS: u32 = home(4) | CROSSED;
     /// The same, with the source port.
@@ -462,6 +511,7 @@ impl Plan {
             size_of_val(&field.class[..])
                 + size_of_val(&field.cell[..])
                 + size_of_val(&field.lists[..])
+                + size_of_val(&field.records[..])
         };
         let extra = |extra: &Extra| size_of_val(&extra.class[..]) + extra.bits.memory();
         [&self.src, &self.dst].map(addr).iter().sum::<usize>()
@@ -472,8 +522,9 @@ impl Plan {
             + size_of_val(&self.heads[..])
             + size_of_val(&self.rule_of_bit[..])
             + size_of_val(&self.chunks[..])
-            + size_of_val(&self.slim[..])
             + size_of_val(&self.rule_of_lane[..])
+            + size_of_val(&self.sieves[..])
+            + size_of_val(&self.rows[..])
             + size_of_val(&self.pairs[..])
             + size_of_val(&self.entries[..])
             + size_of_val(&self.nodes[..])
@@ -485,7 +536,7 @@ impl Plan {
     /// first.
     pub fn settle(&mut self) {
         let (src, dst, crossed) = (&mut self.src, &mut self.dst, &mut self.crossed);
-        let arrays: [&mut dyn Movable; 30] = [
+        let arrays: [&mut dyn Movable; 33] = [
             &mut src.v4.nodes,
             &mut dst.v4.nodes,
             &mut src.records,
@@ -496,6 +547,8 @@ impl Plan {
             &mut self.dport.class,
             &mut self.dport.cell,
             &mut crossed.dport,
+            &mut self.dport.records,
+            &mut self.sport.records,
             &mut self.sport.class,
             &mut self.sport.cell,
             &mut crossed.sport,
@@ -512,8 +565,9 @@ impl Plan {
             &mut self.nodes,
             &mut self.children,
             &mut self.chunks,
-            &mut self.slim,
             &mut self.rule_of_lane,
+            &mut self.sieves,
+            &mut self.rows,
             &mut src.v6.nodes,
             &mut dst.v6.nodes,
         ];

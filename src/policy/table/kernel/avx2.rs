@@ -1,8 +1,8 @@
 //! The lookup with AVX2: a node is two comparisons, a chunk of rows is compared in 128-bit registers.
 
 use super::portable::Portable;
-use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, Slim, burst, low};
-use crate::policy::table::plan::{LANES, Plan, SLIM_LANES};
+use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Row, Sieve, Simd, burst, low};
+use crate::policy::table::plan::{LANES, Plan, SIEVE_LANES};
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
 
@@ -129,20 +129,33 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32 {
-        // SAFETY: see above.
+    unsafe fn sift(sieve: &Sieve, bytes: u32) -> u32 {
+        // SAFETY: see above; behind each twelve bytes of a sieve there are four more.
         unsafe {
-            let lanes = |lanes: &[u16; SLIM_LANES]| _mm_load_si128(lanes.as_ptr().cast());
-            let rest = |value: u16, field: &[[u16; SLIM_LANES]; 2]| {
-                let above = _mm_sub_epi16(_mm_set1_epi16(value as i16), lanes(&field[0]));
-                _mm_subs_epu16(above, lanes(&field[1]))
+            let lanes = |lanes: &[u8; SIEVE_LANES]| _mm_loadu_si128(lanes.as_ptr().cast());
+            let byte = |at: u32| _mm_set1_epi8((bytes >> (8 * at)) as i8);
+            let rest = |value, field: &[[u8; SIEVE_LANES]; 2]| {
+                _mm_subs_epu8(_mm_sub_epi8(value, lanes(&field[0])), lanes(&field[1]))
             };
-            let [a, b, c] = values;
-            let heads = _mm_and_si128(lanes(&chunk.not_heads), _mm_set1_epi16(mask as i16));
-            let all = _mm_or_si128(rest(a, &chunk.a), rest(b, &chunk.b));
-            let all = _mm_or_si128(all, _mm_or_si128(rest(c, &chunk.c), heads));
-            let holds = _mm_movemask_epi8(_mm_cmpeq_epi16(all, _mm_setzero_si128())) as u32;
-            (holds | 1 << (2 * SLIM_LANES)).trailing_zeros() / 2
+            let all = _mm_or_si128(rest(byte(0), &sieve.a), rest(byte(1), &sieve.b));
+            let all = _mm_or_si128(all, _mm_and_si128(lanes(&sieve.not_heads), byte(2)));
+            let may = _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) as u32;
+            may & ((1 << SIEVE_LANES) - 1)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn holds(row: &Row, values: *const [u16; 4], mask: u16) -> u32 {
+        // SAFETY: see above; a row is two registers.
+        unsafe {
+            let row: *const __m128i = (&raw const *row).cast();
+            let values = _mm_loadl_epi64(values.cast());
+            let lowest = _mm_load_si128(row);
+            let rest = _mm_subs_epu16(_mm_sub_epi16(values, lowest), _mm_load_si128(row.add(1)));
+            // The fifth number of a row is the heads that it does not take.
+            let mask = _mm_insert_epi16::<4>(_mm_setzero_si128(), mask as i32);
+            let fails = _mm_or_si128(rest, _mm_and_si128(lowest, mask));
+            _mm_testz_si128(fails, fails) as u32
         }
     }
 

@@ -1,7 +1,7 @@
 //! The lookup with AVX-512: a node, a chunk or a line of bits is one comparison, whose outcome is a mask.
 
 use super::avx2::Avx2;
-use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Simd, Slim, burst, low};
+use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Row, Sieve, Simd, burst, low};
 use crate::policy::table::plan::{LANES, Plan};
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
@@ -212,9 +212,15 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32 {
+    unsafe fn sift(sieve: &Sieve, bytes: u32) -> u32 {
         // SAFETY: whoever has AVX-512 has AVX2.
-        unsafe { Avx2::first_row_slim(chunk, values, mask) }
+        unsafe { Avx2::sift(sieve, bytes) }
+    }
+
+    #[inline(always)]
+    unsafe fn holds(row: &Row, values: *const [u16; 4], mask: u16) -> u32 {
+        // SAFETY: whoever has AVX-512 has AVX2.
+        unsafe { Avx2::holds(row, values, mask) }
     }
 
     #[inline(always)]

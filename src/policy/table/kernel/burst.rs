@@ -4,7 +4,7 @@ use super::general::general_bits;
 use super::lists::{listed, lower};
 use super::{PASS, Simd};
 use crate::frame::Net;
-use crate::policy::table::plan::{Form, Plan, PortField, mode};
+use crate::policy::table::plan::{AddrField, Form, Plan, PortField, mode};
 use crate::policy::table::search::{Node32, Search32};
 use crate::policy::{Key, RuleId};
 
@@ -65,6 +65,15 @@ unsafe fn pass<S: Simd>(plan: &Plan, keys: &[Key; PASS], out: &mut [RuleId; PASS
     };
     // SAFETY: the caller's.
     unsafe {
+        if plan.far && plan.mode & mode::SIFTED != 0 {
+            let sport = plan.asks_sport || plan.mode & mode::SPORT != 0;
+            for key in &keys[..groups * GROUP] {
+                S::prefetch(plan.dport.records.as_ptr().add(key.dport.into()));
+                if sport {
+                    S::prefetch(plan.sport.records.as_ptr().add(key.sport.into()));
+                }
+            }
+        }
         addresses::<S>(plan, keys, &mut found);
         match plan.mode {
             0 => out.fill(RuleId(plan.last_rule)),
@@ -81,6 +90,12 @@ unsafe fn pass<S: Simd>(plan: &Plan, keys: &[Key; PASS], out: &mut [RuleId; PASS
             mode::ADDRESSES_BOTH => listed::<S, { mode::ADDRESSES_BOTH }>(plan, keys, &found, out),
             mode::ADDRESSES_BOTH_SPORT => {
                 listed::<S, { mode::ADDRESSES_BOTH_SPORT }>(plan, keys, &found, out)
+            }
+            mode::SIFTED_ADDRESSES => {
+                listed::<S, { mode::SIFTED_ADDRESSES }>(plan, keys, &found, out)
+            }
+            mode::SIFTED_ADDRESSES_SPORT => {
+                listed::<S, { mode::SIFTED_ADDRESSES_SPORT }>(plan, keys, &found, out)
             }
             _ => listed::<S, { mode::OTHER }>(plan, keys, &found, out),
         }
@@ -276,23 +291,39 @@ pub(super) unsafe fn starts<const W: usize, const SPORT: bool>(
     // SAFETY: the caller's; `head` is below `HEADS`.
     unsafe {
         [
-            get(&plan.src.bits, opaque(*intervals[0].0.get_unchecked(i))),
-            get(&plan.dst.bits, opaque(*intervals[1].0.get_unchecked(i))),
+            of_address(plan, &plan.src, opaque(*intervals[0].0.get_unchecked(i))),
+            of_address(plan, &plan.dst, opaque(*intervals[1].0.get_unchecked(i))),
             if SPORT {
-                plan.sport.base + port_class(&plan.sport, key.sport) * unit
+                plan.sport.base + port_class(plan, &plan.sport, key.sport) * unit
             } else {
                 plan.sport.base
             },
-            plan.dport.base + port_class(&plan.dport, key.dport) * unit,
+            plan.dport.base + port_class(plan, &plan.dport, key.dport) * unit,
             get(&plan.heads, head(key)).bits,
         ]
     }
 }
 
 #[inline(always)]
-unsafe fn port_class(field: &PortField, port: u16) -> u32 {
+unsafe fn of_address(plan: &Plan, field: &AddrField, interval: usize) -> u32 {
+    // SAFETY: the caller's.
+    unsafe {
+        if plan.mode & mode::SIFTED != 0 {
+            return get(&field.records, interval).places as u32;
+        }
+        get(&field.bits, interval)
+    }
+}
+
+#[inline(always)]
+unsafe fn port_class(plan: &Plan, field: &PortField, port: u16) -> u32 {
     // SAFETY: there is a class for every number under the mask.
-    unsafe { get(&field.class, usize::from(port & field.mask)).into() }
+    unsafe {
+        if plan.mode & mode::SIFTED != 0 {
+            return get(&field.records, usize::from(port)).class.into();
+        }
+        get(&field.class, usize::from(port & field.mask)).into()
+    }
 }
 
 /// The rule of the first row in the bitsets that holds. `W` words each; 0 for as many whole lines as the plan has.

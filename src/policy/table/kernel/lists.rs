@@ -2,43 +2,46 @@
 //! a time.
 
 use super::burst::{Addresses, GROUP, Lane, each, get, head, opaque};
+use super::sifted::sifted;
 use super::{PASS, Simd};
 use crate::policy::table::plan::{
-    Entry, HOMES, Home, LANES, Plan, PortField, SLIM_LANES, mode, rules_of,
+    Entry, HOMES, Home, Plan, PortField, PortRecord, RULES, Sieve, mode,
 };
 use crate::policy::{Key, RuleId};
 use std::mem::MaybeUninit;
 
 /// What was found of each key. What a plan does not have is not written.
-struct Found {
+pub(super) struct Found {
     /// Source lane, destination lane, source port, destination port.
-    values: [MaybeUninit<[u16; 4]>; PASS],
+    pub values: [MaybeUninit<[u16; 4]>; PASS],
     /// The bit of the head.
-    mask: Cells<u16>,
+    pub mask: Cells<u16>,
+    /// By home: the bytes that its sieves compare, of the first and second field, and the head's bit.
+    pub bytes: [Cells<u32>; 4],
     /// Of the rows that are answered ahead: the place of destination port and head, and what the source port adds.
     service: Cells<u32>,
     sport: Cells<u32>,
     /// By home: where to look next; in the end the chunk where the list starts.
-    at: [Cells<u32>; 4],
+    pub at: [Cells<u32>; 4],
     /// Of pairs of addresses the same, and then the place of the first row that is answered ahead, as far as it is known.
     sum: [MaybeUninit<[u32; 2]>; PASS],
 }
 
 /// A number for each key of the pass, written before it is read.
 #[repr(C, align(64))]
-struct Cells<T>([MaybeUninit<T>; PASS]);
+pub(super) struct Cells<T>([MaybeUninit<T>; PASS]);
 
 impl<T: Copy> Cells<T> {
     const NEW: Cells<T> = Cells([const { MaybeUninit::uninit() }; PASS]);
 
     #[inline(always)]
-    unsafe fn set(&mut self, i: usize, value: T) {
+    pub unsafe fn set(&mut self, i: usize, value: T) {
         // SAFETY: `i` is below `PASS`, as the caller's.
         unsafe { self.0.get_unchecked_mut(i).write(value) };
     }
 
     #[inline(always)]
-    unsafe fn get(&self, i: usize) -> T {
+    pub unsafe fn get(&self, i: usize) -> T {
         // SAFETY: as above, and it was set.
         unsafe { self.0.get_unchecked(i).assume_init() }
     }
@@ -46,7 +49,7 @@ impl<T: Copy> Cells<T> {
 
 /// What the whole plan has, known when this is compiled, but for the plans of [`mode::OTHER`].
 #[inline(always)]
-fn has<const M: u32>(plan: &Plan, what: u32) -> bool {
+pub(super) fn has<const M: u32>(plan: &Plan, what: u32) -> bool {
     if M == mode::OTHER {
         plan.mode & what != 0
     } else {
@@ -68,6 +71,7 @@ pub(super) unsafe fn listed<S: Simd, const M: u32>(
     let mut found = Found {
         values: [const { MaybeUninit::uninit() }; PASS],
         mask: Cells::NEW,
+        bytes: [Cells::NEW; 4],
         service: Cells::NEW,
         sport: Cells::NEW,
         at: [Cells::NEW; 4],
@@ -116,6 +120,13 @@ pub(super) unsafe fn listed<S: Simd, const M: u32>(
                     ask_again::<S, M, 3>(plan, i, &found);
                 }
             }
+        }
+        if has::<M>(plan, mode::SIFTED) {
+            for (i, out) in out.iter_mut().take(groups * GROUP).enumerate() {
+                *out = RuleId(answered::<M>(plan, i, &found));
+            }
+            sifted::<S, M>(plan, groups * GROUP, &found, out);
+            return;
         }
         let mut open = Open::NEW;
         for group in 0..groups {
@@ -172,23 +183,33 @@ unsafe fn fields<S: Simd, const M: u32>(
             .sum
             .get_unchecked_mut(i)
             .write([sum as u32, (sum >> 32) as u32]);
+        let (from, to) = ports::<M>(plan, key);
         if has::<M>(plan, mode::CROSSED) {
-            let crossed = &plan.crossed;
-            let to = get(&crossed.dport, usize::from(key.dport & crossed.dport_mask));
-            found.service.set(i, u32::from(to) + u32::from(head.head));
+            found
+                .service
+                .set(i, u32::from(to.crossed) + u32::from(head.head));
             if has::<M>(plan, mode::SPORT) {
-                let from = get(&crossed.sport, usize::from(key.sport));
-                found.sport.set(i, u32::from(from) * crossed.width);
+                found
+                    .sport
+                    .set(i, u32::from(from.crossed) * plan.crossed.width);
             }
         }
         if has::<M>(plan, mode::BY_FIELD) {
             let values: *mut u16 = found.values.get_unchecked_mut(i).as_mut_ptr().cast();
             values.write(src.lane);
             values.add(1).write(dst.lane);
-            if has::<M>(plan, mode::SPLIT) {
+            if has::<M>(plan, mode::SPLIT | mode::SIFTED) {
                 values.add(2).write(key.sport);
                 values.add(3).write(key.dport);
             }
+        }
+        if has::<M>(plan, mode::SIFTED) {
+            let heads = u32::from(head.mask as u8 | (head.mask >> 8) as u8) << 16;
+            let (a, b) = (u32::from(src.byte) | heads, u32::from(dst.byte) | heads);
+            found.bytes[0].set(i, b | u32::from(to.byte) << 8);
+            found.bytes[1].set(i, a | u32::from(to.byte) << 8);
+            found.bytes[2].set(i, a | u32::from(dst.byte) << 8);
+            found.bytes[3].set(i, a | u32::from(dst.byte) << 8);
         }
         if has::<M>(plan, mode::home(0)) {
             found.at[0].set(i, src.list);
@@ -197,14 +218,42 @@ unsafe fn fields<S: Simd, const M: u32>(
             found.at[1].set(i, dst.list);
         }
         if has::<M>(plan, mode::home(2)) {
-            let list = port_list(&plan.sport, key.sport, plan.head_count, head.head);
-            found.at[2].set(i, list);
+            found.at[2].set(i, port_list(plan, &plan.sport, from, head.head));
         }
         if has::<M>(plan, mode::home(3)) {
-            let list = port_list(&plan.dport, key.dport, plan.head_count, head.head);
-            found.at[3].set(i, list);
+            found.at[3].set(i, port_list(plan, &plan.dport, to, head.head));
         }
     }
+}
+
+/// What both ports stand for, as far as the stages ask for it.
+#[inline(always)]
+unsafe fn ports<const M: u32>(plan: &Plan, key: &Key) -> (PortRecord, PortRecord) {
+    let (mut from, mut to) = (PortRecord::default(), PortRecord::default());
+    // SAFETY: a table that a stage asks for has 65,536, or as many as its mask says.
+    unsafe {
+        if has::<M>(plan, mode::SIFTED) {
+            to = get(&plan.dport.records, usize::from(key.dport));
+            if has::<M>(plan, mode::SPORT) || plan.asks_sport {
+                from = get(&plan.sport.records, usize::from(key.sport));
+            }
+            return (from, to);
+        }
+        if has::<M>(plan, mode::CROSSED) {
+            let crossed = &plan.crossed;
+            to.crossed = get(&crossed.dport, usize::from(key.dport & crossed.dport_mask));
+            if has::<M>(plan, mode::SPORT) {
+                from.crossed = get(&crossed.sport, usize::from(key.sport));
+            }
+        }
+        if has::<M>(plan, mode::home(2)) {
+            from.cell = get(&plan.sport.cell, usize::from(key.sport));
+        }
+        if has::<M>(plan, mode::home(3)) {
+            to.cell = get(&plan.dport.cell, usize::from(key.dport));
+        }
+    }
+    (from, to)
 }
 
 /// What pairs of fields stand for.
@@ -280,44 +329,38 @@ unsafe fn ask_again<S: Simd, const M: u32, const HOME: usize>(
     }
 }
 
-/// Asks for the lines of a chunk and of its rules.
+/// Asks for the lines of a chunk and of its rules, or for the first ones of a list with sieves.
 #[inline(always)]
 unsafe fn chunk_ahead<S: Simd, const M: u32>(plan: &Plan, chunk: u32) {
     // SAFETY: the chunk is one of the plan's.
     unsafe {
-        if has::<M>(plan, mode::SLIM) {
-            let lines = plan.slim.as_ptr().add(chunk as usize).cast::<[u8; 64]>();
-            S::prefetch(lines);
-            S::prefetch(lines.add(1));
-        } else {
-            let lines = plan.chunks.as_ptr().add(chunk as usize).cast::<[u8; 64]>();
-            S::prefetch(lines);
-            S::prefetch(lines.add(1));
-            S::prefetch(lines.add(2));
-            S::prefetch(lines.add(3));
+        if has::<M>(plan, mode::SIFTED) {
+            let further = chunk >> Sieve::FURTHER;
+            let line = plan
+                .sieves
+                .as_ptr()
+                .add((chunk & ((1 << Sieve::FURTHER) - 1)) as usize);
+            S::prefetch(line);
+            // The first itself once more where there is no second: that costs nothing.
+            S::prefetch(line.add(further.min(1) as usize));
+            return;
         }
-        let rules = chunk as usize * rules_of(lanes::<M>(plan));
-        S::prefetch(plan.rule_of_lane.as_ptr().add(rules));
-    }
-}
-
-/// How many rows a chunk has at most.
-#[inline(always)]
-fn lanes<const M: u32>(plan: &Plan) -> usize {
-    if has::<M>(plan, mode::SLIM) {
-        SLIM_LANES
-    } else {
-        LANES
+        let lines = plan.chunks.as_ptr().add(chunk as usize).cast::<[u8; 64]>();
+        S::prefetch(lines);
+        S::prefetch(lines.add(1));
+        S::prefetch(lines.add(2));
+        S::prefetch(lines.add(3));
+        S::prefetch(plan.rule_of_lane.as_ptr().add(chunk as usize * RULES));
     }
 }
 
 /// The list of a port's cell and a head.
 #[inline(always)]
-unsafe fn port_list(field: &PortField, port: u16, heads: u32, head: u16) -> u32 {
+unsafe fn port_list(plan: &Plan, field: &PortField, port: PortRecord, head: u16) -> u32 {
     // SAFETY: the caller's.
     unsafe {
-        let cell = u32::from(get(&field.cell, usize::from(port)));
-        get(&field.lists, (cell * heads + u32::from(head)) as usize)
+        let list = u32::from(port.cell) * plan.head_count + u32::from(head);
+        get(&field.lists, list as usize)
     }
 }
 
@@ -355,20 +398,28 @@ unsafe fn rows<S: Simd, const M: u32>(
 ) -> u32 {
     // SAFETY: the caller's.
     unsafe {
-        let mut rule = plan.last_rule;
-        if has::<M>(plan, mode::CROSSED) {
-            let first = get(
-                &plan.crossed.first,
-                found.sum.get_unchecked(i).assume_init()[1] as usize,
-            );
-            rule = lower(rule, get(&plan.crossed.rule_of_first, usize::from(first)));
-        }
+        let mut rule = answered::<M>(plan, i, found);
         rule = first::<S, M, 0>(plan, key, found, open, i, rule);
         rule = first::<S, M, 1>(plan, key, found, open, i, rule);
         rule = first::<S, M, 2>(plan, key, found, open, i, rule);
         rule = first::<S, M, 3>(plan, key, found, open, i, rule);
         rule = first::<S, M, 4>(plan, key, found, open, i, rule);
         rule
+    }
+}
+
+/// The rule of the first row that is answered ahead, or the last rule.
+#[inline(always)]
+unsafe fn answered<const M: u32>(plan: &Plan, i: usize, found: &Found) -> u32 {
+    if !has::<M>(plan, mode::CROSSED) {
+        return plan.last_rule;
+    }
+    // SAFETY: the caller's.
+    unsafe {
+        let [_, place] = found.sum.get_unchecked(i).assume_init();
+        let first = get(&plan.crossed.first, place as usize);
+        let rule = get(&plan.crossed.rule_of_first, usize::from(first));
+        lower(plan.last_rule, rule)
     }
 }
 
@@ -401,11 +452,7 @@ unsafe fn first<S: Simd, const M: u32, const HOME: usize>(
     unsafe {
         let chunk = start::<HOME>(found, i);
         let best = lower(best, row::<S, M, HOME>(plan, chunk, key, found, i));
-        let more = more::<M>(plan, chunk);
-        if has::<M>(plan, mode::SLIM) && plan.far {
-            // The chunk itself once more where the list ends: that costs nothing.
-            chunk_ahead::<S, M>(plan, chunk + more);
-        }
+        let more = more(plan, chunk);
         *open.0[HOME].0.get_unchecked_mut(i) = more as u8;
         best
     }
@@ -435,7 +482,7 @@ unsafe fn rest<S: Simd, const M: u32, const HOME: usize>(
                 let rule = row::<S, M, HOME>(plan, chunk, keys.get_unchecked(i), found, i);
                 let known = out.get_unchecked_mut(i);
                 known.0 = lower(known.0, rule);
-                let more = more::<M>(plan, chunk);
+                let more = more(plan, chunk);
                 if plan.far {
                     // The chunk itself once more where the list ends: that costs nothing.
                     chunk_ahead::<S, M>(plan, chunk + more);
@@ -474,33 +521,22 @@ unsafe fn row<S: Simd, const M: u32, const HOME: usize>(
         };
         let compared = Home::ALL[HOME].compares().map(value);
         let mask = found.mask.get(i);
-        let lane = if has::<M>(plan, mode::SLIM) {
-            S::first_row_slim(plan.slim.get_unchecked(at as usize), compared, mask)
-        } else {
-            let chunk = plan.chunks.get_unchecked(at as usize);
-            // Of these homes the second field is the source port.
-            let sport = has::<M>(plan, mode::SPORT) || !matches!(HOME, 0 | 1 | 4);
-            match (HOME == Home::Pair as usize, sport) {
-                (false, false) => S::first_row::<true, false>(chunk, compared, mask),
-                (false, true) => S::first_row::<true, true>(chunk, compared, mask),
-                (true, false) => S::first_row::<false, false>(chunk, compared, mask),
-                (true, true) => S::first_row::<false, true>(chunk, compared, mask),
-            }
+        let chunk = plan.chunks.get_unchecked(at as usize);
+        // Of these homes the second field is the source port.
+        let sport = has::<M>(plan, mode::SPORT) || !matches!(HOME, 0 | 1 | 4);
+        let lane = match (HOME == Home::Pair as usize, sport) {
+            (false, false) => S::first_row::<true, false>(chunk, compared, mask),
+            (false, true) => S::first_row::<true, true>(chunk, compared, mask),
+            (true, false) => S::first_row::<false, false>(chunk, compared, mask),
+            (true, true) => S::first_row::<false, true>(chunk, compared, mask),
         };
-        let rules = at as usize * rules_of(lanes::<M>(plan));
-        get(&plan.rule_of_lane, rules + lane as usize)
+        get(&plan.rule_of_lane, at as usize * RULES + lane as usize)
     }
 }
 
 /// Whether the list goes on after this chunk (1) or not (0).
 #[inline(always)]
-unsafe fn more<const M: u32>(plan: &Plan, chunk: u32) -> u32 {
+unsafe fn more(plan: &Plan, chunk: u32) -> u32 {
     // SAFETY: the caller's.
-    unsafe {
-        if has::<M>(plan, mode::SLIM) {
-            plan.slim.get_unchecked(chunk as usize).more
-        } else {
-            plan.chunks.get_unchecked(chunk as usize).more
-        }
-    }
+    unsafe { plan.chunks.get_unchecked(chunk as usize).more }
 }

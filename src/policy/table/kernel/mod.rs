@@ -21,8 +21,9 @@ mod burst;
 mod general;
 mod lists;
 mod portable;
+mod sifted;
 
-use super::plan::{AddrField, Chunk, Node16, Plan, Slim};
+use super::plan::{AddrField, Chunk, Node16, Plan, Row, Sieve};
 use super::search::{Node32, Node128};
 use crate::policy::{Key, RuleId};
 
@@ -108,8 +109,10 @@ trait Simd {
         values: [u16; 3],
         mask: u16,
     ) -> u32;
-    /// The same of a slim chunk; `SLIM_LANES` where no row holds.
-    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32;
+    /// A bit for each row of the sieve that may hold for these bytes (see `Found::bytes`).
+    unsafe fn sift(sieve: &Sieve, bytes: u32) -> u32;
+    /// 1 where the row holds for these values and this head's bit, else 0.
+    unsafe fn holds(row: &Row, values: *const [u16; 4], mask: u16) -> u32;
     /// The first bit of the AND of five times `W` words (1, 2, 4, 8 or 16, aligned to their length, at most to a cache
     /// line); `64 * W` or more where there is none. Not `SPORT`: the third ones are all set, and not looked at.
     unsafe fn first_bit<const W: usize, const SPORT: bool>(words: [*const u64; 5]) -> u32;

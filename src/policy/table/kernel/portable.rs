@@ -1,7 +1,7 @@
 //! Plain Rust in a shape that compilers turn into vector instructions of whatever width they may use.
 
-use super::{AddrField, Chunk, Node32, Node128, PASS, Simd, Slim, burst, low};
-use crate::policy::table::plan::{LANES, Node16, Plan, SLIM_LANES};
+use super::{AddrField, Chunk, Node32, Node128, PASS, Row, Sieve, Simd, burst, low};
+use crate::policy::table::plan::{LANES, Node16, Plan, SIEVE_LANES};
 use crate::policy::{Key, RuleId};
 
 pub(super) struct Portable;
@@ -66,17 +66,27 @@ impl Simd for Portable {
     }
 
     #[inline(always)]
-    unsafe fn first_row_slim(chunk: &Slim, values: [u16; 3], mask: u16) -> u32 {
-        let [a, b, c] = values;
-        let mut rows = 1u32 << SLIM_LANES;
-        for lane in 0..SLIM_LANES {
-            let holds = (a.wrapping_sub(chunk.a[0][lane]) <= chunk.a[1][lane])
-                & (b.wrapping_sub(chunk.b[0][lane]) <= chunk.b[1][lane])
-                & (c.wrapping_sub(chunk.c[0][lane]) <= chunk.c[1][lane])
-                & (chunk.not_heads[lane] & mask == 0);
-            rows |= u32::from(holds) << lane;
+    unsafe fn sift(sieve: &Sieve, bytes: u32) -> u32 {
+        let [a, b, head, _] = bytes.to_le_bytes();
+        let mut may = 0;
+        for lane in 0..SIEVE_LANES {
+            let holds = (a.wrapping_sub(sieve.a[0][lane]) <= sieve.a[1][lane])
+                & (b.wrapping_sub(sieve.b[0][lane]) <= sieve.b[1][lane])
+                & (sieve.not_heads[lane] & head == 0);
+            may |= u32::from(holds) << lane;
         }
-        rows.trailing_zeros()
+        may
+    }
+
+    #[inline(always)]
+    unsafe fn holds(row: &Row, values: *const [u16; 4], mask: u16) -> u32 {
+        // SAFETY: the caller's.
+        let values = unsafe { *values };
+        let mut holds = row.not_heads & mask == 0;
+        for (value, (lowest, span)) in values.iter().zip(row.lowest.iter().zip(&row.span)) {
+            holds &= value.wrapping_sub(*lowest) <= *span;
+        }
+        holds.into()
     }
 
     #[inline(always)]
