@@ -53,7 +53,7 @@ impl Express {
         absent: false,
     };
 
-    /// Reads a frame off its bytes, of the LAN or of the uplink; false where it is not surely nothing but data between two hosts. Not of `UDP_TOO`: no datagram of UDP is, since it may carry
+    /// Reads a frame off its bytes, of the LAN or of the uplink; false where it is not surely nothing but data between two hosts. Without `UDP_TOO` it is false of every datagram of UDP, which may carry
     /// a tunnel that is looked into.
     #[inline(always)]
     pub fn read<const LAN: bool, const UDP_TOO: bool>(&mut self, frame: &[u8]) -> bool {

@@ -237,7 +237,7 @@ impl Burst {
         let bytes = court.umem.bytes(&self.received[at]);
         let (meta, track) = (&mut self.metas[at], &mut self.tracks[at]);
         let (plan, ruling) = (&mut self.plans[at], &mut self.rulings[at]);
-        // The shortest way: what the branches below would come to, for a frame that none of them is about.
+        // The short way: what the branches below would come to, for a frame that none of them is about.
         let ordinary = frame::parse_ordinary(bytes, meta);
         if ordinary
             && court.generation.looks_into(meta).is_none()
