@@ -8,6 +8,65 @@ use core::arch::x86_64::*;
 
 pub(super) struct Avx2;
 
+// Functions and no closures, as for AVX-512.
+
+/// A number for each lane of a chunk.
+///
+/// # Safety
+/// The processor must have AVX2, as of all that follow.
+#[inline(always)]
+unsafe fn lanes(lanes: &[u16; LANES]) -> __m256i {
+    // SAFETY: lanes are aligned within a chunk.
+    unsafe { _mm256_load_si256(lanes.as_ptr().cast()) }
+}
+
+/// What is above the lowest value by more than it may be leaves a rest. Vectors, not masks: a chain of masks takes half as
+/// long again.
+///
+/// # Safety
+/// Only that of the processor.
+#[inline(always)]
+unsafe fn rest(value: u16, field: &[[u16; LANES]; 2]) -> __m256i {
+    // SAFETY: as above.
+    unsafe {
+        let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));
+        _mm256_subs_epu16(above, lanes(&field[1]))
+    }
+}
+
+/// A byte for each row of a sieve, and four of what follows.
+///
+/// # Safety
+/// Something must follow.
+#[inline(always)]
+unsafe fn small_lanes(lanes: &[u8; SIEVE_LANES]) -> __m128i {
+    // SAFETY: the caller's.
+    unsafe { _mm_loadu_si128(lanes.as_ptr().cast()) }
+}
+
+/// As [`rest`], of a sieve.
+///
+/// # Safety
+/// As of [`small_lanes`].
+#[inline(always)]
+unsafe fn small_rest(value: __m128i, field: &[[u8; SIEVE_LANES]; 2]) -> __m128i {
+    // SAFETY: the caller's.
+    unsafe {
+        let above = _mm_sub_epi8(value, small_lanes(&field[0]));
+        _mm_subs_epu8(above, small_lanes(&field[1]))
+    }
+}
+
+/// The words from four times `part` on.
+///
+/// # Safety
+/// There must be as many.
+#[inline(always)]
+unsafe fn four(words: *const u64, part: usize) -> __m256i {
+    // SAFETY: the caller's.
+    unsafe { _mm256_loadu_si256(words.add(4 * part).cast()) }
+}
+
 /// One pass.
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt,lzcnt")]
 pub(super) unsafe fn classify(plan: &Plan, keys: &[Key], out: &mut [RuleId]) {
@@ -38,15 +97,13 @@ impl Simd for Avx2 {
         // SAFETY: see above.
         unsafe {
             let sign = _mm256_set1_epi64x(i64::MIN);
-            let one = |x: u64| _mm256_set1_epi64x((x ^ 1 << 63) as i64);
-            let (hi, lo) = (one(hi), one(lo));
+            let hi = _mm256_set1_epi64x((hi ^ 1 << 63) as i64);
+            let lo = _mm256_set1_epi64x((lo ^ 1 << 63) as i64);
             let mut holds = 0;
             for half in 0..2 {
-                let load = |words: &[u64; 8]| {
-                    let words = _mm256_load_si256(words.as_ptr().add(4 * half).cast());
-                    _mm256_xor_si256(words, sign)
-                };
-                let (high, low) = (load(&node.hi), load(&node.lo));
+                let high = _mm256_load_si256(node.hi.as_ptr().add(4 * half).cast());
+                let low = _mm256_load_si256(node.lo.as_ptr().add(4 * half).cast());
+                let (high, low) = (_mm256_xor_si256(high, sign), _mm256_xor_si256(low, sign));
                 let below = _mm256_cmpgt_epi64(hi, high);
                 let equal = _mm256_cmpeq_epi64(hi, high);
                 let low = _mm256_and_si256(_mm256_cmpgt_epi64(lo, low), equal);
@@ -64,12 +121,12 @@ impl Simd for Avx2 {
         unsafe {
             // Comparisons are of signed numbers, hence the sign bits.
             let sign = _mm256_set1_epi32(i32::MIN);
-            let load = |at: usize| _mm256_loadu_si256(x.as_ptr().add(at).cast());
+            let x: *const __m256i = x.as_ptr().cast();
             let value = [
-                _mm256_xor_si256(load(0), sign),
-                _mm256_xor_si256(load(8), sign),
-                _mm256_xor_si256(load(16), sign),
-                _mm256_xor_si256(load(24), sign),
+                _mm256_xor_si256(_mm256_loadu_si256(x), sign),
+                _mm256_xor_si256(_mm256_loadu_si256(x.add(1)), sign),
+                _mm256_xor_si256(_mm256_loadu_si256(x.add(2)), sign),
+                _mm256_xor_si256(_mm256_loadu_si256(x.add(3)), sign),
             ];
             let mut count = [_mm256_setzero_si256(); 4];
             for end in &field.v4.root {
@@ -107,13 +164,6 @@ impl Simd for Avx2 {
     ) -> u32 {
         // SAFETY: see above.
         unsafe {
-            let lanes = |lanes: &[u16; LANES]| _mm256_load_si256(lanes.as_ptr().cast());
-            // What is above the lowest value by more than it may be leaves a rest. Vectors, not masks: a chain of masks takes
-            // half as long again.
-            let rest = |value: u16, field: &[[u16; LANES]; 2]| {
-                let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));
-                _mm256_subs_epu16(above, lanes(&field[1]))
-            };
             let [a, b, c] = values;
             let heads = _mm256_and_si256(lanes(&chunk.not_heads), _mm256_set1_epi16(mask as i16));
             let mut all = _mm256_or_si256(rest(c, &chunk.c), heads);
@@ -132,13 +182,13 @@ impl Simd for Avx2 {
     unsafe fn sift(sieve: &Sieve, bytes: u32) -> u32 {
         // SAFETY: see above; behind each twelve bytes of a sieve there are four more.
         unsafe {
-            let lanes = |lanes: &[u8; SIEVE_LANES]| _mm_loadu_si128(lanes.as_ptr().cast());
-            let byte = |at: u32| _mm_set1_epi8((bytes >> (8 * at)) as i8);
-            let rest = |value, field: &[[u8; SIEVE_LANES]; 2]| {
-                _mm_subs_epu8(_mm_sub_epi8(value, lanes(&field[0])), lanes(&field[1]))
-            };
-            let all = _mm_or_si128(rest(byte(0), &sieve.a), rest(byte(1), &sieve.b));
-            let all = _mm_or_si128(all, _mm_and_si128(lanes(&sieve.not_heads), byte(2)));
+            let byte = [
+                _mm_set1_epi8(bytes as i8),
+                _mm_set1_epi8((bytes >> 8) as i8),
+                _mm_set1_epi8((bytes >> 16) as i8),
+            ];
+            let all = _mm_or_si128(small_rest(byte[0], &sieve.a), small_rest(byte[1], &sieve.b));
+            let all = _mm_or_si128(all, _mm_and_si128(small_lanes(&sieve.not_heads), byte[2]));
             let may = _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) as u32;
             may & ((1 << SIEVE_LANES) - 1)
         }
@@ -172,12 +222,11 @@ impl Simd for Avx2 {
             let mut kept = Kept([0; 20]);
             let mut empty = 0;
             for part in 0..W / 4 {
-                let load = |words: *const u64| _mm256_loadu_si256(words.add(4 * part).cast());
-                let ab = _mm256_and_si256(load(a), load(b));
-                let de = _mm256_and_si256(load(d), load(e));
+                let ab = _mm256_and_si256(four(a, part), four(b, part));
+                let de = _mm256_and_si256(four(d, part), four(e, part));
                 let mut all = _mm256_and_si256(ab, de);
                 if SPORT {
-                    all = _mm256_and_si256(all, load(c));
+                    all = _mm256_and_si256(all, four(c, part));
                 }
                 _mm256_store_si256(kept.0.as_mut_ptr().add(4 * part).cast(), all);
                 let none = _mm256_castsi256_pd(_mm256_cmpeq_epi64(all, zero));

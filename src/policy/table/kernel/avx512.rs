@@ -8,49 +8,175 @@ use core::arch::x86_64::*;
 
 struct Avx512;
 
-/// The low 32 bits of the address of sixteen keys from `first` on.
+// Functions that are inlined in any case, no closures: whether a closure is inlined depends on how much there is around it,
+// and one that is not is compiled without wide registers.
+
+/// The source (`FIELD` 0) or destination (1) address of a key.
 ///
 /// # Safety
-/// There must be as many, and the processor must have AVX-512.
+/// The processor must have AVX-512, as of all that follow.
 #[inline(always)]
-unsafe fn sixteen<const FIELD: usize>(keys: &[Key], first: usize) -> __m512i {
+unsafe fn address<const FIELD: usize>(key: *const Key) -> __m128i {
     // SAFETY: the caller's; an address is 16 bytes, of which the low ones come first.
     unsafe {
-        let address = |at: usize| {
-            let key = keys.as_ptr().add(first + at);
-            let address = if FIELD == 0 {
-                &raw const (*key).src
-            } else {
-                &raw const (*key).dst
-            };
-            _mm_loadu_si128(address.cast())
+        let address = if FIELD == 0 {
+            &raw const (*key).src
+        } else {
+            &raw const (*key).dst
         };
-        let four = |at: usize| {
-            let low = _mm_unpacklo_epi32(address(at), address(at + 1));
-            let high = _mm_unpacklo_epi32(address(at + 2), address(at + 3));
-            _mm_unpacklo_epi64(low, high)
-        };
-        let eight = |at: usize| {
-            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(four(at)), four(at + 4))
-        };
-        _mm512_inserti64x4::<1>(_mm512_castsi256_si512(eight(0)), eight(8))
+        _mm_loadu_si128(address.cast())
     }
 }
 
-/// Of 64 numbers, on a cache line of their own, those that the low six bits of `at` name.
+/// The low 32 bits of the address of four keys.
 ///
 /// # Safety
-/// The processor must have AVX-512.
+/// There must be as many.
+#[inline(always)]
+unsafe fn four<const FIELD: usize>(keys: *const Key) -> __m128i {
+    // SAFETY: the caller's.
+    unsafe {
+        let (a, b) = (address::<FIELD>(keys), address::<FIELD>(keys.add(1)));
+        let (c, d) = (address::<FIELD>(keys.add(2)), address::<FIELD>(keys.add(3)));
+        _mm_unpacklo_epi64(_mm_unpacklo_epi32(a, b), _mm_unpacklo_epi32(c, d))
+    }
+}
+
+/// The same of sixteen.
+///
+/// # Safety
+/// There must be as many.
+#[inline(always)]
+unsafe fn sixteen<const FIELD: usize>(keys: *const Key) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe {
+        let low = _mm512_castsi128_si512(four::<FIELD>(keys));
+        let low = _mm512_inserti32x4::<1>(low, four::<FIELD>(keys.add(4)));
+        let low = _mm512_inserti32x4::<2>(low, four::<FIELD>(keys.add(8)));
+        _mm512_inserti32x4::<3>(low, four::<FIELD>(keys.add(12)))
+    }
+}
+
+/// Sixteen numbers, on a cache line of their own.
+///
+/// # Safety
+/// They must be there.
+#[inline(always)]
+unsafe fn load<T>(numbers: *const T) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe { _mm512_load_si512(numbers.cast()) }
+}
+
+/// Of 64 numbers, on cache lines of their own, those that the low six bits of `at` name.
+///
+/// # Safety
+/// They must be there.
 #[inline(always)]
 unsafe fn of_64(at: __m512i, numbers: *const u32) -> __m512i {
     // SAFETY: the caller's; 64 numbers are four registers.
     unsafe {
-        let part = |part: usize| _mm512_load_si512(numbers.add(16 * part).cast());
-        let low = _mm512_permutex2var_epi32(part(0), at, part(1));
-        let high = _mm512_permutex2var_epi32(part(2), at, part(3));
+        let low = _mm512_permutex2var_epi32(load(numbers), at, load(numbers.add(16)));
+        let high = _mm512_permutex2var_epi32(load(numbers.add(32)), at, load(numbers.add(48)));
         let is_upper = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32));
         _mm512_mask_mov_epi32(low, is_upper, high)
     }
+}
+
+/// Of 256 numbers those that the low eight bits of `at` name.
+///
+/// # Safety
+/// As of [`of_64`].
+#[inline(always)]
+unsafe fn of_256(at: __m512i, numbers: *const u32) -> __m512i {
+    // SAFETY: the caller's.
+    unsafe {
+        let is_64 = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
+        let is_128 = _mm512_test_epi32_mask(at, _mm512_set1_epi32(128));
+        let low = _mm512_mask_mov_epi32(of_64(at, numbers), is_64, of_64(at, numbers.add(64)));
+        let (c, d) = (of_64(at, numbers.add(128)), of_64(at, numbers.add(192)));
+        _mm512_mask_mov_epi32(low, is_128, _mm512_mask_mov_epi32(c, is_64, d))
+    }
+}
+
+/// A number for each lane of a chunk.
+///
+/// # Safety
+/// Only that of the processor.
+#[inline(always)]
+unsafe fn lanes(lanes: &[u16; LANES]) -> __m256i {
+    // SAFETY: lanes are aligned within a chunk.
+    unsafe { _mm256_load_si256(lanes.as_ptr().cast()) }
+}
+
+/// What is above the lowest value by more than it may be leaves a rest.
+///
+/// # Safety
+/// Only that of the processor.
+#[inline(always)]
+unsafe fn rest(value: u16, field: &[[u16; LANES]; 2]) -> __m256i {
+    // SAFETY: as above.
+    unsafe {
+        let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));
+        _mm256_subs_epu16(above, lanes(&field[1]))
+    }
+}
+
+/// A line of the AND of five bitsets, of four where not `SPORT`. 0x80 is the AND of three.
+///
+/// # Safety
+/// There must be as many lines.
+#[inline(always)]
+unsafe fn line<const SPORT: bool>(words: [*const u64; 5], at: usize) -> __m512i {
+    let [a, b, c, d, e] = words;
+    // SAFETY: the caller's.
+    unsafe {
+        let (a, b, d, e) = (
+            load(a.add(8 * at)),
+            load(b.add(8 * at)),
+            load(d.add(8 * at)),
+            load(e.add(8 * at)),
+        );
+        let all = _mm512_ternarylogic_epi64(a, b, d, 0x80);
+        if SPORT {
+            _mm512_ternarylogic_epi64(all, load(c.add(8 * at)), e, 0x80)
+        } else {
+            _mm512_and_si512(all, e)
+        }
+    }
+}
+
+/// The same of half a line.
+///
+/// # Safety
+/// As of [`line`].
+#[inline(always)]
+unsafe fn half_line<const SPORT: bool>(words: [*const u64; 5]) -> __m256i {
+    let [a, b, c, d, e] = words;
+    // SAFETY: the caller's.
+    unsafe {
+        let (a, b, d, e) = (
+            _mm256_loadu_si256(a.cast()),
+            _mm256_loadu_si256(b.cast()),
+            _mm256_loadu_si256(d.cast()),
+            _mm256_loadu_si256(e.cast()),
+        );
+        let all = _mm256_ternarylogic_epi64(a, b, d, 0x80);
+        if SPORT {
+            _mm256_ternarylogic_epi64(all, _mm256_loadu_si256(c.cast()), e, 0x80)
+        } else {
+            _mm256_and_si256(all, e)
+        }
+    }
+}
+
+/// A bit for each word that is not 0.
+///
+/// # Safety
+/// Only that of the processor.
+#[inline(always)]
+unsafe fn set(words: __m512i) -> u32 {
+    // SAFETY: registers only.
+    unsafe { _mm512_test_epi64_mask(words, words).into() }
 }
 
 /// The ANDed words, to be read one by one.
@@ -120,14 +246,17 @@ impl Simd for Avx512 {
         // SAFETY: see above; 32 numbers are two registers, a level of quads is three, one of pairs four.
         unsafe {
             let x = if keys.len() == PASS {
-                [sixteen::<FIELD>(keys, 0), sixteen::<FIELD>(keys, 16)]
+                let keys = keys.as_ptr();
+                [sixteen::<FIELD>(keys), sixteen::<FIELD>(keys.add(16))]
             } else {
                 let x = low::<FIELD>(keys);
-                let load = |at: usize| _mm512_loadu_si512(x.as_ptr().add(at).cast());
-                [load(0), load(16)]
+                let x = x.as_ptr();
+                [
+                    _mm512_loadu_si512(x.cast()),
+                    _mm512_loadu_si512(x.add(16).cast()),
+                ]
             };
             let one = _mm512_set1_epi32(1);
-            let load = |quad: &[u32; 16]| _mm512_load_si512(quad.as_ptr().cast());
             let mut node = [_mm512_setzero_si512(); 2];
             for quads in pivots.quads.iter().take(pivots.levels) {
                 let quads = [load(&quads[0]), load(&quads[1]), load(&quads[2])];
@@ -152,14 +281,12 @@ impl Simd for Avx512 {
             }
             if pivots.has_pairs {
                 for (node, x) in node.iter_mut().zip(x) {
-                    let ends = |part: usize| of_64(*node, pivots.pairs.as_ptr().add(64 * part));
-                    let mut end = ends(0);
-                    if pivots.levels > 3 {
-                        let is = |bit| _mm512_test_epi32_mask(*node, _mm512_set1_epi32(bit));
-                        let low = _mm512_mask_mov_epi32(end, is(64), ends(1));
-                        let high = _mm512_mask_mov_epi32(ends(2), is(64), ends(3));
-                        end = _mm512_mask_mov_epi32(low, is(128), high);
-                    }
+                    let pairs = pivots.pairs.as_ptr();
+                    let end = if pivots.levels > 3 {
+                        of_256(*node, pairs)
+                    } else {
+                        of_64(*node, pairs)
+                    };
                     *node = more(_mm512_slli_epi32::<1>(*node), end, x, one);
                 }
             }
@@ -186,12 +313,6 @@ impl Simd for Avx512 {
     ) -> u32 {
         // SAFETY: see above.
         unsafe {
-            let lanes = |lanes: &[u16; LANES]| _mm256_load_si256(lanes.as_ptr().cast());
-            // What is above the lowest value by more than it may be leaves a rest.
-            let rest = |value: u16, field: &[[u16; LANES]; 2]| {
-                let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));
-                _mm256_subs_epu16(above, lanes(&field[1]))
-            };
             let [a, b, c] = values;
             // 0xfe is the OR of three, 0xf8 the first or both others.
             let all = rest(c, &chunk.c);
@@ -225,43 +346,26 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn first_bit<const W: usize, const SPORT: bool>(words: [*const u64; 5]) -> u32 {
-        let [a, b, c, d, e] = words;
-        // SAFETY: see above. 0x80 is the AND of three. Without any bit the word is the one past the last.
+        // SAFETY: see above. Without any bit the word is the one past the last.
         unsafe {
-            let line = |line: usize| {
-                let load = |words: *const u64| _mm512_load_si512(words.add(8 * line).cast());
-                let all = _mm512_ternarylogic_epi64(load(a), load(b), load(d), 0x80);
-                if SPORT {
-                    _mm512_ternarylogic_epi64(all, load(c), load(e), 0x80)
-                } else {
-                    _mm512_and_si512(all, load(e))
-                }
-            };
             match W {
                 16 => {
                     let mut kept = Kept([0; 24]);
-                    let lines = [line(0), line(1)];
-                    _mm512_store_si512(kept.0.as_mut_ptr().cast(), lines[0]);
-                    _mm512_store_si512(kept.0.as_mut_ptr().add(8).cast(), lines[1]);
-                    let set = lines.map(|line| u32::from(_mm512_test_epi64_mask(line, line)));
-                    let word = (set[0] | set[1] << 8 | 1 << 16).trailing_zeros();
+                    let (low, high) = (line::<SPORT>(words, 0), line::<SPORT>(words, 1));
+                    _mm512_store_si512(kept.0.as_mut_ptr().cast(), low);
+                    _mm512_store_si512(kept.0.as_mut_ptr().add(8).cast(), high);
+                    let word = (set(low) | set(high) << 8 | 1 << 16).trailing_zeros();
                     word * 64 + kept.0.get_unchecked(word as usize).trailing_zeros()
                 }
                 8 => {
-                    let all = line(0);
-                    let set = u32::from(_mm512_test_epi64_mask(all, all));
+                    let all = line::<SPORT>(words, 0);
+                    let set = set(all);
                     let first = _mm512_maskz_compress_epi64(set as u8, all);
                     let bits = _mm_cvtsi128_si64(_mm512_castsi512_si128(first)) as u64;
                     (set | 1 << 8).trailing_zeros() * 64 + bits.trailing_zeros()
                 }
                 4 => {
-                    let load = |words: *const u64| _mm256_loadu_si256(words.cast());
-                    let all = _mm256_ternarylogic_epi64(load(a), load(b), load(d), 0x80);
-                    let all = if SPORT {
-                        _mm256_ternarylogic_epi64(all, load(c), load(e), 0x80)
-                    } else {
-                        _mm256_and_si256(all, load(e))
-                    };
+                    let all = half_line::<SPORT>(words);
                     let set = u32::from(_mm256_test_epi64_mask(all, all));
                     let first = _mm256_maskz_compress_epi64(set as u8, all);
                     let bits = _mm_cvtsi128_si64(_mm256_castsi256_si128(first)) as u64;

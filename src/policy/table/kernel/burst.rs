@@ -99,23 +99,15 @@ unsafe fn pass<S: Simd>(plan: &Plan, keys: &[Key; PASS], out: &mut [RuleId; PASS
             }
             _ => listed::<S, { mode::OTHER }>(plan, keys, &found, out),
         }
-        let sport = plan.asks_sport;
-        match plan.words {
-            _ if plan.wide_rows == 0 => {}
-            _ if !plan.extras.is_empty() || plan.form == Form::Aggregated => {
-                general_bits(plan, &keys[..groups * GROUP], &found.at, out);
-            }
-            1 if sport => bits::<S, 1, true>(plan, keys, &found, out),
-            1 => bits::<S, 1, false>(plan, keys, &found, out),
-            2 if sport => bits::<S, 2, true>(plan, keys, &found, out),
-            2 => bits::<S, 2, false>(plan, keys, &found, out),
-            4 if sport => bits::<S, 4, true>(plan, keys, &found, out),
-            4 => bits::<S, 4, false>(plan, keys, &found, out),
-            8 if sport => bits::<S, 8, true>(plan, keys, &found, out),
-            8 => bits::<S, 8, false>(plan, keys, &found, out),
-            16 if sport => bits::<S, 16, true>(plan, keys, &found, out),
-            16 => bits::<S, 16, false>(plan, keys, &found, out),
-            _ => bits::<S, 0, true>(plan, keys, &found, out),
+        if plan.wide_rows == 0 {
+            return;
+        }
+        if !plan.extras.is_empty() || plan.form == Form::Aggregated {
+            general_bits(plan, &keys[..groups * GROUP], &found.at, out);
+        } else if plan.mode & mode::SIFTED != 0 {
+            bits_of_plan::<S, true>(plan, keys, &found, out);
+        } else {
+            bits_of_plan::<S, false>(plan, keys, &found, out);
         }
     }
 }
@@ -279,9 +271,9 @@ pub(super) fn head(key: &Key) -> usize {
     usize::from(u16::from(key.proto) | (key.side as u16) << 8)
 }
 
-/// Where each field's bits of one key start, in words.
+/// Where each field's bits of one key start, in words. `SIFTED` is what the plan's mode says.
 #[inline(always)]
-pub(super) unsafe fn starts<const W: usize, const SPORT: bool>(
+pub(super) unsafe fn starts<const W: usize, const SPORT: bool, const SIFTED: bool>(
     plan: &Plan,
     key: &Key,
     intervals: &[Lane; 2],
@@ -291,24 +283,24 @@ pub(super) unsafe fn starts<const W: usize, const SPORT: bool>(
     // SAFETY: the caller's; `head` is below `HEADS`.
     unsafe {
         [
-            of_address(plan, &plan.src, opaque(*intervals[0].0.get_unchecked(i))),
-            of_address(plan, &plan.dst, opaque(*intervals[1].0.get_unchecked(i))),
+            of_address::<SIFTED>(&plan.src, opaque(*intervals[0].0.get_unchecked(i))),
+            of_address::<SIFTED>(&plan.dst, opaque(*intervals[1].0.get_unchecked(i))),
             if SPORT {
-                plan.sport.base + port_class(plan, &plan.sport, key.sport) * unit
+                plan.sport.base + port_class::<SIFTED>(&plan.sport, key.sport) * unit
             } else {
                 plan.sport.base
             },
-            plan.dport.base + port_class(plan, &plan.dport, key.dport) * unit,
+            plan.dport.base + port_class::<SIFTED>(&plan.dport, key.dport) * unit,
             get(&plan.heads, head(key)).bits,
         ]
     }
 }
 
 #[inline(always)]
-unsafe fn of_address(plan: &Plan, field: &AddrField, interval: usize) -> u32 {
+unsafe fn of_address<const SIFTED: bool>(field: &AddrField, interval: usize) -> u32 {
     // SAFETY: the caller's.
     unsafe {
-        if plan.mode & mode::SIFTED != 0 {
+        if SIFTED {
             return get(&field.records, interval).places as u32;
         }
         get(&field.bits, interval)
@@ -316,13 +308,33 @@ unsafe fn of_address(plan: &Plan, field: &AddrField, interval: usize) -> u32 {
 }
 
 #[inline(always)]
-unsafe fn port_class(plan: &Plan, field: &PortField, port: u16) -> u32 {
+unsafe fn port_class<const SIFTED: bool>(field: &PortField, port: u16) -> u32 {
     // SAFETY: there is a class for every number under the mask.
     unsafe {
-        if plan.mode & mode::SIFTED != 0 {
+        if SIFTED {
             return get(&field.records, usize::from(port)).class.into();
         }
         get(&field.class, usize::from(port & field.mask)).into()
+    }
+}
+
+/// The words of one line.
+///
+/// # Safety
+/// There must be as many.
+#[inline(always)]
+unsafe fn words(all: *const u64, starts: [u32; 5], line: usize) -> [*const u64; 5] {
+    let [a, b, c, d, e] = starts;
+    // SAFETY: the caller's.
+    unsafe {
+        let all = all.add(line * 8);
+        [
+            all.add(a as usize),
+            all.add(b as usize),
+            all.add(c as usize),
+            all.add(d as usize),
+            all.add(e as usize),
+        ]
     }
 }
 
@@ -332,21 +344,17 @@ unsafe fn first_rule<S: Simd, const W: usize, const SPORT: bool>(
     plan: &Plan,
     starts: [u32; 5],
 ) -> u32 {
-    let words = |line: usize| {
-        let all = plan.lines.as_ptr().cast::<u64>();
-        // SAFETY: every class of a field has as many words.
-        starts.map(|start| unsafe { all.add(start as usize + line * 8) })
-    };
-    // SAFETY: as above. A bit that is set is one of a row, and the table of rules goes on for as far as "none" may point.
+    let all = plan.lines.as_ptr().cast::<u64>();
+    // SAFETY: every class of a field has as many words. A bit that is set is one of a row, and the table of rules goes on for as far as "none" may point.
     unsafe {
         if W > 0 {
-            let first = S::first_bit::<W, SPORT>(words(0));
+            let first = S::first_bit::<W, SPORT>(words(all, starts, 0));
             return get(&plan.rule_of_bit, opaque(first));
         }
         let mut first = plan.rule_of_bit.len() - 1;
         // The lines are walked from the last to the first and none is left out: the work does not depend on the key.
         for line in (0..plan.words / 8).rev() {
-            let bit = S::first_bit::<8, SPORT>(words(line)) as usize;
+            let bit = S::first_bit::<8, SPORT>(words(all, starts, line)) as usize;
             // All ones where there is a bit, else 0: a select that no compiler makes into a branch.
             let found = (bit >> 9).wrapping_sub(1);
             first = first & !found | (line * 512 + bit) & found;
@@ -355,9 +363,35 @@ unsafe fn first_rule<S: Simd, const W: usize, const SPORT: bool>(
     }
 }
 
+/// [`bits`] of as many words as the plan has.
+#[inline(always)]
+unsafe fn bits_of_plan<S: Simd, const SIFTED: bool>(
+    plan: &Plan,
+    keys: &[Key; PASS],
+    found: &Addresses,
+    out: &mut [RuleId; PASS],
+) {
+    // SAFETY: the caller's.
+    unsafe {
+        match (plan.words, plan.asks_sport) {
+            (1, false) => bits::<S, 1, false, SIFTED>(plan, keys, found, out),
+            (1, true) => bits::<S, 1, true, SIFTED>(plan, keys, found, out),
+            (2, false) => bits::<S, 2, false, SIFTED>(plan, keys, found, out),
+            (2, true) => bits::<S, 2, true, SIFTED>(plan, keys, found, out),
+            (4, false) => bits::<S, 4, false, SIFTED>(plan, keys, found, out),
+            (4, true) => bits::<S, 4, true, SIFTED>(plan, keys, found, out),
+            (8, false) => bits::<S, 8, false, SIFTED>(plan, keys, found, out),
+            (8, true) => bits::<S, 8, true, SIFTED>(plan, keys, found, out),
+            (16, false) => bits::<S, 16, false, SIFTED>(plan, keys, found, out),
+            (16, true) => bits::<S, 16, true, SIFTED>(plan, keys, found, out),
+            _ => bits::<S, 0, true, SIFTED>(plan, keys, found, out),
+        }
+    }
+}
+
 /// Lowers `out` to the rule of the first row in the bitsets that holds.
 #[cfg_attr(not(debug_assertions), inline(always))]
-unsafe fn bits<S: Simd, const W: usize, const SPORT: bool>(
+unsafe fn bits<S: Simd, const W: usize, const SPORT: bool, const SIFTED: bool>(
     plan: &Plan,
     keys: &[Key; PASS],
     found: &Addresses,
@@ -367,7 +401,7 @@ unsafe fn bits<S: Simd, const W: usize, const SPORT: bool>(
     unsafe {
         for group in 0..found.groups {
             each!(group, i, {
-                let starts = starts::<W, SPORT>(plan, keys.get_unchecked(i), &found.at, i);
+                let starts = starts::<W, SPORT, SIFTED>(plan, keys.get_unchecked(i), &found.at, i);
                 let out = out.get_unchecked_mut(i);
                 out.0 = lower(out.0, first_rule::<S, W, SPORT>(plan, starts));
             });

@@ -2,7 +2,7 @@
 //! checked code.
 
 use super::burst::{Lane, starts};
-use crate::policy::table::plan::{BitField, ExtraField, Form, Plan};
+use crate::policy::table::plan::{BitField, ExtraField, Form, Plan, mode};
 use crate::policy::{Key, RuleId};
 
 /// Fields beyond the five are asked for, or the bitsets are aggregated: safe code, for policies that are not the common
@@ -10,7 +10,13 @@ use crate::policy::{Key, RuleId};
 pub(super) fn general_bits(plan: &Plan, keys: &[Key], intervals: &[Lane; 2], out: &mut [RuleId]) {
     for (i, (key, out)) in keys.iter().zip(out).enumerate() {
         // SAFETY: the intervals are those of this plan.
-        let starts = unsafe { starts::<0, true>(plan, key, intervals, i) };
+        let starts = unsafe {
+            if plan.mode & mode::SIFTED != 0 {
+                starts::<0, true, true>(plan, key, intervals, i)
+            } else {
+                starts::<0, true, false>(plan, key, intervals, i)
+            }
+        };
         let bit = general(plan, key, starts);
         let rule = plan.rule_of_bit.get(bit).copied().unwrap_or(plan.last_rule);
         out.0 = out.0.min(rule);
