@@ -287,7 +287,8 @@ fn cost(assigned: &Assigned, per_chunk: usize, checked: bool) -> f64 {
     let list = |home: usize| {
         let chunks = assigned.chunks(home, per_chunk);
         if per_chunk == SIEVE_LANES {
-            return 8.0 + 2.0 * (chunks - 1.0);
+            let first = if home < 2 { 8.0 } else { 13.5 };
+            return first + 2.0 * (chunks - 1.0);
         }
         // Separators cost a step, and leave one chunk of up to some thirty; pairs have none.
         let apart = if home != Home::Pair as usize {
@@ -299,7 +300,8 @@ fn cost(assigned: &Assigned, per_chunk: usize, checked: bool) -> f64 {
     };
     let homes = (0..HOMES).filter(|home| assigned.is_used(*home));
     let bits = if wide > 0 && per_chunk == SIEVE_LANES && !checked {
-        2.0 + 0.4 * words(wide) as f64
+        // More than two lines are walked one by one.
+        2.0 + 0.4 * (words(wide) + words(wide).saturating_sub(16)) as f64
     } else if wide > 0 {
         bits_cost(wide, checked)
     } else {

@@ -463,6 +463,10 @@ pub mod mode {
     pub const SIFTED_ADDRESSES: u32 = ADDRESSES | SIFTED;
     /// The same, with the source port.
     pub const SIFTED_ADDRESSES_SPORT: u32 = ADDRESSES | SIFTED | SPORT;
+    /// By destination port too.
+    pub const SIFTED_SERVICES: u32 = SIFTED_ADDRESSES | home(3);
+    /// The same, with the source port.
+    pub const SIFTED_SERVICES_SPORT: u32 = SIFTED_SERVICES | SPORT;
     /// Lists by pairs of addresses.
     pub const PAIRS: u32 = home(4) | CROSSED;
     /// The same, with the source port.

@@ -97,6 +97,12 @@ unsafe fn pass<S: Simd>(plan: &Plan, keys: &[Key; PASS], out: &mut [RuleId; PASS
             mode::SIFTED_ADDRESSES_SPORT => {
                 listed::<S, { mode::SIFTED_ADDRESSES_SPORT }>(plan, keys, &found, out)
             }
+            mode::SIFTED_SERVICES => {
+                listed::<S, { mode::SIFTED_SERVICES }>(plan, keys, &found, out)
+            }
+            mode::SIFTED_SERVICES_SPORT => {
+                listed::<S, { mode::SIFTED_SERVICES_SPORT }>(plan, keys, &found, out)
+            }
             _ => listed::<S, { mode::OTHER }>(plan, keys, &found, out),
         }
         if plan.wide_rows == 0 {

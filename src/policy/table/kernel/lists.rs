@@ -4,9 +4,7 @@
 use super::burst::{Addresses, GROUP, Lane, each, get, head, opaque};
 use super::sifted::sifted;
 use super::{PASS, Simd};
-use crate::policy::table::plan::{
-    Entry, HOMES, Home, Plan, PortField, PortRecord, RULES, Sieve, mode,
-};
+use crate::policy::table::plan::{Entry, HOMES, Home, Plan, PortRecord, RULES, Sieve, mode};
 use crate::policy::{Key, RuleId};
 use std::mem::MaybeUninit;
 
@@ -218,10 +216,18 @@ unsafe fn fields<S: Simd, const M: u32>(
             found.at[1].set(i, dst.list);
         }
         if has::<M>(plan, mode::home(2)) {
-            found.at[2].set(i, port_list(plan, &plan.sport, from, head.head));
+            let place = u32::from(from.cell) * plan.head_count + u32::from(head.head);
+            found.at[2].set(i, place);
+            if has::<M>(plan, mode::SIFTED) {
+                S::prefetch(plan.sport.lists.as_ptr().add(place as usize));
+            }
         }
         if has::<M>(plan, mode::home(3)) {
-            found.at[3].set(i, port_list(plan, &plan.dport, to, head.head));
+            let place = u32::from(to.cell) * plan.head_count + u32::from(head.head);
+            found.at[3].set(i, place);
+            if has::<M>(plan, mode::SIFTED) {
+                S::prefetch(plan.dport.lists.as_ptr().add(place as usize));
+            }
         }
     }
 }
@@ -256,7 +262,7 @@ unsafe fn ports<const M: u32>(plan: &Plan, key: &Key) -> (PortRecord, PortRecord
     (from, to)
 }
 
-/// What pairs of fields stand for.
+/// What pairs of fields stand for, a port with its head among them.
 #[cfg_attr(not(debug_assertions), inline(always))]
 unsafe fn pairs<S: Simd, const M: u32>(plan: &Plan, i: usize, found: &mut Found) {
     // SAFETY: the caller's.
@@ -264,6 +270,14 @@ unsafe fn pairs<S: Simd, const M: u32>(plan: &Plan, i: usize, found: &mut Found)
         if has::<M>(plan, mode::home(4)) {
             let [at, _] = found.sum.get_unchecked_mut(i).assume_init_mut();
             *at = get(&plan.pairs, *at as usize);
+        }
+        if has::<M>(plan, mode::home(2)) {
+            let list = get(&plan.sport.lists, found.at[2].get(i) as usize);
+            found.at[2].set(i, list);
+        }
+        if has::<M>(plan, mode::home(3)) {
+            let list = get(&plan.dport.lists, found.at[3].get(i) as usize);
+            found.at[3].set(i, list);
         }
         if has::<M>(plan, mode::CROSSED) {
             let crossed = &plan.crossed;
@@ -351,16 +365,6 @@ unsafe fn chunk_ahead<S: Simd, const M: u32>(plan: &Plan, chunk: u32) {
         S::prefetch(lines.add(2));
         S::prefetch(lines.add(3));
         S::prefetch(plan.rule_of_lane.as_ptr().add(chunk as usize * RULES));
-    }
-}
-
-/// The list of a port's cell and a head.
-#[inline(always)]
-unsafe fn port_list(plan: &Plan, field: &PortField, port: PortRecord, head: u16) -> u32 {
-    // SAFETY: the caller's.
-    unsafe {
-        let list = u32::from(port.cell) * plan.head_count + u32::from(head);
-        get(&field.lists, list as usize)
     }
 }
 

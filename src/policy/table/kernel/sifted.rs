@@ -93,6 +93,13 @@ unsafe fn line<S: Simd, const HOME: usize>(
     unsafe {
         let first = list & ((1 << Sieve::FURTHER) - 1);
         let sieve = plan.sieves.get_unchecked((first + further) as usize);
+        // The last itself once more where there is none behind: that costs nothing.
+        let last = list >> Sieve::FURTHER;
+        S::prefetch(
+            plan.sieves
+                .as_ptr()
+                .add((first + last.min(further + 2)) as usize),
+        );
         let may = S::sift(sieve, found.bytes[HOME].get(i));
         let lane = (may | 1 << SIEVE_LANES).trailing_zeros();
         let row = noted.rows.get_unchecked_mut(noted.count);
