@@ -23,7 +23,7 @@ const FEW: usize = 64;
 const NEAR: usize = 6 << 20;
 /// By how many chunks the lists of a home must get shorter, on average over their rows, for its keys to go through
 /// separators.
-const WORTH: f64 = 0.3;
+const WORTH: f64 = 0.7;
 /// Bytes of answers that are worth it in a table that is far larger than the caches.
 const SMALL: usize = 16 << 20;
 
