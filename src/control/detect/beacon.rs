@@ -27,7 +27,6 @@ const TCP_SERVICES: [u16; 9] = [25, 53, 110, 143, 465, 587, 853, 993, 995];
 
 #[derive(Clone, Copy)]
 struct Beat {
-    hash: u64,
     first: u64,
     last: u64,
     /// Nanoseconds between two.
@@ -42,10 +41,17 @@ struct Beat {
     told: bool,
 }
 
+/// Some destinations. What they are known by stands together: a sample asks for it, and most are of destinations that have no place.
+#[derive(Default)]
+struct Row {
+    hashes: [u64; WAYS],
+    beats: [Option<Beat>; WAYS],
+}
+
 /// Of one host.
 #[derive(Default)]
 pub(super) struct Beacon {
-    rows: [[Option<Beat>; WAYS]; ROWS],
+    rows: [Row; ROWS],
     dice: u32,
 }
 
@@ -108,15 +114,16 @@ impl Beacon {
 
     fn find(&mut self, hash: u64) -> Option<&mut Beat> {
         let row = self.rows.get_mut(hash as usize % ROWS)?;
-        row.iter_mut().flatten().find(|beat| beat.hash == hash)
+        let at = row.hashes.iter().position(|known| *known == hash)?;
+        row.beats.get_mut(at)?.as_mut()
     }
 
     /// The same; what is not known yet may get the place of another. `None` where it gets none.
     fn place(&mut self, hash: u64, now: u64, stale: u64) -> Option<&mut Beat> {
         let row = self.rows.get_mut(hash as usize % ROWS)?;
-        let known = |place: &Option<Beat>| place.as_ref().is_some_and(|beat| beat.hash == hash);
-        if let Some(at) = row.iter().position(known) {
-            return row.get_mut(at)?.as_mut();
+        let mut known = row.hashes.iter().zip(&row.beats);
+        if let Some(at) = known.position(|(known, beat)| *known == hash && beat.is_some()) {
+            return row.beats.get_mut(at)?.as_mut();
         }
         self.dice = self
             .dice
@@ -127,22 +134,19 @@ impl Beacon {
             Some(beat) if now.saturating_sub(beat.last) > stale => 1,
             Some(beat) => 2 + u64::from(beat.beats),
         };
-        let (place, room) = row
-            .iter_mut()
-            .map(|place| {
-                let room = weight(place);
-                (place, room)
-            })
-            .min_by_key(|(_, room)| *room)?;
-        (room < 2 || (room <= 3 && self.dice >> 30 == 0))
-            .then(|| place.insert(Beat::new(hash, now)))
+        let weights = row.beats.iter().map(weight).enumerate();
+        let (at, room) = weights.min_by_key(|(_, room)| *room)?;
+        if room >= 2 && (room > 3 || self.dice >> 30 != 0) {
+            return None;
+        }
+        *row.hashes.get_mut(at)? = hash;
+        Some(row.beats.get_mut(at)?.insert(Beat::new(now)))
     }
 }
 
 impl Beat {
-    fn new(hash: u64, now: u64) -> Beat {
+    fn new(now: u64) -> Beat {
         Beat {
-            hash,
             first: now,
             last: now,
             mean: 0.0,

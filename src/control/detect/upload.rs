@@ -22,6 +22,8 @@ pub(super) struct Upload {
     told: bool,
     /// KiB in each hour before, by its number.
     past: [u32; HOURS],
+    /// The most of these.
+    most: u32,
 }
 
 impl Default for Upload {
@@ -33,6 +35,7 @@ impl Default for Upload {
             frames: 0,
             told: false,
             past: [0; HOURS],
+            most: 0,
         }
     }
 }
@@ -55,8 +58,7 @@ impl Upload {
         }
         self.bytes = self.bytes.saturating_add(bytes.into());
         self.frames = self.frames.saturating_add(1);
-        let most = self.past.iter().max().copied().unwrap_or(0);
-        let most = u64::from(most) << 10;
+        let most = u64::from(self.most) << 10;
         let learnt = super::is_over(since, settings.learn, now);
         let much = self.bytes >= settings.least
             && self.bytes >= most.saturating_mul(settings.factor.into());
@@ -84,6 +86,7 @@ impl Upload {
         for ago in 0..silent {
             self.past[at(hour - ago)] = 0;
         }
+        self.most = self.past.iter().max().copied().unwrap_or(0);
         (self.hour, self.bytes, self.frames, self.told) = (hour, 0, 0, false);
     }
 }
