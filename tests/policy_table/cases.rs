@@ -4,7 +4,7 @@ use super::policies::rule;
 use portcullis::frame::Net;
 use portcullis::policy::table::MAX_RULES;
 use portcullis::policy::{
-    Action, Clause, Direction, Key, PortSet, ProtoSet, RuleId, Side, Table, explain,
+    Action, Clause, Direction, Key, MacMatch, PortSet, ProtoSet, RuleId, Side, Table, explain,
 };
 
 #[test]
@@ -97,6 +97,62 @@ fn as_many_rules_as_allowed_compile_and_one_more_is_refused() {
             MAX_RULES + 1
         )
     );
+}
+
+/// Of more MAC addresses than 16 bits can number each is told from every other: the rule `n` is about those whose number has
+/// the bit `n`.
+#[test]
+fn seventy_thousand_mac_addresses_that_differ_are_told_apart() {
+    let mut policy = portcullis::config::parse("", "", std::path::Path::new(""))
+        .unwrap()
+        .policy;
+    let default = policy.rules.pop().unwrap();
+    let mac = |number: u32| {
+        let [a, b, c, d] = number.to_be_bytes();
+        [2, 0, a, b, c, d]
+    };
+    let all = 1..=70_000u32;
+    let of_bit = |bit: usize, negated: bool| {
+        let macs = all.clone().filter(|number| number >> bit & 1 == 1);
+        let macs = macs.map(mac).collect();
+        let src_mac = match negated {
+            false => MacMatch {
+                any_of: macs,
+                none_of: Vec::new(),
+            },
+            true => MacMatch {
+                any_of: Vec::new(),
+                none_of: macs,
+            },
+        };
+        Clause {
+            src_mac,
+            ..Clause::any(Direction::Out)
+        }
+    };
+    let key = |src_mac| Key {
+        side: Side::Lan,
+        net: Net::V4,
+        ethertype: 0x0800,
+        src_mac,
+        ..Key::EMPTY
+    };
+    for negated in [false, true] {
+        policy.rules = (0..17)
+            .map(|bit| rule(bit, vec![of_bit(bit, negated)], Action::Drop))
+            .chain([default.clone()])
+            .collect();
+        let table = Table::compile(&policy).unwrap();
+        for number in [0u32, 1, 2, 65_535, 65_536, 65_537, 69_632, 69_999, 70_000] {
+            let first = match negated {
+                false => number.trailing_zeros().min(17),
+                true => number.trailing_ones(),
+            };
+            assert_eq!(table.lookup(&key(mac(number))), RuleId(first), "{number}");
+        }
+        let foreign = if negated { 0 } else { 17 };
+        assert_eq!(table.lookup(&key([9; 6])), RuleId(foreign));
+    }
 }
 
 #[test]

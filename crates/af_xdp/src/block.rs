@@ -121,7 +121,7 @@ impl Block {
         if align_of::<T>() > Block::ALIGN || room > self.bytes - self.used {
             return;
         }
-        // SAFETY: so much is free from there on, aligned for `T`, and of no other array; the source is another allocation.
+        // SAFETY: so much is free from there on, aligned for `T`, and of no other array: the source is elsewhere.
         let start = unsafe {
             let start = self.start.byte_add(self.used).cast::<T>();
             start.copy_from_nonoverlapping(array.start, array.len);

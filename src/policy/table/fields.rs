@@ -7,6 +7,7 @@ use super::rows::{head_intervals, port_intervals};
 use super::sweep::{Bits, Classes, Intervals, Matches, Runs};
 use crate::policy::addr::{AddrMatch, Family, Set};
 use crate::policy::rule::{AppSet, Clause, FlagMatch, MacMatch, PortSet};
+use std::collections::BTreeSet;
 use std::hash::Hash;
 
 /// The sweeps of a field, and the class of frames without addresses.
@@ -238,12 +239,7 @@ fn extras(
         macs.sort_unstable();
         macs.dedup();
         let known = &macs;
-        let holds = move |wanted: &&MacMatch| {
-            where_it_holds(known.len() as u128, |value| match value {
-                0 => wanted.any_of.is_empty(),
-                value => wanted.contains(&known[value - 1]),
-            })
-        };
+        let holds = move |wanted: &&MacMatch| macs_that_match(wanted, known);
         let field = Field::new(
             rows.iter().map(|row| &row.src_mac),
             macs.len() as u128,
@@ -255,6 +251,31 @@ fn extras(
         extras.push(extra(ExtraField::SrcMac, swept, values, macs));
     }
     Ok(extras)
+}
+
+/// The MAC addresses that match, as intervals of their places among the `known` ones, which are sorted, from 1 on; 0 is any other
+/// address.
+fn macs_that_match(wanted: &MacMatch, known: &[[u8; 6]]) -> Intervals {
+    let places = |macs: &[[u8; 6]]| -> BTreeSet<u128> {
+        let place = |mac| known.binary_search(mac).ok();
+        let places = macs.iter().filter_map(place);
+        places.map(|at| at as u128 + 1).collect()
+    };
+    let none = places(&wanted.none_of);
+    if !wanted.any_of.is_empty() {
+        let any = places(&wanted.any_of);
+        let left = any.difference(&none);
+        return crate::policy::addr::merge(left.map(|at| (*at, *at)).collect());
+    }
+    let mut first = 0;
+    let mut intervals = Vec::new();
+    for end in none.into_iter().chain([known.len() as u128 + 1]) {
+        if first < end {
+            intervals.push((first, end - 1));
+        }
+        first = end + 1;
+    }
+    intervals
 }
 
 fn extra(
@@ -283,7 +304,8 @@ pub(super) fn words(rows: usize) -> usize {
     }
 }
 
-/// By value, of the `values` values: what `of` says of the run that the value is in.
+/// By value, of the `values` values: what `of` says of the run that the value is in. It must fit `T`: of what has 65,536 values
+/// no more than that differ.
 pub(super) fn spread<T>(starts: &[u32], of: impl Fn(usize) -> u32, values: usize) -> Vec<T>
 where
     T: TryFrom<u32> + Default + Clone,

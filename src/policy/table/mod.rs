@@ -115,11 +115,16 @@ impl Table {
         Table::compile_within(policy, BUDGET)
     }
 
-    /// [`Table::compile`] with bounds of one's own.
+    /// [`Table::compile`] with bounds of one's own; [`MAX_BYTES`] bounds them in any case.
     ///
     /// # Errors
     /// As [`Table::compile`].
     pub fn compile_within(policy: &Policy, budget: Budget) -> Result<Table, CompileError> {
+        // Numbers in the table are as wide as this needs.
+        let budget = Budget {
+            most: budget.most.min(MAX_BYTES),
+            ..budget
+        };
         if policy.rules.len() > MAX_RULES {
             return Err(CompileError::TooManyRules(policy.rules.len()));
         }

@@ -309,8 +309,9 @@ pub const NO_LANE: u16 = 65_535;
 pub struct Extra {
     /// Which.
     pub field: ExtraField,
-    /// The class of each value: of a `u16` field 65,536 numbers, of the others as many as there are values.
-    pub class: Vec<u16>,
+    /// The class of each value: of a `u16` field 65,536 numbers, of the others as many as there are values. There may be more
+    /// MAC addresses than 16 bits number.
+    pub class: Vec<u32>,
     /// Sorted MAC addresses that have classes of their own: the class of `macs[i]` is `class[i + 1]`, of any other
     /// `class[0]`.
     pub macs: Vec<[u8; 6]>,

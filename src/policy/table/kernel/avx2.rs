@@ -5,6 +5,7 @@ use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Row, Sieve, Simd, b
 use crate::policy::table::plan::{LANES, Plan, SIEVE_LANES};
 use crate::policy::{Key, RuleId};
 use core::arch::x86_64::*;
+use std::mem::offset_of;
 
 pub(super) struct Avx2;
 
@@ -34,26 +35,18 @@ unsafe fn rest(value: u16, field: &[[u16; LANES]; 2]) -> __m256i {
     }
 }
 
-/// A byte for each row of a sieve, and four of what follows.
+/// What is above the lowest byte by more than it may be leaves a rest: of a field of a sieve that starts `at` bytes from its
+/// start, and of four bytes that follow it.
 ///
 /// # Safety
-/// Something must follow.
+/// So much of the sieve must be there.
 #[inline(always)]
-unsafe fn small_lanes(lanes: &[u8; SIEVE_LANES]) -> __m128i {
-    // SAFETY: the caller's.
-    unsafe { _mm_loadu_si128(lanes.as_ptr().cast()) }
-}
-
-/// As [`rest`], of a sieve.
-///
-/// # Safety
-/// As of [`small_lanes`].
-#[inline(always)]
-unsafe fn small_rest(value: __m128i, field: &[[u8; SIEVE_LANES]; 2]) -> __m128i {
+unsafe fn small_rest(value: __m128i, sieve: *const u8, at: usize) -> __m128i {
     // SAFETY: the caller's.
     unsafe {
-        let above = _mm_sub_epi8(value, small_lanes(&field[0]));
-        _mm_subs_epu8(above, small_lanes(&field[1]))
+        let lowest = _mm_loadu_si128(sieve.add(at).cast());
+        let span = _mm_loadu_si128(sieve.add(at + SIEVE_LANES).cast());
+        _mm_subs_epu8(_mm_sub_epi8(value, lowest), span)
     }
 }
 
@@ -187,8 +180,11 @@ impl Simd for Avx2 {
                 _mm_set1_epi8((bytes >> 8) as i8),
                 _mm_set1_epi8((bytes >> 16) as i8),
             ];
-            let all = _mm_or_si128(small_rest(byte[0], &sieve.a), small_rest(byte[1], &sieve.b));
-            let all = _mm_or_si128(all, _mm_and_si128(small_lanes(&sieve.not_heads), byte[2]));
+            let sieve: *const u8 = (&raw const *sieve).cast();
+            let a = small_rest(byte[0], sieve, offset_of!(Sieve, a));
+            let b = small_rest(byte[1], sieve, offset_of!(Sieve, b));
+            let not_heads = _mm_loadu_si128(sieve.add(offset_of!(Sieve, not_heads)).cast());
+            let all = _mm_or_si128(_mm_or_si128(a, b), _mm_and_si128(not_heads, byte[2]));
             let may = _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) as u32;
             may & ((1 << SIEVE_LANES) - 1)
         }

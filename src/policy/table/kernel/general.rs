@@ -44,7 +44,7 @@ fn general(plan: &Plan, key: &Key, five: [u32; 5]) -> usize {
             },
         };
         let class = extra.class.get(value).copied().unwrap_or(0);
-        let start = extra.bits.base as usize + usize::from(class) * plan.unit;
+        let start = extra.bits.base as usize + class as usize * plan.unit;
         starts[count] = (start, &extra.bits);
         count += 1;
     }

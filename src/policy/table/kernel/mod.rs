@@ -98,7 +98,7 @@ trait Simd {
     /// How many ends of the node are below `hi << 64 | lo`.
     unsafe fn count128(node: &Node128, hi: u64, lo: u64) -> u32;
     /// Sets `at[i]` to how many separators of the root are below the source (`FIELD` 0) or destination (1) address of the
-    /// key `i`, of at most `PASS`.
+    /// key `i`, of at most `PASS`. `at` is on a cache line of its own.
     unsafe fn root<const FIELD: usize>(field: &AddrField, keys: &[Key], at: &mut [u32; PASS]);
     /// How many separators of the node are below `x`.
     unsafe fn below16(node: &Node16, x: u16) -> u32;
