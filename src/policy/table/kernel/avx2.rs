@@ -16,7 +16,7 @@ pub(super) struct Avx2;
 /// # Safety
 /// The processor must have AVX2, as of all that follow.
 #[inline(always)]
-unsafe fn lanes(lanes: &[u16; LANES]) -> __m256i {
+pub(super) unsafe fn lanes(lanes: &[u16; LANES]) -> __m256i {
     // SAFETY: lanes are aligned within a chunk.
     unsafe { _mm256_load_si256(lanes.as_ptr().cast()) }
 }
@@ -27,7 +27,7 @@ unsafe fn lanes(lanes: &[u16; LANES]) -> __m256i {
 /// # Safety
 /// Only that of the processor.
 #[inline(always)]
-unsafe fn rest(value: u16, field: &[[u16; LANES]; 2]) -> __m256i {
+pub(super) unsafe fn rest(value: u16, field: &[[u16; LANES]; 2]) -> __m256i {
     // SAFETY: as above.
     unsafe {
         let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));

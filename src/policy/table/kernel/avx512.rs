@@ -1,6 +1,6 @@
 //! The lookup with AVX-512: a node, a chunk or a line of bits is one comparison, whose outcome is a mask.
 
-use super::avx2::Avx2;
+use super::avx2::{Avx2, lanes, rest};
 use super::{AddrField, Chunk, Node16, Node32, Node128, PASS, Row, Sieve, Simd, burst, low};
 use crate::policy::table::plan::{LANES, Plan};
 use crate::policy::{Key, RuleId};
@@ -95,29 +95,6 @@ unsafe fn of_256(at: __m512i, numbers: *const u32) -> __m512i {
         let low = _mm512_mask_mov_epi32(of_64(at, numbers), is_64, of_64(at, numbers.add(64)));
         let (c, d) = (of_64(at, numbers.add(128)), of_64(at, numbers.add(192)));
         _mm512_mask_mov_epi32(low, is_128, _mm512_mask_mov_epi32(c, is_64, d))
-    }
-}
-
-/// A number for each lane of a chunk.
-///
-/// # Safety
-/// Only that of the processor.
-#[inline(always)]
-unsafe fn lanes(lanes: &[u16; LANES]) -> __m256i {
-    // SAFETY: lanes are aligned within a chunk.
-    unsafe { _mm256_load_si256(lanes.as_ptr().cast()) }
-}
-
-/// What is above the lowest value by more than it may be leaves a rest.
-///
-/// # Safety
-/// Only that of the processor.
-#[inline(always)]
-unsafe fn rest(value: u16, field: &[[u16; LANES]; 2]) -> __m256i {
-    // SAFETY: as above.
-    unsafe {
-        let above = _mm256_sub_epi16(_mm256_set1_epi16(value as i16), lanes(&field[0]));
-        _mm256_subs_epu16(above, lanes(&field[1]))
     }
 }
 
