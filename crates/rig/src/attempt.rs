@@ -311,28 +311,31 @@ fn smtp(name: &'static str, from: &'static str, expect: Expect) -> Attempt {
     .reading("Subject: {word}\r\n\r\nhello\r\n")
 }
 
-/// Runs all of `attempts` at once in the lan namespace, each for at most `limit`; gives what they got, in their order.
+/// Runs all of `attempts` in the lan namespace, as [`run_all_at`] does.
 pub fn run_all(rig: &Rig, attempts: &[Attempt], limit: Duration) -> Result<Vec<Got>> {
     let namespace = &rig.lan;
     run_all_at(&Inside { namespace, rig }, attempts, limit)
 }
 
-/// Runs all of `attempts` at once at `site`, each for at most `limit`; gives what they got, in their order.
+/// Runs all of `attempts` at `site`, each for at most `limit`; gives what they got, in their order. All run at once, but for those
+/// that fill the line, which cost the others frames: they run when the others have ended.
 pub fn run_all_at(site: &dyn Site, attempts: &[Attempt], limit: Duration) -> Result<Vec<Got>> {
-    std::thread::scope(|scope| {
-        let running: Vec<_> = attempts
-            .iter()
-            .map(|attempt| scope.spawn(move || attempt.run_at(site, limit)))
-            .collect();
-        running
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-            })
-            .collect()
-    })
+    let mut all: Vec<Option<Got>> = attempts.iter().map(|_| None).collect();
+    for fill_the_line in [false, true] {
+        let those = attempts.iter().zip(&mut all);
+        let those = those.filter(|(one, _)| matches!(one.proof, Proof::Rate) == fill_the_line);
+        std::thread::scope(|scope| {
+            let running: Vec<_> = those
+                .map(|(one, got)| (scope.spawn(move || one.run_at(site, limit)), got))
+                .collect();
+            for (thread, got) in running {
+                let ended = thread.join();
+                *got = Some(ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+            }
+            Ok::<_, crate::Error>(())
+        })?;
+    }
+    Ok(all.into_iter().flatten().collect())
 }
 
 /// Where the proof of one run lies.
