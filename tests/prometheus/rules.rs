@@ -106,6 +106,16 @@ fn every_rule_has_a_promtool_test_and_passes_it() {
     }
 }
 
+/// promtool is asked by the hour alone.
+#[test]
+fn a_rule_in_shadow_is_an_alert_after_a_week() {
+    let rules = rules("alerts.yml");
+    let rule = rules
+        .iter()
+        .find(|rule| rule["alert"] == "PortcullisRuleInShadow");
+    assert_eq!(rule.expect("the alert")["for"], "7d");
+}
+
 #[test]
 fn every_alert_says_how_bad_it_is_and_what_to_do_and_stands_in_the_page() {
     let page = read("docs/monitoring.md");
