@@ -4,6 +4,7 @@
 //! where the end that it is sent to would take it: within that window (RFC 9293 section 3.10.7.4; RFC 5961 section 3.2 is stricter still).
 
 use super::state::Phase;
+use crate::frame::all_bits;
 
 /// FIN, as in byte 13 of the header.
 pub const FIN: u8 = 0x01;
@@ -187,6 +188,13 @@ pub fn advance(
 #[inline]
 pub fn is_ordinary(flags: u8) -> bool {
     flags & (SYN | FIN | RST | ACK) == ACK
+}
+
+/// All bits where the lowest eight are such flags, else none: the same where several frames are read at once.
+#[inline(always)]
+pub fn are_ordinary(flags: u64) -> u64 {
+    const OF: u64 = (SYN | FIN | RST | ACK) as u64;
+    all_bits(flags & OF == ACK as u64)
 }
 
 /// Bytes 8 to 15 of the header at `at`: acknowledgement, data offset, flags, window. 0 where it is not whole.

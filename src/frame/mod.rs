@@ -54,7 +54,7 @@ mod udp;
 mod vlan;
 
 pub use meta::{Frag, Meta, Net};
-pub use ordinary::Glance;
+pub use ordinary::{Glance, Words, all_bits};
 
 use crate::telemetry::Reason;
 

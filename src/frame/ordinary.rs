@@ -11,73 +11,124 @@ const HEADERS: usize = 14 + 20 + 20;
 const L3: u16 = 14;
 const L4: u16 = 34;
 
+/// The bytes that a [`Glance`] is made of, as they stand in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Words {
+    /// How long the frame is, above the ethertype, the version and length of the IP header and the type of service.
+    pub form: u64,
+    /// Total length, identification, flags and offset of a fragment, time to live, protocol.
+    pub middle: u64,
+    /// Both addresses.
+    pub ends: u64,
+    /// Both ports, and of UDP the length.
+    pub ports: u64,
+    /// Of TCP acknowledgement, data offset, flags and window.
+    pub acknowledges: u64,
+}
+
+impl Words {
+    /// Of a frame that is too short for the form.
+    const NONE: Words = Words {
+        form: 0,
+        middle: 0,
+        ends: 0,
+        ports: 0,
+        acknowledges: 0,
+    };
+
+    /// Those of a frame from the wire.
+    #[inline(always)]
+    pub fn of(frame: &[u8]) -> Words {
+        let head = frame.first_chunk();
+        head.map_or(Words::NONE, |head| Words::of_head(head, frame.len()))
+    }
+
+    #[inline(always)]
+    fn of_head(head: &[u8; HEADERS], length: usize) -> Words {
+        let [a, b, c, d] = [head[12], head[13], head[14], head[15]];
+        // What is longer than that is too long anyway.
+        let length = length.min(u32::MAX as usize) as u64;
+        Words {
+            form: length << 32 | u64::from(u32::from_ne_bytes([a, b, c, d])),
+            middle: word(head, 16),
+            ends: word(head, 26),
+            ports: word(head, 34),
+            acknowledges: word(head, 42),
+        }
+    }
+}
+
 /// What such a frame says of itself, as far as a flow is known by it: read before, and often instead of, a whole [`Meta`].
 #[derive(Clone, Copy, Debug)]
 pub struct Glance {
     /// Source address above, destination address below.
     pub ends: u64,
     /// Source port above, destination port below.
-    pub ports: u32,
+    pub ports: u64,
     /// TCP or UDP.
-    pub proto: u8,
+    pub proto: u64,
     /// Of TCP, bytes 8 to 15 of its header: acknowledgement, data offset, flags, window. Of UDP whatever stands there.
     pub acknowledges: u64,
     /// The total length of the packet, which is whole.
-    total: u16,
+    total: u64,
+    /// 0 where the frame is of that form and nothing is wrong with it; else nothing of the above means anything.
+    pub amiss: u64,
 }
 
 impl Glance {
-    /// TCP; else UDP.
+    /// All bits where it is TCP, else none.
     #[inline(always)]
-    pub fn is_tcp(&self) -> bool {
-        self.proto == transport::TCP
+    pub fn of_tcp(&self) -> u64 {
+        all_bits(self.proto == u64::from(transport::TCP))
+    }
+
+    /// All bits where it is UDP, else none.
+    #[inline(always)]
+    pub fn of_udp(&self) -> u64 {
+        all_bits(self.proto == u64::from(transport::UDP))
     }
 
     /// The flags of TCP; whatever stands there of UDP.
     #[inline(always)]
-    pub fn flags(&self) -> u8 {
-        (self.acknowledges >> 16) as u8
+    pub fn flags(&self) -> u64 {
+        self.acknowledges >> 16 & 0xff
     }
 
-    /// Reads the frame if it is of that form and nothing is wrong with it.
+    /// Reads the words of a frame. There is no branch in it, and only what wide registers can do too: it is gone through for several frames at once.
     #[inline(always)]
-    pub fn of(frame: &[u8]) -> Option<Glance> {
-        Glance::of_head(frame.first_chunk()?, frame.len())
-    }
-
-    /// The same of the headers of a frame of so many bytes. One check of a length stands for all loads, and both protocols go through the same instructions: which one
-    /// comes next nobody can foretell.
-    #[inline(always)]
-    fn of_head(head: &[u8; HEADERS], length: usize) -> Option<Glance> {
-        // Ethertype; version and length of the header, type of service, total length, identification.
-        let first = word(head, 12);
-        // Flags and offset of a fragment, time to live, protocol, and what is not looked at.
-        let second = word(head, 20);
-        let acknowledges = word(head, 42);
-        let (total, proto) = ((first >> 16) as u16, (second >> 32) as u8);
-        let tcp = proto == transport::TCP;
-        let form = (first >> 40) ^ (u64::from(IPV4) << 8 | 0x45);
-        let piece = second >> 48 & 0x3fff;
-        let other = u64::from(!tcp & (proto != transport::UDP));
-        // Of TCP the length of the header, of UDP that of the datagram (RFC 768): what is there at least, and at most.
-        let of_tcp = u64::from(tcp).wrapping_neg();
-        let least = 8 + (12 & of_tcp);
-        let header = (acknowledges >> 28 & 0xf) * 4;
-        let said = (header & of_tcp) | (word(head, 34) >> 16 & 0xffff & !of_tcp);
-        let room = i64::from(total) - 20;
-        let fits = (said >= least) & (said as i64 <= room);
-        let within = usize::from(total) + usize::from(L3) <= length && length <= 65_535;
-        (form | piece | other == 0 && fits && within).then_some(Glance {
-            ends: word(head, 26),
-            ports: (word(head, 34) >> 32) as u32,
-            proto,
+    pub fn of(words: Words) -> Glance {
+        const FORM: u64 = u32::from_ne_bytes([(IPV4 >> 8) as u8, IPV4 as u8, 0x45, 0]) as u64;
+        const MASK: u64 = u32::from_ne_bytes([0xff, 0xff, 0xff, 0]) as u64;
+        let middle = u64::from_be(words.middle);
+        let ports = u64::from_be(words.ports);
+        let acknowledges = u64::from_be(words.acknowledges);
+        let (length, total) = (words.form >> 32, middle >> 48);
+        let mut glance = Glance {
+            ends: u64::from_be(words.ends),
+            ports: ports >> 32,
+            proto: middle & 0xff,
             acknowledges,
             total,
-        })
+            amiss: (words.form ^ FORM) & MASK | (middle >> 16 & 0x3fff),
+        };
+        // Of TCP the length of the header, of UDP that of the datagram (RFC 768): what is there at least, and at most.
+        let tcp = glance.of_tcp();
+        let header = acknowledges >> 26 & 0x3c;
+        let said = (header & tcp) | (ports >> 16 & 0xffff & !tcp);
+        glance.amiss |= !(tcp | glance.of_udp());
+        glance.amiss |= all_bits(said < 8 + (12 & tcp)) | all_bits(said + 20 > total);
+        glance.amiss |= all_bits(total + u64::from(L3) > length) | all_bits(length > 65_535);
+        glance
     }
 }
 
-/// Eight bytes of the headers, as one number.
+/// All bits, or none.
+#[inline(always)]
+pub fn all_bits(yes: bool) -> u64 {
+    u64::from(yes).wrapping_neg()
+}
+
+/// Eight bytes of the headers, as they stand.
 #[inline(always)]
 #[expect(
     clippy::indexing_slicing,
@@ -87,7 +138,7 @@ fn word(head: &[u8; HEADERS], at: usize) -> u64 {
     // The index is a constant, so that the compiler sees that it is below the length.
     let [a, b, c, d] = [head[at], head[at + 1], head[at + 2], head[at + 3]];
     let [e, f, g, h] = [head[at + 4], head[at + 5], head[at + 6], head[at + 7]];
-    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
 }
 
 /// Parses the frame if it is of that form and nothing is wrong with it; else says false, and `meta` is as it was.
@@ -96,22 +147,21 @@ pub(super) fn parse(frame: &[u8], meta: &mut Meta) -> bool {
     let Some(head) = frame.first_chunk::<HEADERS>() else {
         return false;
     };
-    let Some(glance) = Glance::of_head(head, frame.len()) else {
+    let glance = Glance::of(Words::of_head(head, frame.len()));
+    if glance.amiss != 0 {
         return false;
-    };
+    }
     let (Some(dst_mac), Some(src_mac)) = (head.first_chunk(), head[6..].first_chunk()) else {
         return false;
     };
-    let header = match glance.is_tcp() {
-        true => (glance.acknowledges >> 28 & 0xf) as u16 * 4,
-        false => 8,
-    };
+    let tcp = glance.of_tcp();
+    let header = (glance.acknowledges >> 26 & 0x3c & tcp) | (8 & !tcp);
     *meta = Meta {
         src: (glance.ends >> 32).into(),
         dst: (glance.ends as u32).into(),
         net: Net::V4,
-        proto: glance.proto,
-        tcp_flags: glance.flags() & 0u8.wrapping_sub(glance.is_tcp().into()),
+        proto: glance.proto as u8,
+        tcp_flags: (glance.flags() & tcp) as u8,
         hop_limit: head[22],
         sport: (glance.ports >> 16) as u16,
         dport: glance.ports as u16,
@@ -120,8 +170,8 @@ pub(super) fn parse(frame: &[u8], meta: &mut Meta) -> bool {
         src_mac: *src_mac,
         l3: L3,
         l4: L4,
-        payload: L4 + header,
-        end: L3 + glance.total,
+        payload: L4 + header as u16,
+        end: L3 + glance.total as u16,
         ..Meta::NONE
     };
     true

@@ -35,7 +35,7 @@ pub(super) struct Burst {
     pub shadow: bool,
     /// Those on the shortest way, a bit each; what is not passed in the end has left it.
     quick: u64,
-    express: [Express; BURST],
+    express: Express,
     tracks: [Track; BURST],
     plans: [Plan; BURST],
     keys: Vec<Key>,
@@ -47,11 +47,10 @@ pub(super) struct Burst {
 }
 
 // A burst's frames are bits of one word.
-const _: () = assert!(BURST <= 64);
+const _: () = assert!(BURST <= 64 && BURST <= Express::MOST);
 
-/// How many frames ahead the headers are asked for. All frames start at one place of their chunks, which are of a power of two: more than a first cache has ways would drive one another out
-/// before they are read.
-const AHEAD: usize = 8;
+/// How many frames are read and hashed before the tags of their flows are asked for: while the memory looks for those, the next ones are read.
+const GROUP: usize = 16;
 
 /// Of a frame that is still to be judged: one that were somehow left out is not let through.
 const UNJUDGED: Verdict = Verdict::Drop(Reason::Default);
@@ -101,7 +100,7 @@ impl Burst {
             passed: 0,
             rules: [RuleSlot(u32::MAX); BURST],
             quick: 0,
-            express: [Express::NONE; BURST],
+            express: Express::default(),
             metas: [Meta::NONE; BURST],
             rulings: std::array::from_fn(|_| Ruling::new(UNJUDGED)),
             generation,
@@ -193,12 +192,12 @@ impl Burst {
                 (Side::Uplink, false) => self.read::<false, true>(court),
                 (Side::Uplink, true) => self.read::<false, false>(court),
             };
-        } else {
-            for frame in &self.received {
-                court.umem.prefetch(frame);
-            }
         }
-        for at in bits(self.all() & !self.quick) {
+        let others = self.all() & !self.quick;
+        for at in bits(others) {
+            court.umem.prefetch(&self.received[at]);
+        }
+        for at in bits(others) {
             self.prepare_one(at, court);
         }
     }
@@ -206,20 +205,21 @@ impl Burst {
     /// Reads those that may go the shortest way, a bit each, and hashes their keys.
     #[inline(always)]
     fn read<const LAN: bool, const UDP_TOO: bool>(&mut self, court: &Court<'_>) -> u64 {
-        let mut quick = 0u64;
-        for frame in self.received.iter().take(AHEAD) {
-            court.umem.prefetch(frame);
+        for frame in &self.received {
+            court.umem.prefetch_head(frame);
         }
-        let frames = self.received.iter().zip(&mut self.express);
-        for (at, (frame, express)) in frames.enumerate() {
-            if let Some(frame) = self.received.get(at + AHEAD) {
-                court.umem.prefetch(frame);
+        let count = self.received.len().min(BURST);
+        let mut quick = 0;
+        for start in (0..count).step_by(GROUP) {
+            let end = count.min(start + GROUP);
+            for at in start..end {
+                self.express.put(at, court.umem.bytes(&self.received[at]));
             }
-            let is_quick = express.read::<LAN, UDP_TOO>(court.umem.bytes(frame));
-            if is_quick {
-                court.tracker.hash_express(express);
-            }
-            quick |= u64::from(is_quick) << at;
+            let these = self.express.read::<LAN, UDP_TOO>(start..end);
+            court
+                .tracker
+                .hash_express(&mut self.express, start..end, these);
+            quick |= these;
         }
         quick
     }
@@ -293,15 +293,14 @@ impl Burst {
     fn seek(&mut self, tracker: &Tracker) -> u64 {
         let (mut elsewhere, all) = (0u64, self.all());
         if self.quick == all {
-            let express = self.express.iter_mut().take(self.received.len());
-            for (at, express) in express.enumerate() {
-                elsewhere |= u64::from(tracker.seek_express(express)) << at;
+            for at in 0..self.received.len().min(BURST) {
+                elsewhere |= u64::from(tracker.seek_express(&mut self.express, at)) << at;
             }
             return elsewhere;
         }
         for at in bits(all) {
             let is_elsewhere = match (self.quick >> at & 1, self.plans[at]) {
-                (1, _) => tracker.seek_express(&mut self.express[at]),
+                (1, _) => tracker.seek_express(&mut self.express, at),
                 (_, Plan::Seek) => tracker.seek(&mut self.tracks[at]),
                 _ => false,
             };
@@ -314,7 +313,7 @@ impl Burst {
     fn seek_elsewhere(&mut self, tracker: &Tracker, elsewhere: u64) {
         for at in bits(elsewhere) {
             match self.quick >> at & 1 {
-                1 => tracker.seek_express_elsewhere(&mut self.express[at]),
+                1 => tracker.seek_express_elsewhere(&mut self.express, at),
                 _ => tracker.seek_elsewhere(&mut self.tracks[at]),
             }
         }
@@ -354,7 +353,7 @@ impl Burst {
         self.parse_one(at, court);
         if let Plan::Seek = self.plans[at] {
             // The keys of both ways are the same.
-            self.express[at].leave(&mut self.tracks[at]);
+            self.express.leave(at, &mut self.tracks[at]);
         }
     }
 
@@ -367,9 +366,7 @@ impl Burst {
         // In order: what a frame says of its flow is known to the next.
         for at in 0..self.received.len().min(BURST) {
             if self.quick >> at & 1 == 1 {
-                let word = court
-                    .tracker
-                    .pass_express(&self.express[at], court.side, number);
+                let word = (court.tracker).pass_express(&self.express, at, court.side, number);
                 let rule = word.and_then(|word| generation.plain(Control::rule_of(word)));
                 if let Some(rule) = rule {
                     self.rules[at] = rule;

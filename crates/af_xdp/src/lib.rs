@@ -67,7 +67,7 @@ pub use {
 #[cfg(not(loom))]
 #[inline]
 pub fn prefetch<T>(place: &T) {
-    sys::prefetch_at(std::ptr::from_ref(place).cast());
+    sys::prefetch_at::<true>(std::ptr::from_ref(place).cast());
 }
 
 /// Room for `count` values, behind huge pages where the kernel has them: for tables that are read at random, which would cost a page walk a read otherwise.

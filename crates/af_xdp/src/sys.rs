@@ -246,18 +246,29 @@ pub(crate) fn advise_huge<T>(memory: &mut [std::mem::MaybeUninit<T>]) {
     unsafe { libc::madvise(start.wrapping_add(skipped).cast(), len, libc::MADV_HUGEPAGE) };
 }
 
-/// A hint to load the cache line at `address`.
+/// A hint to load the cache line at `address`, into the second cache alone if it is not `NEAR`.
 #[inline]
-pub(crate) fn prefetch_at(address: *const u8) {
+pub(crate) fn prefetch_at<const NEAR: bool>(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a hint; it does not fault, whatever the address.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast())
+        use std::arch::x86_64::{_MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
+        match NEAR {
+            true => _mm_prefetch::<_MM_HINT_T0>(address.cast()),
+            false => _mm_prefetch::<_MM_HINT_T1>(address.cast()),
+        }
     };
     #[cfg(target_arch = "aarch64")]
     // SAFETY: a hint; it does not fault, whatever the address.
     unsafe {
-        std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly))
+        match NEAR {
+            true => {
+                std::arch::asm!("prfm pldl1keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly))
+            }
+            false => {
+                std::arch::asm!("prfm pldl2keep, [{0}]", in(reg) address, options(nostack, preserves_flags, readonly))
+            }
+        }
     };
     #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
     let _ = address;

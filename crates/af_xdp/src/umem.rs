@@ -291,17 +291,24 @@ impl Umem {
         Ok(())
     }
 
-    /// Asks the processor for the first 128 bytes of the frame: link, network and transport headers. A hint for
-    /// x86-64 and aarch64, nothing elsewhere.
+    /// Asks the processor for the first 128 bytes of the frame: link, network and transport headers of whatever form. A hint for x86-64 and aarch64, nothing elsewhere.
     #[inline]
     pub fn prefetch(&self, frame: &Frame) {
         if !self.owns(frame) || frame.is_empty() {
             return;
         }
         let first = self.start(frame);
-        sys::prefetch_at(first);
+        sys::prefetch_at::<true>(first);
         if frame.len > 64 {
-            sys::prefetch_at(first.wrapping_add(64));
+            sys::prefetch_at::<true>(first.wrapping_add(64));
+        }
+    }
+
+    /// The same of the first 64 bytes, where the headers of most frames are, into the second cache: all frames start at one place of their chunks, and the first cache has no room for many lines of one place.
+    #[inline]
+    pub fn prefetch_head(&self, frame: &Frame) {
+        if self.owns(frame) && !frame.is_empty() {
+            sys::prefetch_at::<false>(self.start(frame));
         }
     }
 

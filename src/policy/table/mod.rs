@@ -16,7 +16,7 @@ mod split;
 mod sweep;
 
 pub use build::Budget;
-pub use kernel::Kernel;
+pub use kernel::{Kernel, Lanes, Registers};
 
 use self::plan::{Form, Plan};
 use super::rule::{AppSet, Clause, Direction, Origin, Policy};

@@ -225,14 +225,15 @@ impl Inside {
         tracker.tick(self.now(), &counters);
         let mut random = Random::new(7);
         let mut spent: [Vec<u64>; 3] = Default::default();
-        let mut express = [Express::NONE; BURST];
+        let mut express = Express::default();
         let mut first = [RuleId(0); BURST];
         for _ in 0..STAGE {
             let burst: [Frame; BURST] = std::array::from_fn(|_| *random.of(&self.out));
             let start = Instant::now();
-            for (frame, express) in burst.iter().zip(&mut express) {
-                black_box(express.read::<true, true>(frame.bytes()));
+            for (at, frame) in burst.iter().enumerate() {
+                express.put(at, frame.bytes());
             }
+            black_box(express.read::<true, true>(0..BURST));
             spent[0].push(took(start));
             let start = Instant::now();
             look_up(&mut tracker, &mut express, number);
@@ -253,22 +254,20 @@ impl Inside {
 }
 
 /// The stages of the table of flows, as the loop goes through them.
-fn look_up(tracker: &mut Tracker, burst: &mut [Express; BURST], generation: u64) {
+fn look_up(tracker: &mut Tracker, burst: &mut Express, generation: u64) {
     tracker.begin();
-    for express in burst.iter_mut() {
-        tracker.hash_express(express);
-    }
+    tracker.hash_express(burst, 0..BURST, u64::MAX);
     let mut elsewhere = 0u64;
-    for (at, express) in burst.iter_mut().enumerate() {
-        elsewhere |= u64::from(tracker.seek_express(express)) << at;
+    for at in 0..BURST {
+        elsewhere |= u64::from(tracker.seek_express(burst, at)) << at;
     }
-    for (at, express) in burst.iter_mut().enumerate() {
+    for at in 0..BURST {
         if elsewhere >> at & 1 == 1 {
-            tracker.seek_express_elsewhere(express);
+            tracker.seek_express_elsewhere(burst, at);
         }
     }
-    for express in burst.iter() {
-        black_box(tracker.pass_express(express, Side::Lan, generation));
+    for at in 0..BURST {
+        black_box(tracker.pass_express(burst, at, Side::Lan, generation));
     }
 }
 

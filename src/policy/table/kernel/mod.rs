@@ -22,10 +22,13 @@ mod general;
 mod lists;
 mod portable;
 mod sifted;
+mod wide;
 
 use super::plan::{AddrField, Chunk, Node16, Plan, Row, Sieve};
 use super::search::{Node32, Node128};
 use crate::policy::{Key, RuleId};
+
+pub use wide::{Lanes, Registers};
 
 /// Keys that one pass takes.
 pub const PASS: usize = 32;
