@@ -216,9 +216,7 @@ impl Burst {
                 self.express.put(at, court.umem.bytes(&self.received[at]));
             }
             let these = self.express.read::<LAN, UDP_TOO>(start..end);
-            court
-                .tracker
-                .hash_express(&mut self.express, start..end, these);
+            (court.tracker).hash_express(&mut self.express, start..end, these);
             quick |= these;
         }
         quick
