@@ -4,7 +4,7 @@ use crate::boxes::Running;
 use crate::contender::{Contender, Load};
 use crate::frames::{self, Step, templates};
 use crate::netns::Lab;
-use crate::traffic::Traffic;
+use crate::traffic::{Counts, Traffic};
 use crate::{Failure, check, pause, rules};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -98,13 +98,13 @@ struct Sample {
 }
 
 impl Sample {
-    fn take(traffic: &Traffic, running: &mut Running) -> Result<Sample, Failure> {
+    fn take(counts: &Counts, running: &mut Running) -> Result<Sample, Failure> {
         let received = running.middle.received()?;
         Ok(Sample {
             at: Instant::now(),
             received,
-            offered: traffic.offered()?,
-            sunk: traffic.sunk()?,
+            offered: counts.offered()?,
+            sunk: counts.sunk()?,
             on_cpu: on_cpu(&running.threads)?,
         })
     }
@@ -186,8 +186,8 @@ pub fn measure(contender: &Contender, setup: &Setup) -> Result<Figures, Failure>
         // The sink lets go of a core only after its empty polls, for which a busy machine takes its time.
         pause(SETTLE * placing)?;
         traffic.place_sink(&lab)?;
-        let outcome = traffic.flood(&lab, || {
-            window(&traffic, &mut running, setup, placing == PLACINGS)
+        let outcome = traffic.flood(&lab, |counts| {
+            window(counts, &mut running, setup, placing == PLACINGS)
         })?;
         pause(SETTLE)?;
         if let Some(mut figures) = outcome {
@@ -206,19 +206,19 @@ pub fn measure(contender: &Contender, setup: &Setup) -> Result<Figures, Failure>
 
 /// Warms up and measures. `None` if the sink is on the box's core, where it would be a part of the box, unless this is the `last` try.
 fn window(
-    traffic: &Traffic,
+    counts: &Counts,
     running: &mut Running,
     setup: &Setup,
     last: bool,
 ) -> Result<Option<Figures>, Failure> {
     let core = setup.generator_core;
-    let start = Sample::take(traffic, running)?;
+    let start = Sample::take(counts, running)?;
     pause(setup.warm_up)?;
-    let warm = Sample::take(traffic, running)?;
+    let warm = Sample::take(counts, running)?;
     if !last && !warm.since(&start, core).apart() {
         return Ok(None);
     }
     pause(setup.window)?;
-    let figures = Sample::take(traffic, running)?.since(&warm, core);
+    let figures = Sample::take(counts, running)?.since(&warm, core);
     Ok((last || figures.apart()).then_some(figures))
 }

@@ -16,8 +16,10 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!("bpf/rig.bpf.o");
 const BATCH: u32 = 64;
 /// Frames that put the sink in its place: fewer than a NAPI poll takes, else the kernel does not defer after it.
 const PLACING: u32 = 16;
-/// Times that the generator is run in one call: a fraction of a second, so that a stop is soon seen.
+/// Times that the generator is run in one call where it has credit for a few frames at a time: a fraction of a second, so that a stop is soon seen.
 const CALL: u32 = 1 << 18;
+/// The same in a flood: between two calls the kernel takes the memory of the first one down, for which it waits 10 to 25 ms, and nothing is sent meanwhile.
+const FLOOD_CALL: u32 = 1 << 24;
 /// Frames under way at once where none may be lost: fewer than a veth's ring of 256 takes (VETH_RING_SIZE).
 const CHUNK: usize = 192;
 /// A chunk of which some did not arrive is sent again in such pieces, each so often, and waited for twice as long each time: where receive
@@ -67,12 +69,29 @@ impl End {
     }
 }
 
+/// What the programs of both ends count and go by.
+pub struct Counts {
+    state: Array<MapData, u64>,
+    sunk: PerCpuArray<MapData, u64>,
+}
+
+impl Counts {
+    /// Frames that the generator has made.
+    pub fn offered(&self) -> Result<u64, Failure> {
+        Ok(self.state.get(&STATE_OFFERED, 0)?)
+    }
+
+    /// Frames that have arrived at the uplink's far end, by CPU.
+    pub fn sunk(&self) -> Result<Vec<u64>, Failure> {
+        Ok(self.sunk.get(&(End::Uplink as u32), 0)?.to_vec())
+    }
+}
+
 /// Both ends of the rig, loaded.
 pub struct Traffic {
     ebpf: Ebpf,
     templates: Array<MapData, Template>,
-    state: Array<MapData, u64>,
-    sunk: PerCpuArray<MapData, u64>,
+    counts: Counts,
     lan_far: u32,
     uplink_far: u32,
     uplink_port: u32,
@@ -103,8 +122,10 @@ impl Traffic {
         }
         Ok(Traffic {
             templates: Array::try_from(ebpf.take_map("templates").ok_or("no map templates")?)?,
-            state: Array::try_from(ebpf.take_map("state").ok_or("no map state")?)?,
-            sunk: PerCpuArray::try_from(ebpf.take_map("sunk").ok_or("no map sunk")?)?,
+            counts: Counts {
+                state: Array::try_from(ebpf.take_map("state").ok_or("no map state")?)?,
+                sunk: PerCpuArray::try_from(ebpf.take_map("sunk").ok_or("no map sunk")?)?,
+            },
             ebpf,
             lan_far,
             uplink_far,
@@ -113,23 +134,15 @@ impl Traffic {
         })
     }
 
-    /// Frames that the generator has made.
-    pub fn offered(&self) -> Result<u64, Failure> {
-        Ok(self.state.get(&STATE_OFFERED, 0)?)
-    }
-
-    /// Frames that have arrived at the uplink's far end, by CPU.
-    pub fn sunk(&self) -> Result<Vec<u64>, Failure> {
-        Ok(self.sunk.get(&(End::Uplink as u32), 0)?.to_vec())
-    }
-
     /// From now on these frames are sent, over and over, the first one next.
     pub fn load(&mut self, frames: &[Template]) -> Result<(), Failure> {
         for (at, frame) in (0..).zip(frames) {
             self.templates.set(at, frame, 0)?;
         }
-        self.state.set(STATE_TEMPLATES, frames.len() as u64, 0)?;
-        Ok(self.state.set(STATE_NEXT, 0, 0)?)
+        self.counts
+            .state
+            .set(STATE_TEMPLATES, frames.len() as u64, 0)?;
+        Ok(self.counts.state.set(STATE_NEXT, 0, 0)?)
     }
 
     /// Sends each frame until it has arrived at the other end, few at a time. Returns how many did before one would not.
@@ -148,7 +161,10 @@ impl Traffic {
         frames: &[Template],
         marker: Option<Template>,
     ) -> Result<u64, Failure> {
-        let before = [self.offered()?, arrived(&self.sunk, from.other())?];
+        let before = [
+            self.counts.offered()?,
+            arrived(&self.counts.sunk, from.other())?,
+        ];
         let all = [frames, marker.as_slice()].concat();
         let sent = self.few_at_a_time(lab, from, &all, frames.len(), |few, first, count| {
             few.send(first, count, BETWEEN)?;
@@ -158,8 +174,8 @@ impl Traffic {
             return Err("it does not forward any more".into());
         }
         pause(ABSENCE)?;
-        let markers = self.offered()? - before[0] - frames.len() as u64;
-        let came = arrived(&self.sunk, from.other())? - before[1];
+        let markers = self.counts.offered()? - before[0] - frames.len() as u64;
+        let came = arrived(&self.counts.sunk, from.other())? - before[1];
         Ok(came.saturating_sub(markers))
     }
 
@@ -173,16 +189,17 @@ impl Traffic {
         of: usize,
         each: impl Fn(&mut Few<'_>, usize, usize) -> Result<bool, Failure>,
     ) -> Result<usize, Failure> {
-        self.state.set(STATE_CREDIT, 0, 0)?;
+        self.counts.state.set(STATE_CREDIT, 0, 0)?;
         self.load(frames)?;
         self.send_out_of(from)?;
         let mut few = Few {
-            state: &mut self.state,
-            sunk: &self.sunk,
+            state: &mut self.counts.state,
+            sunk: &self.counts.sunk,
             to: from.other(),
         };
         let program = program(&self.ebpf, "generate")?;
-        generate(program, from.namespace(lab), self.generator_core, || {
+        let at = (from.namespace(lab), self.generator_core);
+        generate(program, at, CALL, || {
             for first in (0..of).step_by(CHUNK) {
                 if !each(&mut few, first, CHUNK.min(of - first))? {
                     return Ok(first);
@@ -194,8 +211,10 @@ impl Traffic {
 
     /// Puts the sink's work on the generator's core, by letting the first frames arrive from there. From here on there is no end of frames.
     pub fn place_sink(&mut self, lab: &Lab) -> Result<(), Failure> {
-        self.state.set(STATE_OUT, u64::from(self.uplink_port), 0)?;
-        self.state.set(STATE_CREDIT, u64::MAX, 0)?;
+        self.counts
+            .state
+            .set(STATE_OUT, u64::from(self.uplink_port), 0)?;
+        self.counts.state.set(STATE_CREDIT, u64::MAX, 0)?;
         let core = self.generator_core;
         let program = program(&self.ebpf, "generate")?;
         netns::within(&lab.mid, || -> Result<(), Failure> {
@@ -207,12 +226,18 @@ impl Traffic {
 
     /// Floods the LAN port, from the generator's core, while `meanwhile` runs.
     pub fn flood<T>(
-        &self,
+        &mut self,
         lab: &Lab,
-        meanwhile: impl FnOnce() -> Result<T, Failure>,
+        meanwhile: impl FnOnce(&Counts) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let program = program(&self.ebpf, "generate")?;
-        generate(program, &lab.lan, self.generator_core, meanwhile)
+        let (counts, at) = (&mut self.counts, (lab.lan.as_str(), self.generator_core));
+        generate(program, at, FLOOD_CALL, || {
+            let outcome = meanwhile(counts);
+            // What is left of the call is nothing but turns, and soon over.
+            counts.state.set(STATE_CREDIT, 0, 0)?;
+            outcome
+        })
     }
 
     fn send_out_of(&mut self, end: End) -> Result<(), Failure> {
@@ -220,7 +245,7 @@ impl Traffic {
             End::Lan => self.lan_far,
             End::Uplink => self.uplink_far,
         };
-        Ok(self.state.set(STATE_OUT, u64::from(out), 0)?)
+        Ok(self.counts.state.set(STATE_OUT, u64::from(out), 0)?)
     }
 }
 
@@ -279,11 +304,11 @@ fn arrived(sunk: &PerCpuArray<MapData, u64>, at: End) -> Result<u64, Failure> {
     Ok(sunk.get(&(at as u32), 0)?.iter().sum())
 }
 
-/// Runs the generator on a core, in a namespace, while `meanwhile` runs.
+/// Runs the generator in a namespace, on a core, while `meanwhile` runs, so many times in each call.
 fn generate<T>(
     program: &Xdp,
-    ns: &str,
-    core: usize,
+    (ns, core): (&str, usize),
+    call: u32,
     meanwhile: impl FnOnce() -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let stop = AtomicBool::new(false);
@@ -292,7 +317,7 @@ fn generate<T>(
             netns::enter(ns)?;
             netns::pin(0, core)?;
             while !stop.load(Relaxed) {
-                burst(program, CALL).map_err(|e| format!("the generator: {e}"))?;
+                burst(program, call).map_err(|e| format!("the generator: {e}"))?;
             }
             Ok(())
         });
