@@ -26,17 +26,39 @@ const MACS: usize = 256;
 /// Observations that one MAC address may make in 2^24 nanoseconds, 30,000 a second: somebody who makes addresses up leaves room in the ring for others, and takes
 /// a few hundredths of the control thread's core.
 const BUDGET: u32 = 512;
+/// Of what was refused one MAC address makes as many beside these, and all of them together a few times as many: a host whose every frame is dropped shows what
+/// it is after with its first ones, and a flood is not to keep the control thread busy, nor to hide what hosts do that may do it.
+const REFUSED: u32 = 64;
+const ALL_REFUSED: u32 = 512;
 
+/// What was told in the epoch, 2^24 nanoseconds.
 #[derive(Clone, Copy, Default)]
 struct Budget {
     epoch: u64,
     used: u32,
+    refused: u32,
+}
+
+impl Budget {
+    #[inline]
+    fn at(&mut self, now: Now) -> &mut Budget {
+        let epoch = now.steady >> 24;
+        if self.epoch != epoch {
+            *self = Budget {
+                epoch,
+                ..Budget::default()
+            };
+        }
+        self
+    }
 }
 
 /// One worker's eyes; without a ring, closed.
 pub(super) struct Observer {
     ring: Option<ObservationRing>,
     budgets: Box<[Budget]>,
+    /// Of all of them; only what was refused is bounded.
+    all: Budget,
     /// Frames until the next that is taken for the others, and what chooses it.
     next: u32,
     dice: u64,
@@ -48,6 +70,7 @@ impl Observer {
         Observer {
             ring: None,
             budgets: Box::default(),
+            all: Budget::default(),
             next: SAMPLE,
             dice: 1,
             key: 1,
@@ -59,6 +82,7 @@ impl Observer {
         Observer {
             ring: Some(ring),
             budgets: vec![Budget::default(); MACS].into(),
+            all: Budget::default(),
             next: SAMPLE,
             dice: key,
             key,
@@ -66,15 +90,24 @@ impl Observer {
     }
 
     /// A frame of the LAN has opened a flow, or wanted to.
-    #[cold]
+    #[inline]
     pub fn opened(&mut self, meta: &Meta, blocked: bool, now: Now, lost: &Counter) {
-        if self.ring.is_some() && meta.src != 0 {
-            let what = What::Opened {
-                peer: peer(meta),
-                blocked,
-            };
-            self.push(host(meta), what, now, lost);
+        if self.ring.is_none() || meta.src == 0 {
+            return;
         }
+        match blocked && self.all.at(now).refused >= ALL_REFUSED {
+            true => lost.add(1),
+            false => self.tell_opened(meta, blocked, now, lost),
+        }
+    }
+
+    #[cold]
+    fn tell_opened(&mut self, meta: &Meta, blocked: bool, now: Now, lost: &Counter) {
+        let what = What::Opened {
+            peer: peer(meta),
+            blocked,
+        };
+        self.push(host(meta), what, now, lost);
     }
 
     /// One burst, once it was judged; `answers` are those that it has brought.
@@ -182,26 +215,37 @@ impl Observer {
         1 + (self.dice >> 33) as u32 % (2 * SAMPLE - 1)
     }
 
-    fn push(&mut self, host: Host, what: What, now: Now, lost: &Counter) {
-        let Some(ring) = &self.ring else { return };
-        let hash = mac_bits(&host.mac).wrapping_mul(self.key) >> 32;
+    /// Whether one more is within the budget.
+    fn may_tell(&mut self, mac: &[u8; 6], refused: bool, now: Now) -> bool {
+        let hash = mac_bits(mac).wrapping_mul(self.key) >> 32;
         let Some(budget) = self.budgets.get_mut(hash as usize % MACS) else {
-            return;
+            return false;
         };
-        let epoch = now.steady >> 24;
-        if budget.epoch != epoch {
-            *budget = Budget { epoch, used: 0 };
+        let budget = budget.at(now);
+        let (used, most) = match refused {
+            true => (&mut budget.refused, REFUSED),
+            false => (&mut budget.used, BUDGET),
+        };
+        *used = used.saturating_add(1);
+        let may = *used <= most;
+        self.all.refused += u32::from(may && refused);
+        may
+    }
+
+    fn push(&mut self, host: Host, what: What, now: Now, lost: &Counter) {
+        if self.ring.is_none() {
+            return;
         }
-        budget.used = budget.used.saturating_add(1);
+        let refused = matches!(what, What::Opened { blocked: true, .. });
+        let may = self.may_tell(&host.mac, refused, now);
         let observation = Observation {
             wall: now.wall,
             steady: now.steady,
             host,
             what,
         };
-        if budget.used > BUDGET || !ring.push(observation) {
-            lost.add(1);
-        }
+        let told = may && (self.ring.as_ref()).is_some_and(|ring| ring.push(observation));
+        lost.add((!told).into());
     }
 }
 
@@ -524,6 +568,8 @@ mod tests {
     fn a_machine_that_does_too_much_leaves_room_for_another() {
         let ring = observe::rings(1, 1 << 16).remove(0);
         let mut observer = Observer::into(Arc::clone(&ring));
+        // Two machines that share a budget are no surprise, but here they would be.
+        observer.key = 0x9e37_79b9_7f4a_7c15;
         let lost = Counter::default();
         let of = |mac: u8, src: u32| Meta {
             net: Net::V4,
@@ -540,6 +586,45 @@ mod tests {
         assert_eq!(last.host.mac[5], 10);
         observer.opened(&of(9, 7), false, Now::from(1 << 25), &lost);
         assert!(ring.pop().is_some(), "later again");
+    }
+
+    #[test]
+    fn what_is_refused_takes_no_room_from_what_is_not_and_all_of_it_not_much_more_than_one_machine()
+    {
+        let ring = observe::rings(1, 1 << 16).remove(0);
+        let mut observer = Observer::into(Arc::clone(&ring));
+        // Two machines that share a budget are no surprise, but here they would be.
+        observer.key = 0x9e37_79b9_7f4a_7c15;
+        let lost = Counter::default();
+        let of = |mac: u32| Meta {
+            net: Net::V4,
+            src: mac.into(),
+            src_mac: [2, 0, 0, 0, (mac >> 8) as u8, mac as u8],
+            ..Meta::NONE
+        };
+        let told = |ring: &ObservationRing| std::iter::from_fn(|| ring.pop()).count() as u32;
+        for _ in 0..10_000 {
+            observer.opened(&of(1), true, Now::from(1), &lost);
+        }
+        assert_eq!(
+            (told(&ring), lost.get()),
+            (REFUSED, u64::from(10_000 - REFUSED))
+        );
+        for _ in 0..BUDGET {
+            observer.opened(&of(1), false, Now::from(1), &lost);
+        }
+        assert_eq!(told(&ring), BUDGET);
+        for n in 0..100_000 {
+            observer.opened(&of(2 + n % 1000), true, Now::from(1), &lost);
+        }
+        assert_eq!(told(&ring), ALL_REFUSED - REFUSED);
+        assert_eq!(
+            lost.get(),
+            u64::from(10_000 - REFUSED + 100_000 - (ALL_REFUSED - REFUSED))
+        );
+        observer.opened(&of(2), false, Now::from(1), &lost);
+        observer.opened(&of(3), true, Now::from(1 << 25), &lost);
+        assert_eq!(told(&ring), 2);
     }
 
     #[test]
