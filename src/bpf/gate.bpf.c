@@ -26,8 +26,8 @@
 
 static void *(*const bpf_map_lookup_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_lookup_elem;
 static long (*const bpf_redirect_map)(void *map, __u64 key, __u64 flags) = (void *)BPF_FUNC_redirect_map;
-/* CLOCK_MONOTONIC as of the last tick: cheaper than the exact time, and older by at most one tick, which makes a beat look younger by as much. */
 static __u64 (*const bpf_ktime_get_coarse_ns)(void) = (void *)BPF_FUNC_ktime_get_coarse_ns;
+static __u64 (*const bpf_jiffies64)(void) = (void *)BPF_FUNC_jiffies64;
 
 #define MAX_QUEUES 256
 /* Unfiltered frames that are further apart than this and the watchdog's time are of two outages, nanoseconds. */
@@ -104,6 +104,28 @@ struct {
 	__type(value, struct outage);
 } outages SEC(".maps");
 
+/* The time that was read last, and the tick in which that was. Not pinned: each program has its own. */
+static struct {
+	__u64 now;
+	__u64 tick;
+} clock;
+
+/*
+ * CLOCK_MONOTONIC as of the last tick: cheaper than the exact time. Which tick it is, is a load; the time itself is asked for once a tick, and by
+ * whichever core comes first. What is read is older than the time by two ticks at most (the tick is counted before the time is moved on, and
+ * another core may be between the two stores below), which makes a beat look younger by as much.
+ */
+static __attribute__((always_inline)) __u64 coarse_now(void)
+{
+	__u64 tick = bpf_jiffies64();
+
+	if (tick != *(volatile __u64 *)&clock.tick) {
+		*(volatile __u64 *)&clock.now = bpf_ktime_get_coarse_ns();
+		*(volatile __u64 *)&clock.tick = tick;
+	}
+	return *(volatile __u64 *)&clock.now;
+}
+
 static __attribute__((always_inline)) void count(void *map, __u32 which)
 {
 	__u64 *n = bpf_map_lookup_elem(map, &which);
@@ -118,7 +140,7 @@ int gate(struct xdp_md *ctx)
 	struct settings *set = bpf_map_lookup_elem(&settings, &first);
 	struct beat *beat = bpf_map_lookup_elem(&beats, &queue);
 	struct outage *outage = bpf_map_lookup_elem(&outages, &queue);
-	__u64 now = bpf_ktime_get_coarse_ns();
+	__u64 now = coarse_now();
 	int stale;
 	long verdict;
 

@@ -12,6 +12,8 @@ use std::hash::{BuildHasher, RandomState};
 
 /// Hosts and rules that are counted at once; a power of two.
 const TALLIES: usize = 1024;
+/// Places that each of them may have, so that two that are loud at once do not turn each other out all the time.
+const WAYS: usize = 8;
 /// A repeat is told at most this often, nanoseconds.
 const EVERY: u64 = 250_000_000;
 /// Places that are looked at in one turn for what is due.
@@ -31,7 +33,9 @@ struct Who {
     shadow: bool,
 }
 
+/// What each frame that alerts is counted by: one cache line.
 #[derive(Clone, Copy)]
+#[repr(align(64))]
 struct Tally {
     who: Who,
     /// Frames that no event has told of.
@@ -42,7 +46,13 @@ struct Tally {
     seen: u64,
     /// What its payload was, as far as it was told.
     app: Option<App>,
-    /// As it was told last, without the payload.
+}
+
+const _: () = assert!(size_of::<Tally>() == 64);
+
+/// The rest of it: as it was told last, without the payload.
+#[derive(Clone, Copy)]
+struct Told {
     meta: Meta,
     verdict: Verdict,
     side: Side,
@@ -58,8 +68,12 @@ struct Budget {
 /// One worker's way of telling.
 pub(super) struct Teller {
     ring: EventRing,
-    tallies: Box<[Option<Tally>]>,
+    /// By place, [`WAYS`] to a bucket; 0 where there is no tally.
+    tags: Box<[[u32; WAYS]]>,
+    tallies: Box<[Tally]>,
+    told: Box<[Told]>,
     budgets: Box<[Budget]>,
+    /// The place that was swept last.
     at: usize,
     multiplier: u64,
     /// Who alerted last: a flood is mostly the same again.
@@ -112,7 +126,9 @@ impl Teller {
     pub fn new(ring: EventRing) -> Teller {
         Teller {
             ring,
-            tallies: vec![None; TALLIES].into(),
+            tags: vec![[0; WAYS]; TALLIES / WAYS].into(),
+            tallies: vec![Tally::NONE; TALLIES].into(),
+            told: vec![Told::NOTHING; TALLIES].into(),
             budgets: vec![Budget::default(); MACS].into(),
             at: 0,
             multiplier: RandomState::new().hash_one(0) | 1,
@@ -152,21 +168,22 @@ impl Teller {
             ends.other as u64,
             ends.port.into(),
         ];
-        let place = self.hash(&who) as usize % TALLIES;
         let destination = 1 << (self.mix(to) >> 58);
-        let mut new = true;
-        if let Some(Some(tally)) = self.tallies.get_mut(place)
-            && tally.who == who
-        {
-            tally.pending = tally.pending.saturating_add(1);
-            let shows = alarm.app.is_some() && alarm.app != tally.app;
-            new = tally.seen & destination == 0 || shows || alarm.now.steady >= tally.next;
-        }
-        if new {
-            self.event(alarm, who, place, destination, lost);
-        }
-        let tally = self.tallies.get(place).copied().flatten();
-        self.last = tally.filter(|tally| tally.who == who).map(|tally| Last {
+        let hash = self.hash(&who);
+        let place = match self.find(hash, &who) {
+            Some(place) => {
+                self.count(place, alarm, destination, lost);
+                place
+            }
+            None => match self.admit(hash, who, alarm, lost) {
+                Some(place) => {
+                    self.event(place, alarm, destination, lost);
+                    place
+                }
+                None => return,
+            },
+        };
+        self.last = self.tallies.get(place).map(|tally| Last {
             kind: kind(alarm.cause, alarm.shadow, alarm.side),
             ends,
             app: tally.app,
@@ -179,43 +196,78 @@ impl Teller {
     /// Counts what came again where it belongs.
     fn count_repeats(&mut self) {
         if let Some(last) = self.last.take()
-            && let Some(Some(tally)) = self.tallies.get_mut(last.place)
+            && let Some(tally) = self.tallies.get_mut(last.place)
         {
             tally.pending = tally.pending.saturating_add(last.repeats);
         }
     }
 
-    /// A frame that is worth an event: the first of its kind, to a new destination, or after a while.
-    #[cold]
-    fn event(
-        &mut self,
-        alarm: &Alarm<'_>,
-        who: Who,
-        place: usize,
-        destination: u64,
-        lost: &Counter,
-    ) {
-        let Some(tally) = self.tallies.get(place).copied() else {
+    /// The place of a tally.
+    fn find(&self, hash: u64, who: &Who) -> Option<usize> {
+        let (bucket, tag) = place_of(hash);
+        let ways = self.tags.get(bucket)?;
+        let same = |way: usize| u32::from(ways[way] == tag) << way;
+        let mut found: u32 = (0..WAYS).map(same).sum();
+        while found != 0 {
+            let place = bucket * WAYS + found.trailing_zeros() as usize;
+            if self.tallies.get(place)?.who == *who {
+                return Some(place);
+            }
+            found &= found - 1;
+        }
+        None
+    }
+
+    /// Counts one frame more. It is worth an event if it goes to a new destination, shows something new, or comes after a while.
+    fn count(&mut self, place: usize, alarm: &Alarm<'_>, destination: u64, lost: &Counter) {
+        let Some(tally) = self.tallies.get_mut(place) else {
             return;
         };
-        let (frames, seen, app) = match tally {
-            Some(tally) if tally.who == who => (tally.pending, tally.seen, tally.app),
-            other => {
-                if !self.may_be_new(&who, alarm.now.steady) {
-                    lost.add(1);
-                    return;
-                }
-                if let Some(tally) = other {
-                    self.rest(&tally, alarm.now.wall, lost);
-                }
-                (1, 0, None)
-            }
+        tally.pending = tally.pending.saturating_add(1);
+        let shows = alarm.app.is_some() && alarm.app != tally.app;
+        if tally.seen & destination == 0 || shows || alarm.now.steady >= tally.next {
+            self.event(place, alarm, destination, lost);
+        }
+    }
+
+    /// Makes a tally with one frame: where there was none, or of the one in its bucket that has been quiet for longest, of which is told what was not told yet.
+    /// `None`, and the frame is lost, where its machine has made too many.
+    #[cold]
+    fn admit(&mut self, hash: u64, who: Who, alarm: &Alarm<'_>, lost: &Counter) -> Option<usize> {
+        if !self.may_be_new(&who, alarm.now.steady) {
+            lost.add(1);
+            return None;
+        }
+        let (bucket, tag) = place_of(hash);
+        let ways = self.tags.get(bucket)?;
+        let quiet = |way: &usize| (ways[*way] != 0, self.tallies[bucket * WAYS + way].next);
+        let way = (0..WAYS).min_by_key(quiet)?;
+        let place = bucket * WAYS + way;
+        if ways[way] != 0 {
+            self.rest(place, alarm.now.wall, lost);
+        }
+        self.tags[bucket][way] = tag;
+        self.tallies[place] = Tally {
+            who,
+            pending: 1,
+            ..Tally::NONE
         };
+        Some(place)
+    }
+
+    /// Tells of a frame, and with it of all that were counted and not told.
+    #[cold]
+    fn event(&mut self, place: usize, alarm: &Alarm<'_>, destination: u64, lost: &Counter) {
+        let (Some(tally), Some(told)) = (self.tallies.get_mut(place), self.told.get_mut(place))
+        else {
+            return;
+        };
+        let frames = std::mem::take(&mut tally.pending);
         let event = Event {
             time: alarm.now.wall,
-            cause: who.cause,
+            cause: tally.who.cause,
             verdict: alarm.verdict,
-            shadow: who.shadow,
+            shadow: tally.who.shadow,
             side: alarm.side,
             frames,
             len: alarm.len as u32,
@@ -223,19 +275,18 @@ impl Teller {
             app: alarm.app,
             payload: Snippet::of(alarm.payload),
         };
-        let told = self.ring.push(event).is_ok();
-        lost.add(u64::from(!told) * u64::from(frames));
-        self.tallies[place] = Some(Tally {
-            who,
-            pending: 0,
-            next: alarm.now.steady.saturating_add(EVERY),
-            seen: seen | destination,
-            app: alarm.app.or(app),
+        if self.ring.push(event).is_err() {
+            lost.add(frames.into());
+        }
+        tally.next = alarm.now.steady.saturating_add(EVERY);
+        tally.seen |= destination;
+        tally.app = alarm.app.or(tally.app);
+        *told = Told {
             meta: *alarm.meta,
             verdict: alarm.verdict,
             side: alarm.side,
             len: alarm.len as u32,
-        });
+        };
     }
 
     /// Tells of what was counted and is due; of all that was counted with `all`.
@@ -246,39 +297,37 @@ impl Teller {
         }
         for _ in 0..count {
             self.at = (self.at + 1) % TALLIES;
-            if let Some(tally) = self.tallies[self.at]
-                && tally.pending > 0
-                && (all || now.steady >= tally.next)
-            {
-                self.rest(&tally, now.wall, lost);
-                self.tallies[self.at] = Some(Tally {
-                    pending: 0,
-                    next: now.steady.saturating_add(EVERY),
-                    ..tally
-                });
+            let tally = &mut self.tallies[self.at];
+            if tally.pending > 0 && (all || now.steady >= tally.next) {
+                tally.next = now.steady.saturating_add(EVERY);
+                self.rest(self.at, now.wall, lost);
             }
         }
     }
 
     /// What was counted since the last event.
-    fn rest(&self, tally: &Tally, now: u64, lost: &Counter) {
-        if tally.pending == 0 {
+    fn rest(&mut self, place: usize, now: u64, lost: &Counter) {
+        let (Some(tally), Some(told)) = (self.tallies.get_mut(place), self.told.get(place)) else {
+            return;
+        };
+        let frames = std::mem::take(&mut tally.pending);
+        if frames == 0 {
             return;
         }
         let event = Event {
             time: now,
             cause: tally.who.cause,
-            verdict: tally.verdict,
+            verdict: told.verdict,
             shadow: tally.who.shadow,
-            side: tally.side,
-            frames: tally.pending,
-            len: tally.len,
-            meta: tally.meta,
+            side: told.side,
+            frames,
+            len: told.len,
+            meta: told.meta,
             app: None,
             payload: Snippet::EMPTY,
         };
         if self.ring.push(event).is_err() {
-            lost.add(tally.pending.into());
+            lost.add(frames.into());
         }
     }
 
@@ -304,7 +353,7 @@ impl Teller {
         let kind = kind(who.cause, who.shadow, Side::Lan);
         let mac = mac_bits(&who.mac);
         let host = (who.host >> 64) as u64 ^ (who.host as u64).rotate_left(32);
-        self.mix([host, mac, kind]) >> 32
+        self.mix([host, mac, kind])
     }
 
     /// Whether this MAC address may tell of one more host or rule in this second.
@@ -320,6 +369,35 @@ impl Teller {
         budget.used += 1;
         budget.used <= NEW
     }
+}
+
+impl Tally {
+    const NONE: Tally = Tally {
+        who: Who {
+            cause: Cause::Rule(RuleSlot(0)),
+            mac: [0; 6],
+            host: 0,
+            shadow: false,
+        },
+        pending: 0,
+        next: 0,
+        seen: 0,
+        app: None,
+    };
+}
+
+impl Told {
+    const NOTHING: Told = Told {
+        meta: Meta::NONE,
+        verdict: Verdict::Forward,
+        side: Side::Lan,
+        len: 0,
+    };
+}
+
+/// The bucket and the tag of a tally.
+fn place_of(hash: u64) -> (usize, u32) {
+    ((hash >> 32) as usize % (TALLIES / WAYS), hash as u32 | 1)
 }
 
 impl Ends {
@@ -472,6 +550,62 @@ mod tests {
             told += u64::from(event.frames);
         }
         assert_eq!(told + lost.get(), sent);
+    }
+
+    #[test]
+    fn hosts_that_are_loud_at_once_do_not_turn_each_other_out() {
+        let mut teller = Teller::new(event::ring(100_000));
+        // With which no bucket overflows.
+        teller.multiplier = 0x9e37_79b9_7f4a_7c15;
+        let lost = Counter::default();
+        let mut sent = 0;
+        for n in 0..400_000u128 {
+            let meta = host((n % 250) as u8, n % 250, 1);
+            tell(&mut teller, &alarm(&meta, SECOND), &lost);
+            sent += 1;
+        }
+        let told = events(&teller);
+        assert_eq!(told.len(), 250);
+        teller.tell_rest(Now::from(SECOND), true, &lost);
+        let frames = |told: &[Event]| {
+            told.iter()
+                .map(|event| u64::from(event.frames))
+                .sum::<u64>()
+        };
+        assert_eq!(frames(&told) + frames(&events(&teller)), sent);
+        assert_eq!(lost.get(), 0);
+    }
+
+    #[test]
+    fn a_bucket_that_is_full_gives_up_the_tally_that_was_told_longest_ago_and_tells_the_rest_of_it()
+    {
+        let mut teller = Teller::new(event::ring(100_000));
+        let lost = Counter::default();
+        let bucket = |teller: &Teller, src: u128| {
+            let meta = host(9, src, 1);
+            place_of(teller.hash(&Teller::who(&alarm(&meta, 0)))).0
+        };
+        let first = bucket(&teller, 0);
+        let same: Vec<u128> = (0..100_000)
+            .filter(|src| bucket(&teller, *src) == first)
+            .take(WAYS + 2)
+            .collect();
+        for (n, src) in same.iter().enumerate() {
+            let meta = host(9, *src, 1);
+            for _ in 0..3 {
+                tell(&mut teller, &alarm(&meta, SECOND + n as u64), &lost);
+            }
+        }
+        let told: Vec<_> = events(&teller)
+            .iter()
+            .map(|event| (event.meta.src, event.frames))
+            .collect();
+        let mut wanted: Vec<_> = same[..WAYS].iter().map(|src| (*src, 1)).collect();
+        for (turned_out, came) in same[..2].iter().zip(&same[WAYS..]) {
+            wanted.extend([(*turned_out, 2), (*came, 1)]);
+        }
+        assert_eq!(told, wanted);
+        assert_eq!(lost.get(), 0);
     }
 
     #[test]
