@@ -134,6 +134,12 @@ impl Express {
         self.registers.run(Reading::<LAN, UDP_TOO>(self, these))
     }
 
+    /// Those of which there was no such flow when their tags were looked at, a bit each; the others' bits say nothing.
+    #[inline]
+    pub fn absent(&self) -> u64 {
+        self.absent
+    }
+
     /// Goes on as `track`, which was made of the same frame.
     pub fn leave(&self, at: usize, track: &mut Track) {
         let slot = self.slot[at];
@@ -274,7 +280,7 @@ impl Tracker {
 #[cfg(test)]
 mod tests {
     use super::super::slots::Fresh;
-    use super::super::{Flows, Found, Judged, Kind, Seen, Settings, Why};
+    use super::super::{Flows, Found, Judged, Kind, Seen, Settings, Why, key_of};
     use super::*;
     use crate::frame::{Meta, parse};
     use crate::policy::RuleId;
@@ -390,7 +396,8 @@ mod tests {
             let found = self
                 .tracker
                 .find_rest(&mut track, meta, frame, side, generation);
-            if let Found::Ask(key, why) = found {
+            if let Found::Ask(opened_from, why) = found {
+                let key = key_of(meta, side, opened_from, track.kind);
                 let blocked = generation == 4 && key.dport == 444;
                 let judged = Judged {
                     rule: RuleId(key.dport.into()),

@@ -35,7 +35,7 @@ pub use key::FlowKey;
 pub use kind::Kind;
 pub use state::{Control, Timeouts, Watch};
 pub use stream::{Known, Shown};
-pub use tracker::{Answer, Found, Judged, Refused, Settled, Track, Tracker, Why, opener};
+pub use tracker::{Answer, Found, Judged, Refused, Settled, Track, Tracker, Why, key_of, opener};
 pub use watch::{Look, Seen, Still};
 
 use crate::telemetry::counters::FlowCounters;

@@ -139,8 +139,8 @@ pub enum Found {
     },
     /// It is of a live flow, and has payload that is to be looked at.
     Look(Look),
-    /// The rules are to be asked about this key.
-    Ask(Key, Why),
+    /// The rules are to be asked about its key ([`key_of`]): as it is, or as of the frame that would open its flow from this side today.
+    Ask(Option<Side>, Why),
     /// A connection without a flow, in the time after the start: the rules are asked about both directions.
     Adopt,
     /// It may be of a flow that an earlier frame of this burst opens.
@@ -487,10 +487,10 @@ impl Tracker {
             }
             Kind::Plain | Kind::Query { .. } => {}
             Kind::Error => return self.related(meta, frame, side),
-            Kind::Alone | Kind::Later => return Found::Ask(Key::new(meta, side), Why::Alone),
+            Kind::Alone | Kind::Later => return Found::Ask(None, Why::Alone),
         }
         if track.absent {
-            return self.unknown(track, meta, side);
+            return self.unknown(track);
         }
         let slots = &self.flows.slots;
         let read = |slot: Slot| Some((slot, slots.get(&slot, &track.key)?));
@@ -498,7 +498,7 @@ impl Tracker {
         let found = likely.or_else(|| slots.find(&track.key, track.hash).and_then(read));
         let live = found.filter(|(slot, _)| !self.flows.limits.over(slot.tag, self.tick));
         let Some((slot, (word, ends))) = live else {
-            return self.unknown(track, meta, side);
+            return self.unknown(track);
         };
         track.slot = Some(slot);
         // One that did not stand in the likeliest place may be an ordinary one yet.
@@ -533,10 +533,10 @@ impl Tracker {
             Kind::Tcp if track.segment.opens() => {
                 // One that the policy has ended is over too: on the same ports another may be begun, and is judged.
                 if control.phase.is_over() || control.blocked {
-                    return Found::Ask(Key::new(meta, side), Why::Reopens(slot));
+                    return Found::Ask(None, Why::Reopens(slot));
                 }
                 if !forth && !control.both {
-                    return Found::Ask(Key::new(meta, side), Why::Turns(slot));
+                    return Found::Ask(None, Why::Turns(slot));
                 }
             }
             // Nobody has answered, so that there is nothing to acknowledge; giving up is all that is left.
@@ -549,7 +549,7 @@ impl Tracker {
                 return Found::Drop(Reason::NoFlow);
             }
             Kind::Query { request: true, .. } if !forth && !control.both => {
-                return Found::Ask(Key::new(meta, side), Why::Turns(slot));
+                return Found::Ask(None, Why::Turns(slot));
             }
             Kind::Query { request: false, .. } if forth && !control.both => {
                 return Found::Drop(Reason::NoFlow);
@@ -557,12 +557,11 @@ impl Tracker {
             _ => {}
         }
         if renews {
-            let key = opener(meta, side, control.initiator, track.kind);
             let seen = Seen {
                 app: control.app,
                 watch: control.watch,
             };
-            return Found::Ask(key, Why::Renews(slot, seen));
+            return Found::Ask(Some(control.initiator), Why::Renews(slot, seen));
         }
         if side == Side::Uplink && !forth && !Control::is_answered(word) {
             self.note_answer(track, meta);
@@ -607,7 +606,7 @@ impl Tracker {
 
     /// Of a frame without a flow.
     #[inline(never)]
-    fn unknown(&mut self, track: &Track, meta: &Meta, side: Side) -> Found {
+    fn unknown(&mut self, track: &Track) -> Found {
         let bit = 1 << (track.hash & 63);
         let opens = match track.kind {
             Kind::Tcp => track.segment.opens(),
@@ -616,7 +615,7 @@ impl Tracker {
         };
         if opens {
             self.opening |= bit;
-            Found::Ask(Key::new(meta, side), Why::Opens)
+            Found::Ask(None, Why::Opens)
         } else if self.opening & bit != 0 {
             Found::Again
         } else if track.kind == Kind::Tcp
@@ -655,7 +654,7 @@ impl Tracker {
                 && live.is_some_and(|slot| slot.tag.class() != Class::Blocked as usize)
         });
         match known {
-            true => Found::Ask(Key::new(meta, side), Why::Related),
+            true => Found::Ask(None, Why::Related),
             false => Found::Drop(Reason::IcmpUnrelated),
         }
     }
@@ -945,6 +944,15 @@ fn identifier(meta: &Meta, frame: &[u8]) -> u16 {
         .get(at..usize::from(meta.end))
         .and_then(<[u8]>::first_chunk);
     bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes))
+}
+
+/// What the rules are asked about where [`Found::Ask`] says so.
+#[inline]
+pub fn key_of(meta: &Meta, side: Side, opened_from: Option<Side>, kind: Kind) -> Key {
+    match opened_from {
+        None => Key::new(meta, side),
+        Some(initiator) => opener(meta, side, initiator, kind),
+    }
 }
 
 /// The key of the frame that would open the flow of this frame today. What a frame says only of itself is as it is on a frame that opens: a SYN, no

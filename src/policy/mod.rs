@@ -275,6 +275,7 @@ impl Key {
     }
 
     /// The key of a parsed frame received on `side`.
+    #[inline(always)]
     pub fn new(meta: &Meta, side: Side) -> Key {
         Key {
             src: meta.src,

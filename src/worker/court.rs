@@ -8,7 +8,8 @@ use super::{Now, reason_alert};
 use crate::app::App;
 use crate::flow::datagram::Piece;
 use crate::flow::{
-    Found, Judged, Kind, Outcome, Refused, Seen, Settled, Track, Tracker, Watch, Why, opener,
+    Found, Judged, Kind, Outcome, Refused, Seen, Settled, Track, Tracker, Watch, Why, key_of,
+    opener,
 };
 use crate::frame::{Frag, Meta, Net, tunnel};
 use crate::policy::admit::{Admit, admit};
@@ -79,6 +80,28 @@ impl Ruling {
             waits: piece == Piece::Waits,
             ..Ruling::new(verdict)
         }
+    }
+
+    /// As [`of_rules`], written in its place: what was just written in pieces, read as a whole to be moved there, has to wait for the pieces.
+    #[inline(always)]
+    fn by_rules(&mut self, court: &Court<'_>, shadow: bool, (first, rule): (RuleId, RuleId)) {
+        let generation = court.generation;
+        let verdict = generation.verdict(rule, court.now.steady);
+        let alerts = generation.alerts(rule) || (shadow && verdict != Verdict::Forward);
+        let slot = generation.slot(rule);
+        let shadowed = || {
+            let verdict = generation.verdict(first, court.now.steady);
+            (generation.slot(first), verdict)
+        };
+        *self = Ruling {
+            verdict,
+            rule: Some(slot),
+            cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(slot))),
+            shadowed: (first != rule).then(shadowed),
+            waits: false,
+            app: None,
+            shown: None,
+        };
     }
 
     /// There is no room for the flow.
@@ -177,18 +200,22 @@ pub(super) fn found(
             false => flows_on(court, shadow, track, meta, (rule, forth, seen), asks),
         },
         Found::Look(look) => looked(court, shadow, track, meta, bytes, look, asks),
-        Found::Ask(key, why) => {
+        Found::Ask(opened_from, why) => {
+            let key = key_of(meta, court.side, opened_from, track.kind);
             let answer = (asks.rules)(court.generation, &key);
-            let forth = key.side == court.side;
+            let about = (why, key.side == court.side);
+            let mut ruling = Ruling::new(Verdict::Drop(Reason::Default));
+            let of = (&mut *track, &mut ruling);
             settled(
                 court,
                 shadow,
-                track,
+                of,
                 (meta, bytes),
                 (answer, None),
-                (why, forth),
+                about,
                 asks,
-            )
+            );
+            ruling
         }
         Found::Adopt => adopted(court, shadow, track, meta, asks),
         Found::Again => unknown(court, shadow, meta, Reason::NoFlow),
@@ -313,22 +340,10 @@ pub(super) fn of_flow(
 }
 
 /// The ruling where the rules were asked: the first rule that matches, and the first of those that decide.
-pub(super) fn of_rules(court: &Court<'_>, shadow: bool, (first, rule): (RuleId, RuleId)) -> Ruling {
-    let generation = court.generation;
-    let verdict = generation.verdict(rule, court.now.steady);
-    let alerts = generation.alerts(rule) || (shadow && verdict != Verdict::Forward);
-    let slot = generation.slot(rule);
-    let shadowed = || {
-        let verdict = generation.verdict(first, court.now.steady);
-        (generation.slot(first), verdict)
-    };
-    Ruling {
-        verdict,
-        rule: Some(slot),
-        cause: suspicious(verdict).or(alerts.then_some(Cause::Rule(slot))),
-        shadowed: (first != rule).then(shadowed),
-        ..Ruling::new(verdict)
-    }
+pub(super) fn of_rules(court: &Court<'_>, shadow: bool, answer: (RuleId, RuleId)) -> Ruling {
+    let mut ruling = Ruling::new(Verdict::Drop(Reason::Default));
+    ruling.by_rules(court, shadow, answer);
+    ruling
 }
 
 /// Whether a rule forbids a single frame of a flow that `rule` lets through; if one does, that is the ruling.
@@ -374,21 +389,22 @@ pub(super) fn of_frame(
     }
 }
 
-/// The same, and what it means for the flow is written down.
+/// The same, and what it means for the flow is written down. All of the ruling is written.
 pub(super) fn settled(
     court: &mut Court<'_>,
     shadow: bool,
-    track: &mut Track,
+    (track, ruling): (&mut Track, &mut Ruling),
     (meta, bytes): (&Meta, &[u8]),
     (answer, any): ((RuleId, RuleId), Option<RuleId>),
     (why, forth): (Why, bool),
     asks: &Asks,
-) -> Ruling {
+) {
     if let Why::Renews(..) = why
         && court.tracker.generation_of(why) == Some(court.generation.number() as u16)
     {
         // A frame before it in this burst was the first of the new generation, and may have said more of it.
-        return found(court, shadow, track, meta, bytes, asks);
+        *ruling = found(court, shadow, track, meta, bytes, asks);
+        return;
     }
     let payload = match court.generation.names_apps() {
         true => payload(court, track, meta, bytes, (answer, any), (why, forth), asks),
@@ -401,9 +417,10 @@ pub(super) fn settled(
         unseen,
     } = payload;
     if let Some(reason) = unseen {
-        return Ruling::new(Verdict::Drop(reason));
+        *ruling = Ruling::new(Verdict::Drop(reason));
+        return;
     }
-    let mut ruling = of_rules(court, shadow, answer);
+    ruling.by_rules(court, shadow, answer);
     let rule = answer.1;
     if matches!(why, Why::Opens | Why::Reopens(_)) && court.side == Side::Lan {
         observe(court, meta, rule);
@@ -423,7 +440,7 @@ pub(super) fn settled(
     let renews = matches!(why, Why::Renews(..));
     if renews && blocked && court.generation.is_of_frames(rule) {
         // About the machine that sent this frame, which may not be the one whose flow it is: that is judged by its next frame.
-        return ruling;
+        return;
     }
     // A flow that may not be is remembered only where its frames go on passing, or did.
     if ruling.verdict == Verdict::Forward || shadow || renews {
@@ -441,19 +458,20 @@ pub(super) fn settled(
             let looked = looked(court, shadow, track, meta, bytes, look, asks);
             let tells = looked.cause.is_some() || looked.shadowed.is_some();
             if looked.verdict != Verdict::Forward || (tells && ruling.cause.is_none()) {
-                return looked;
+                *ruling = looked;
+                return;
             }
             (ruling.app, ruling.shown) = (looked.app, looked.shown);
         }
     }
     if hidden {
-        return of_flow(court, shadow, rule, true, forth);
+        *ruling = of_flow(court, shadow, rule, true, forth);
+        return;
     }
     if renews && !blocked && court.generation.judges_frames() {
         let by = (rule, forth, seen);
-        of_frame(court, shadow, track, meta, by, &mut ruling, asks);
+        of_frame(court, shadow, track, meta, by, ruling, asks);
     }
-    ruling
 }
 
 /// A host of the LAN opens a flow, or wants to. Where the rule says that its address is a lie, it is nobody's.

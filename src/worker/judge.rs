@@ -7,7 +7,7 @@ use super::court::{
 use super::held::MOST as MOST_HELD;
 use super::looks::looked;
 use super::own::Own;
-use crate::flow::{Control, Express, Found, Kind, Look, Seen, Track, Tracker, Why};
+use crate::flow::{Control, Express, Found, Kind, Look, Seen, Track, Tracker, Why, key_of};
 use crate::frame::{self, Frag, Meta, tunnel};
 use crate::policy::admit::{Admit, admit};
 use crate::policy::{AppSet, Generation, Key, RuleId, RuleSlot, Side, Verdict};
@@ -136,6 +136,9 @@ impl Burst {
         let elsewhere = self.seek(court.tracker);
         if elsewhere != 0 {
             self.seek_elsewhere(court.tracker, elsewhere);
+        }
+        for at in bits(self.quick & self.express.absent()) {
+            self.leave(at, &court);
         }
         if self.find(&mut court) {
             self.ask(court.generation);
@@ -416,8 +419,11 @@ impl Burst {
                 then(rule, blocked, forth, seen)
             }
             Found::Look(look) => Plan::Look(look),
-            Found::Ask(key, why) => {
-                self.keys.push(key);
+            Found::Ask(opened_from, why) => {
+                match opened_from {
+                    None => self.keys.push(Key::new(meta, court.side)),
+                    from => (self.keys).push(key_of(meta, court.side, from, track.kind)),
+                }
                 Plan::Ask(self.keys.len() as u8 - 1, why)
             }
             Found::Adopt => Plan::Adopt,
@@ -505,7 +511,8 @@ impl Burst {
                 let any = self.any_keys.get(usize::from(key));
                 let any = any.map(|_| self.any[usize::from(key)]);
                 let (answer, why) = ((answer(key), any), (why, forth));
-                *ruling = settled(court, shadow, track, (meta, bytes), answer, why, &ALONE);
+                let of = (track, &mut *ruling);
+                settled(court, shadow, of, (meta, bytes), answer, why, &ALONE);
             }
             Plan::Look(look) => {
                 let bytes = court.umem.bytes(&self.received[at]);
