@@ -40,7 +40,10 @@ pub enum Driver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A bare AF_XDP loop.
-    Floor,
+    Floor {
+        /// It also reads where each frame goes, as whatever decides over frames has to.
+        reads: bool,
+    },
     /// Portcullis with the baseline policy.
     Gate {
         /// The thousand rules before the baseline's.
@@ -89,7 +92,7 @@ impl Contender {
     pub fn duty(&self) -> Duty {
         match self.kind {
             Kind::Gate { .. } | Kind::Bridge(Some(_)) => Duty::Filter,
-            Kind::Floor | Kind::Testpmd(_) if self.load == Load::Tftp => Duty::Swallow,
+            Kind::Floor { .. } | Kind::Testpmd(_) if self.load == Load::Tftp => Duty::Swallow,
             _ => Duty::Forward,
         }
     }
@@ -115,7 +118,7 @@ impl Contender {
     pub fn spins(&self) -> bool {
         matches!(
             self.kind,
-            Kind::Floor | Kind::Gate { .. } | Kind::Testpmd(_)
+            Kind::Floor { .. } | Kind::Gate { .. } | Kind::Testpmd(_)
         )
     }
 }
@@ -138,7 +141,7 @@ pub mod name {
 
 const fn contender(name: &'static str, kind: Kind, what: &'static str) -> Contender {
     let receive = match kind {
-        Kind::Floor | Kind::Gate { .. } | Kind::Testpmd(_) => Receive::GeneratorCore,
+        Kind::Floor { .. } | Kind::Gate { .. } | Kind::Testpmd(_) => Receive::GeneratorCore,
         Kind::Bridge(_) | Kind::Tc | Kind::Xdp => Receive::BoxCore,
     };
     Contender {
@@ -164,15 +167,17 @@ const fn flooded(of: Contender) -> Contender {
     }
 }
 
+const FLOOR: Kind = Kind::Floor { reads: false };
+
 const fn gate(thousand: bool, alert: bool) -> Kind {
     Kind::Gate { thousand, alert }
 }
 
 /// All of them, in the order of the table.
-pub const CONTENDERS: [Contender; 20] = [
+pub const CONTENDERS: [Contender; 21] = [
     contender(
         name::FLOOR,
-        Kind::Floor,
+        FLOOR,
         "a bare AF_XDP loop in copy mode: descriptors moved, nothing looked at",
     ),
     contender(
@@ -232,7 +237,7 @@ pub const CONTENDERS: [Contender; 20] = [
     ),
     on_one_core(contender(
         name::FLOOR_ONE,
-        Kind::Floor,
+        FLOOR,
         "the floor, receive work on its own core",
     )),
     on_one_core(contender(
@@ -247,8 +252,13 @@ pub const CONTENDERS: [Contender; 20] = [
     )),
     flooded(contender(
         name::DROP_FLOOR,
-        Kind::Floor,
+        FLOOR,
         "a TFTP flood into the floor, which sends nothing on",
+    )),
+    flooded(contender(
+        "drop: floor that reads",
+        Kind::Floor { reads: true },
+        "the same, and the first 16 bytes of each frame are read",
     )),
     flooded(contender(
         name::DROP_TESTPMD,

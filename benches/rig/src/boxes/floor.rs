@@ -25,6 +25,15 @@ const FILL_TARGET: u32 = RING / 2;
 /// A wake-up that the kernel answers with "try again" is repeated this often.
 const KICKS: u32 = 8;
 
+/// What the loop does with frames.
+#[derive(Clone, Copy, Debug)]
+pub struct Does {
+    /// Reads the addresses and the ethertype of each, once all of a burst were asked for, and does nothing with them.
+    pub reads: bool,
+    /// Puts chunks back into the fill ring and sends nothing.
+    pub swallows: bool,
+}
+
 /// The loop, on a thread of its own; ends when this is dropped.
 pub struct Floor {
     shared: Arc<Shared>,
@@ -40,13 +49,13 @@ struct Shared {
 }
 
 impl Floor {
-    /// Starts the loop in the middle of the lab. If it `swallows`, chunks go back to the fill ring and nothing is sent.
-    pub fn start(lab: &Lab, swallows: bool, core: usize) -> Result<Floor, Failure> {
+    /// Starts the loop in the middle of the lab.
+    pub fn start(lab: &Lab, does: Does, core: usize) -> Result<Floor, Failure> {
         let lan = lab.index(&lab.mid, &lab.lan_port)?;
         let uplink = lab.index(&lab.mid, &lab.uplink_port)?;
         let prepared =
             netns::within(&lab.mid, || prepare(lan, uplink).map_err(|e| e.to_string()))??;
-        let (sockets, pool, programs) = prepared;
+        let (umem, sockets, pool, programs) = prepared;
         let shared = Arc::new(Shared::default());
         let seen = Arc::clone(&shared);
         let thread = std::thread::Builder::new()
@@ -55,7 +64,7 @@ impl Floor {
                 // Not pinned is seen in the figures; there is nobody to tell it to here.
                 let _ = netns::pin(0, core);
                 seen.thread.store(nix::unistd::gettid().as_raw(), Relaxed);
-                work(sockets, pool, swallows, &seen);
+                work(&umem, sockets, pool, does, &seen);
             })?;
         while shared.thread.load(Relaxed) == 0 {
             std::thread::yield_now();
@@ -87,7 +96,7 @@ impl Drop for Floor {
     }
 }
 
-type Prepared = ([Socket; 2], Vec<Frame>, [Ebpf; 2]);
+type Prepared = (Umem, [Socket; 2], Vec<Frame>, [Ebpf; 2]);
 
 fn prepare(lan: u32, uplink: u32) -> Result<Prepared, Failure> {
     let (umem, pool) = Umem::new(&UmemConfig {
@@ -113,7 +122,7 @@ fn prepare(lan: u32, uplink: u32) -> Result<Prepared, Failure> {
     let first = Socket::bind(&umem, &config(lan), None)?;
     let second = Socket::bind(&umem, &config(uplink), Some(&first))?;
     let programs = [attach(lan, &first)?, attach(uplink, &second)?];
-    Ok(([first, second], pool, programs))
+    Ok((umem, [first, second], pool, programs))
 }
 
 fn attach(index: u32, socket: &Socket) -> Result<Ebpf, Failure> {
@@ -130,12 +139,12 @@ fn attach(index: u32, socket: &Socket) -> Result<Ebpf, Failure> {
     Ok(ebpf)
 }
 
-fn work(mut sockets: [Socket; 2], mut pool: Vec<Frame>, swallows: bool, shared: &Shared) {
+fn work(umem: &Umem, mut sockets: [Socket; 2], mut pool: Vec<Frame>, does: Does, shared: &Shared) {
     let mut burst = Vec::with_capacity(BURST);
     while !shared.stop.load(Relaxed) {
         let [lan, uplink] = &mut sockets;
-        let received = pass(lan, uplink, &mut pool, &mut burst, swallows)
-            + pass(uplink, lan, &mut pool, &mut burst, swallows);
+        let received = pass(umem, [lan, uplink], &mut pool, &mut burst, does)
+            + pass(umem, [uplink, lan], &mut pool, &mut burst, does);
         if received > 0 {
             let before = shared.received.load(Relaxed);
             shared.received.store(before + received as u64, Relaxed);
@@ -145,11 +154,11 @@ fn work(mut sockets: [Socket; 2], mut pool: Vec<Frame>, swallows: bool, shared: 
 
 /// One burst from one socket to the other.
 fn pass(
-    from: &mut Socket,
-    to: &mut Socket,
+    umem: &Umem,
+    [from, to]: [&mut Socket; 2],
     pool: &mut Vec<Frame>,
     burst: &mut Vec<Frame>,
-    swallows: bool,
+    does: Does,
 ) -> usize {
     to.complete(pool);
     let level = from.fill_level();
@@ -157,7 +166,13 @@ fn pass(
         from.fill(pool, (FILL_TARGET - level) as usize);
     }
     let received = from.receive(BURST, burst);
-    if !swallows && received > 0 && to.send(burst) < received {
+    if does.reads {
+        burst.iter().for_each(|frame| umem.prefetch_head(frame));
+        for frame in burst.iter() {
+            std::hint::black_box(umem.bytes(frame).first_chunk::<16>().copied());
+        }
+    }
+    if !does.swallows && received > 0 && to.send(burst) < received {
         kick(to);
         to.send(burst);
     }

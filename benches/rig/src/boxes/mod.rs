@@ -59,7 +59,10 @@ impl Running {
     ) -> Result<Running, Failure> {
         let swallows = contender.load == Load::Tftp;
         let middle: Box<dyn Middle> = match contender.kind {
-            Kind::Floor => Box::new(floor::Floor::start(lab, swallows, box_core)?),
+            Kind::Floor { reads } => {
+                let does = floor::Does { reads, swallows };
+                Box::new(floor::Floor::start(lab, does, box_core)?)
+            }
             Kind::Gate { thousand, alert } => {
                 Box::new(gate::Gate::start(lab, binary, box_core, thousand, alert)?)
             }
