@@ -16,6 +16,8 @@ pub struct AfXdpPort {
     socket: Socket,
     /// The fill ring is kept at this many frames.
     fill_target: u32,
+    /// Room in the receive ring.
+    rx_ring: u32,
     /// The driver receives in our calls, not in soft interrupts: a queue that has nothing is asked.
     busy_poll: bool,
     link: Link,
@@ -48,17 +50,22 @@ enum Link {
     },
 }
 
+/// How many frames the fill ring is to have, with so many in the receive ring.
+fn wanted(target: u32, rx_ring: u32, received: u32) -> u32 {
+    target.min(rx_ring.saturating_sub(received))
+}
+
 impl AfXdpPort {
-    /// Takes over `socket`, whose transmit ring holds at most `tx_ring` frames; keeps `fill_target` frames in its fill ring. What is in flight there already is not
-    /// ours to count.
-    pub fn new(socket: Socket, tx_ring: u32, fill_target: u32) -> AfXdpPort {
+    /// Takes over `socket`, whose rings hold at most `ring` frames each; keeps `fill_target` frames in its fill ring. What is in flight there already is not ours to count.
+    pub fn new(socket: Socket, ring: u32, fill_target: u32) -> AfXdpPort {
         AfXdpPort {
             inherited: Inherited(socket.in_flight()),
             socket,
             fill_target,
+            rx_ring: ring,
             busy_poll: false,
             link: Link::Up,
-            retracted: Vec::with_capacity(tx_ring as usize),
+            retracted: Vec::with_capacity(ring as usize),
         }
     }
 
@@ -153,9 +160,11 @@ impl Port for AfXdpPort {
 
     fn refill(&mut self, pool: &mut Vec<Frame>) {
         let level = self.socket.fill_level();
+        // No more than there is room for in the receive ring: what the kernel has no chunk for it drops at once, and what it has no room for only after it copied it.
+        let target = wanted(self.fill_target, self.rx_ring, self.socket.rx_level());
         // In steps of a burst: the producer cursor is a cache line that the kernel reads.
-        if level + BURST as u32 <= self.fill_target {
-            self.socket.fill(pool, (self.fill_target - level) as usize);
+        if level + BURST as u32 <= target {
+            self.socket.fill(pool, (target - level) as usize);
         }
         if self.socket.fill_needs_wakeup() {
             // A socket that cannot be woken has a link that is down; the next turn asks again.
@@ -171,6 +180,12 @@ impl Port for AfXdpPort {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn chunks_are_lent_for_as_many_frames_as_find_room() {
+        let lent = [0, 1024, 1500, 2048, 3000].map(|received| wanted(1024, 2048, received));
+        assert_eq!(lent, [1024, 1024, 548, 0, 0]);
+    }
 
     #[test]
     fn what_another_process_has_sent_is_not_counted_when_it_comes_back() {

@@ -26,10 +26,10 @@ const MACS: usize = 256;
 /// Observations that one MAC address may make in 2^24 nanoseconds, 30,000 a second: somebody who makes addresses up leaves room in the ring for others, and takes
 /// a few hundredths of the control thread's core.
 const BUDGET: u32 = 512;
-/// Of what was refused one MAC address makes as many beside these, and all of them together a few times as many: a host whose every frame is dropped shows what
-/// it is after with its first ones, and a flood is not to keep the control thread busy, nor to hide what hosts do that may do it.
-const REFUSED: u32 = 64;
-const ALL_REFUSED: u32 = 512;
+/// Of what was refused one MAC address makes so many beside these, a thousand a second, and all of them together eight times as many: a host whose every frame is
+/// dropped shows what it is after with its first ones, and a flood is not to keep the control thread busy, nor to hide what hosts do that may do it.
+const REFUSED: u32 = 16;
+const ALL_REFUSED: u32 = 128;
 
 /// What was told in the epoch, 2^24 nanoseconds.
 #[derive(Clone, Copy, Default)]
