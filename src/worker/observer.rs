@@ -19,8 +19,13 @@ const DNS: u16 = 53;
 
 /// Questions and pings of one burst that are looked into.
 const LOOKS: u32 = 32;
-/// One frame in so many stands for all that is sent.
+/// One frame in so many stands for all that is sent; where there are many, one in up to so many.
 pub(super) const SAMPLE: u32 = 64;
+const SPARSEST: u32 = 512;
+/// Samples of an epoch that are many, and few: with more the next epoch has half of them, with less twice as many. At most 4,000 a second, then, up to two million
+/// frames: each costs the control thread a microsecond, and an upload of hundreds of megabytes needs no more of them.
+const MANY: u32 = 64;
+const FEW: u32 = 24;
 /// Budgets by MAC address; a power of two.
 const MACS: usize = 256;
 /// Observations that one MAC address may make in 2^24 nanoseconds, 30,000 a second: somebody who makes addresses up leaves room in the ring for others, and takes
@@ -59,8 +64,11 @@ pub(super) struct Observer {
     budgets: Box<[Budget]>,
     /// Of all of them; only what was refused is bounded.
     all: Budget,
-    /// Frames until the next that is taken for the others, and what chooses it.
+    /// Of them those that stand for others.
+    samples: Budget,
+    /// Frames until the next that is taken for the others, the mean by which that was chosen, and what chooses it.
     next: u32,
+    mean: u32,
     dice: u64,
     key: u64,
 }
@@ -71,7 +79,9 @@ impl Observer {
             ring: None,
             budgets: Box::default(),
             all: Budget::default(),
+            samples: Budget::default(),
             next: SAMPLE,
+            mean: SAMPLE,
             dice: 1,
             key: 1,
         }
@@ -83,7 +93,9 @@ impl Observer {
             ring: Some(ring),
             budgets: vec![Budget::default(); MACS].into(),
             all: Budget::default(),
+            samples: Budget::default(),
             next: SAMPLE,
+            mean: SAMPLE,
             dice: key,
             key,
         }
@@ -153,11 +165,11 @@ impl Observer {
         }
         let count = burst.received.len() as u32;
         while self.next < count {
-            let at = self.next as usize;
-            self.next += self.gap();
+            let (at, stands_for) = (self.next as usize, self.mean);
+            self.next += self.gap(now);
             if passes(burst, at) {
-                let len = burst.received[at].len();
-                self.sent(len, burst.meta(at, umem), now, lost);
+                let bytes = (burst.received[at].len() as u32).saturating_mul(stands_for);
+                self.sent(bytes, burst.meta(at, umem), now, lost);
             }
         }
         self.next -= count;
@@ -197,22 +209,30 @@ impl Observer {
     }
 
     #[cold]
-    fn sent(&mut self, len: usize, meta: &Meta, now: Now, lost: &Counter) {
+    fn sent(&mut self, bytes: u32, meta: &Meta, now: Now, lost: &Counter) {
         if matches!(meta.net, Net::V4 | Net::V6) && meta.src != 0 {
             let what = What::Sent {
                 peer: peer(meta),
-                bytes: (len as u32).saturating_mul(SAMPLE),
+                bytes,
             };
             self.push(host(meta), what, now, lost);
         }
     }
 
     /// From 1 to twice the mean, so that nothing that comes in a beat is always taken or never.
-    fn gap(&mut self) -> u32 {
+    fn gap(&mut self, now: Now) -> u32 {
+        if self.samples.epoch != now.steady >> 24 {
+            self.mean = match self.samples.used {
+                MANY.. => (self.mean * 2).min(SPARSEST),
+                ..FEW => (self.mean / 2).max(SAMPLE),
+                _ => self.mean,
+            };
+        }
+        self.samples.at(now).used += 1;
         self.dice ^= self.dice << 13;
         self.dice ^= self.dice >> 7;
         self.dice ^= self.dice << 17;
-        1 + (self.dice >> 33) as u32 % (2 * SAMPLE - 1)
+        1 + (self.dice >> 33) as u32 % (2 * self.mean - 1)
     }
 
     /// Whether one more is within the budget.
@@ -631,8 +651,41 @@ mod tests {
     fn one_frame_in_sixty_four_is_taken_on_the_average() {
         let mut observer = Observer::closed();
         observer.dice = 12_345;
-        let sum: u64 = (0..10_000).map(|_| u64::from(observer.gap())).sum();
+        let sum: u64 = (0..10_000)
+            .map(|n| u64::from(observer.gap(Now::from(n << 20))))
+            .sum();
         assert!((630_000..650_000).contains(&sum), "{sum}");
+    }
+
+    #[test]
+    fn of_more_frames_fewer_are_taken_and_each_stands_for_as_many_as_it_should() {
+        let mut observer = Observer::closed();
+        observer.dice = 12_345;
+        // Frames of an epoch, and the samples of one when the rate has been the same for a while.
+        for (frames, wanted) in [
+            (20_000u64, 24..=64),
+            (2_000, 24..=40),
+            (100_000, 150..=250),
+            (100, 0..=6),
+        ] {
+            let (mut left, mut taken, mut stood_for) = (0i64, 0u64, 0u64);
+            let start = (observer.samples.epoch + 1) << 24;
+            for epoch in 0..100u64 {
+                left += frames as i64;
+                taken = 0;
+                while left > 0 {
+                    stood_for += u64::from(observer.mean);
+                    left -= i64::from(observer.gap(Now::from(start + (epoch << 24))));
+                    taken += 1;
+                }
+            }
+            assert!(wanted.contains(&taken), "{frames}: {taken}");
+            let all = frames * 100;
+            assert!(
+                stood_for.abs_diff(all) < all / 8,
+                "{frames}: {stood_for} for {all}"
+            );
+        }
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! A host that sends far more in an hour than in any hour of the week before. What it sends is known from samples: one frame in sixty-four.
+//! A host that sends far more in an hour than in any hour of the week before. What it sends is known from samples: one frame in sixty-four, or in more where there are many.
 
 use super::Found;
 use crate::config::detect;
