@@ -112,8 +112,8 @@ static struct {
 
 /*
  * CLOCK_MONOTONIC as of the last tick: cheaper than the exact time. Which tick it is, is a load; the time itself is asked for once a tick, and by
- * whichever core comes first. What is read is older than the time by two ticks at most (the tick is counted before the time is moved on, and
- * another core may be between the two stores below), which makes a beat look younger by as much.
+ * whichever core comes first. What is read is older than the time by two ticks (the tick is counted before the time is moved on), or until the
+ * next tick by as long as another core was held up on its way to the stores below; a beat looks younger by as much.
  */
 static __attribute__((always_inline)) __u64 coarse_now(void)
 {

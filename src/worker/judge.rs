@@ -420,6 +420,7 @@ impl Burst {
             }
             Found::Look(look) => Plan::Look(look),
             Found::Ask(opened_from, why) => {
+                // The usual one by itself, so that it is made where it stays and not moved there.
                 match opened_from {
                     None => self.keys.push(Key::new(meta, court.side)),
                     from => (self.keys).push(key_of(meta, court.side, from, track.kind)),
